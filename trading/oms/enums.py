@@ -1,0 +1,134 @@
+"""The words of the order book: statuses, sides, types and reasons, by the specification's names."""
+
+from enum import Enum
+
+
+class _Word(str, Enum):
+    """A string enum that reads its value in any letter case, as other languages spell it."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "_Word | None":
+        if isinstance(value, str):
+            for member in cls:
+                if member.value.lower() == value.lower():
+                    return member
+        return None
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class OrderStatus(_Word):
+    """Where an order stands *at the exchange*; what we asked for is `Pending`, doubt is a time."""
+
+    CREATED = "created"
+    PENDING_SUBMISSION = "pending_submission"
+    SUBMITTED = "submitted"
+    ACCEPTED = "accepted"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    ERROR = "error"
+    EXPIRED = "expired"
+
+
+OPEN_STATUSES = frozenset(
+    {
+        OrderStatus.CREATED,
+        OrderStatus.PENDING_SUBMISSION,
+        OrderStatus.SUBMITTED,
+        OrderStatus.ACCEPTED,
+        OrderStatus.PARTIALLY_FILLED,
+    }
+)
+TERMINAL_STATUSES = frozenset(OrderStatus) - OPEN_STATUSES
+
+
+class OrderSide(_Word):
+    """The side of the trader."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrderType(_Word):
+    """How the price is set."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+    STOP_LIMIT = "stop_limit"
+
+
+class TimeInForce(_Word):
+    """How long an order works: till cancelled, immediate-or-cancel, fill-or-kill, till a date."""
+
+    GTC = "GTC"
+    IOC = "IOC"
+    FOK = "FOK"
+    GTD = "GTD"
+
+
+class Pending(_Word):
+    """What we have asked the exchange for and not yet heard about."""
+
+    NONE = "none"
+    CANCEL = "cancel"
+    MODIFY = "modify"
+
+
+class RejectedBy(_Word):
+    """Who said no: our risk checks, the exchange, or the OMS itself (proved not placed)."""
+
+    RISK = "risk"
+    EXCHANGE = "exchange"
+    OMS = "oms"
+
+
+class IfNotPlaced(_Word):
+    """What to do when a send proved to have placed nothing."""
+
+    RESEND = "resend"
+    REJECT = "reject"
+
+
+class CancelOutcome(_Word):
+    """How a cancel ended, as far as is known when it is answered."""
+
+    CANCELLED = "cancelled"
+    ALREADY_FILLED = "already_filled"
+    ALREADY_ENDED = "already_ended"
+    NOT_FOUND = "not_found"
+    PENDING = "pending"
+    IN_DOUBT = "in_doubt"
+
+
+class ReasonCode(_Word):
+    """Why an order was denied, rejected or ended; the reference page is made from this list."""
+
+    # Denied before anything was sent.
+    ORDER_EXISTS = "order_exists"
+    ORDER_EXISTS_WITH_DIFFERENT_CONTENT = "order_exists_with_different_content"
+    NO_EXCHANGE = "no_exchange"
+    UNKNOWN_SYMBOL = "unknown_symbol"
+    PRICE_OFF_TICK = "price_off_tick"
+    QUANTITY_OFF_LOT = "quantity_off_lot"
+    QUANTITY_TOO_SMALL = "quantity_too_small"
+    QUANTITY_TOO_LARGE = "quantity_too_large"
+    NOTIONAL_TOO_SMALL = "notional_too_small"
+    UNSUPPORTED = "unsupported"
+    RISK_CHECK_FAILED = "risk_check_failed"
+    SEND_BY_PASSED = "send_by_passed"
+    CANCELLED_BEFORE_SEND = "cancelled_before_send"
+    TRADING_HALTED = "trading_halted"
+    # Said by the exchange.
+    EXCHANGE_REJECTED = "exchange_rejected"
+    EXCHANGE_CANCELLED = "exchange_cancelled"
+    EXCHANGE_EXPIRED = "exchange_expired"
+    # Decided by us, from proof or by an operator.
+    CANCEL_REQUESTED = "cancel_requested"
+    EXPIRY_REACHED = "expiry_reached"
+    NOT_PLACED = "not_placed"
+    REPLACE_FAILED = "replace_failed"
+    OPERATOR_DEAD = "operator_dead"

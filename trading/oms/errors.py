@@ -1,0 +1,91 @@
+"""Everything the OMS raises, in one tree.
+
+    OmsError
+    ├── InvalidOrder              bad input at the door: names the field, the value and what is allowed
+    ├── OrderExists               the id is taken by an order with other content
+    ├── OrderNotFound             no order has this id
+    ├── StateUnavailable          this door has no store to read the state from
+    ├── StartUpError              a process cannot start; says what is wrong and what to do
+    ├── StoreUnavailable          the database did not take the write; nothing was changed
+    └── ExchangeError             the classification of every call to an exchange
+        ├── ExchangeRejected      definite: the exchange said no, nothing was placed or changed
+        ├── ExchangeUnavailable   nothing was sent, or it provably never reached the engine
+        └── OutcomeUnknown        sent, and not known what became of it: look up, never resend
+            └── DuplicateOrder    the exchange knows this client id: evidence that the order lives
+
+Denials are values (`RiskCheckResult`, `OrderResult`); only the edges raise.
+"""
+
+
+class OmsError(Exception):
+    """The root of all errors of the OMS."""
+
+
+class InvalidOrder(OmsError, ValueError):
+    """Input refused at the door, before anything was stored or sent."""
+
+
+class OrderExists(OmsError):
+    """The client order id belongs to an order with other content."""
+
+
+class OrderNotFound(OmsError, LookupError):
+    """No order has this id."""
+
+
+class StateUnavailable(OmsError):
+    """This door cannot know: it was given no store to read."""
+
+
+class StartUpError(OmsError):
+    """A process cannot start; the message says what is wrong and what to do."""
+
+
+class StoreUnavailable(OmsError):
+    """The database could not be reached or refused the transaction; nothing was changed."""
+
+
+class ExchangeError(OmsError):
+    """A call to an exchange that did not succeed.
+
+    `code` is the exchange's own code as text (Binance: "-2010"), `text` its message, `status`
+    the HTTP status where there was one.
+    """
+
+    def __init__(self, text: str, *, code: str | None = None, status: int | None = None) -> None:
+        """Keep the exchange's own words: text, code and HTTP status."""
+        super().__init__(f"{code}: {text}" if code else text)
+        self.text = text
+        self.code = code
+        self.status = status
+
+
+class ExchangeRejected(ExchangeError):
+    """Definite: the exchange refused, and nothing was placed or changed by this request."""
+
+
+class ExchangeUnavailable(ExchangeError):
+    """Nothing was sent, or the refusal proves that it never reached the matching engine.
+
+    `retry_after` is in seconds, from the exchange's header where it gave one.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Keep the exchange's words and the pause in seconds that it asked for."""
+        super().__init__(text, code=code, status=status)
+        self.retry_after = retry_after
+
+
+class OutcomeUnknown(ExchangeError):
+    """The request left us and its effect is not known: look it up, never send it again."""
+
+
+class DuplicateOrder(OutcomeUnknown):
+    """The exchange already has an order with this client id: evidence that ours lives."""

@@ -1,0 +1,409 @@
+"""What an order is: the trader's `Order`, the tracked `OrderState`, the `Fill`, and the answers.
+
+Quantities are in the base asset, prices and notionals in the quote asset, all exact `Decimal`s;
+times are aware and in UTC. A Python `float` is refused, because it is already rounded when it
+arrives; JSON numbers are read as exact decimals at the doors. Source: the specification, "Data
+Models"; the extra fields are described where they stand.
+"""
+
+import re
+import uuid
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+from trading.oms.enums import (
+    OPEN_STATUSES,
+    TERMINAL_STATUSES,
+    CancelOutcome,
+    IfNotPlaced,
+    OrderSide,
+    OrderStatus,
+    OrderType,
+    Pending,
+    ReasonCode,
+    RejectedBy,
+    TimeInForce,
+)
+
+INTEGER_DIGITS_MAX = 20
+DECIMALS_MAX = 18
+_CLIENT_ORDER_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SYMBOL = re.compile(r"[A-Z0-9]{1,15}/[A-Z0-9]{1,15}")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
+
+
+def utc_now() -> datetime:
+    """The present, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def _exact(value: object) -> object:
+    if isinstance(value, float):
+        msg = f"is the float {value!r}; give an exact decimal, as in Decimal('0.1') or \"0.1\""
+        raise ValueError(msg)  # noqa: TRY004 - pydantic reports ValueErrors with their field
+    if isinstance(value, bool):
+        msg = f"is {value!r}; give a decimal"
+        raise ValueError(msg)  # noqa: TRY004 - as above
+    return value
+
+
+def _bounded(value: Decimal) -> Decimal:
+    if not value.is_finite():
+        msg = f"is {value}; must be a finite number"
+        raise ValueError(msg)
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and -exponent > DECIMALS_MAX and value != round(value, 18):
+        msg = f"has more than {DECIMALS_MAX} decimals"
+        raise ValueError(msg)
+    if value.adjusted() >= INTEGER_DIGITS_MAX:
+        msg = f"has more than {INTEGER_DIGITS_MAX} digits before the point"
+        raise ValueError(msg)
+    return value
+
+
+def _positive(value: Decimal) -> Decimal:
+    if value <= 0:
+        msg = f"is {value}; must be greater than 0"
+        raise ValueError(msg)
+    return value
+
+
+def _plain(value: Decimal) -> str:
+    return format(value, "f")
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        msg = f"is {value.isoformat()} without a time zone; give an aware time, as in ...+00:00"
+        raise ValueError(msg)
+    return value.astimezone(UTC)
+
+
+def _matching(pattern: re.Pattern[str], words: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if pattern.fullmatch(value) is None:
+            msg = f"is {value[:80]!r}; must be {words}"
+            raise ValueError(msg)
+        return value
+
+    return AfterValidator(check)
+
+
+Exact = Annotated[
+    Decimal,
+    BeforeValidator(_exact),
+    AfterValidator(_bounded),
+    PlainSerializer(_plain, return_type=str, when_used="json"),
+]
+"""An exact decimal: at most 20 digits before the point and 18 after; text in JSON."""
+Positive = Annotated[Exact, AfterValidator(_positive)]
+Utc = Annotated[datetime, AfterValidator(_utc)]
+ClientOrderId = Annotated[
+    str, _matching(_CLIENT_ORDER_ID, "1 to 64 of the characters A-Z a-z 0-9 . _ -")
+]
+Symbol = Annotated[str, _matching(_SYMBOL, "BASE/QUOTE in capitals, as in BTC/USDT")]
+Name = Annotated[str, _matching(_NAME, "1 to 32 of the characters A-Z a-z 0-9 . _ -")]
+StrategyId = Annotated[
+    str, _matching(_CLIENT_ORDER_ID, "1 to 64 of the characters A-Z a-z 0-9 . _ -")
+]
+
+
+def new_client_order_id() -> str:
+    """A fresh id: 32 hexadecimal digits."""
+    return uuid.uuid4().hex
+
+
+class Order(BaseModel):
+    """What a trader wants. Immutable; submitting the same object again is the same order.
+
+    `exchange` may be empty before routing. `account` empty means the exchange's default one.
+    `send_by` is the time after which it must not be sent any more. `if_not_placed` says what to
+    do when a send proved to have placed nothing; empty means: resend GTC and GTD orders, reject
+    market, IOC and FOK ones. Raises pydantic's `ValidationError`, which names field and rule.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    symbol: Symbol
+    side: OrderSide
+    order_type: OrderType
+    quantity: Positive
+    price: Positive | None = None
+    stop_price: Positive | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    expire_at: Utc | None = None
+    post_only: bool = False
+    reduce_only: bool = False
+    strategy_id: StrategyId | None = None
+    exchange: Name | None = None
+    account: Name | None = None
+    send_by: Utc | None = None
+    if_not_placed: IfNotPlaced | None = None
+    parent_order_id: ClientOrderId | None = None
+    client_order_id: ClientOrderId = Field(default_factory=new_client_order_id)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    created_at: Utc = Field(default_factory=utc_now)
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Self:
+        kind = self.order_type
+        self._present("price", wanted=kind in {OrderType.LIMIT, OrderType.STOP_LIMIT})
+        self._present("stop_price", wanted=kind in {OrderType.STOP, OrderType.STOP_LIMIT})
+        self._present("expire_at", wanted=self.time_in_force is TimeInForce.GTD)
+        if self.post_only and (
+            kind is not OrderType.LIMIT
+            or self.time_in_force not in {TimeInForce.GTC, TimeInForce.GTD}
+        ):
+            msg = (
+                f"post_only is true on a {kind} {self.time_in_force} order; "
+                "only limit orders with GTC or GTD can be post-only"
+            )
+            raise ValueError(msg)
+        return self
+
+    def _present(self, field: str, *, wanted: bool) -> None:
+        value = getattr(self, field)
+        if wanted and value is None:
+            msg = f"{field} is missing; a {self.order_type} {self.time_in_force} order needs one"
+            raise ValueError(msg)
+        if not wanted and value is not None:
+            msg = f"{field} is {value}; a {self.order_type} {self.time_in_force} order takes none"
+            raise ValueError(msg)
+
+    @property
+    def resend_if_not_placed(self) -> bool:
+        """Whether a send that placed nothing is repeated: the order's own word, else its type."""
+        if self.if_not_placed is not None:
+            return self.if_not_placed is IfNotPlaced.RESEND
+        return self.order_type is not OrderType.MARKET and self.time_in_force in {
+            TimeInForce.GTC,
+            TimeInForce.GTD,
+        }
+
+
+class OrderState(BaseModel):
+    """The complete state of an order as the OMS tracks it (specification, "OrderState").
+
+    Beyond the specification: `pending` is what we asked the exchange for, `in_doubt_since` says
+    that a send has no known outcome, `rejected_by` and `reason_code` say who ended it and why,
+    `fees_by_currency` is the truth of which `fees` is the sum in the quote currency (a fee taken
+    in the base asset counts at its fill's price; other currencies are left out), `leg` is the
+    number of the exchange order that carries it (a modification may need a new one), `revision`
+    counts modifications, `ended_as` keeps the exchange's final word beneath FILLED, `sequence`
+    is the number of its newest journal entry.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    # Identifiers
+    client_order_id: str
+    exchange_order_id: str | None = None
+    exchange_client_id: str | None = None
+    exchange: str = ""
+    account: str = ""
+    symbol: str
+
+    # Order details
+    side: OrderSide
+    order_type: OrderType
+    quantity: Exact
+    price: Exact | None = None
+    stop_price: Exact | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    expire_at: Utc | None = None
+    post_only: bool = False
+    reduce_only: bool = False
+
+    # State
+    status: OrderStatus = OrderStatus.CREATED
+    pending: Pending = Pending.NONE
+    in_doubt_since: Utc | None = None
+    ended_as: OrderStatus | None = None
+    leg: int = 1
+    revision: int = 0
+    sequence: int = 0
+    filled_quantity: Exact = Decimal(0)
+    filled_notional: Exact = Decimal(0)
+    remaining_quantity: Exact = Decimal(0)
+    average_fill_price: Exact | None = None
+
+    # Timestamps
+    created_at: Utc = Field(default_factory=utc_now)
+    submitted_at: Utc | None = None
+    last_updated_at: Utc = Field(default_factory=utc_now)
+
+    # Metadata
+    strategy_id: str | None = None
+    parent_order_id: str | None = None
+    fees: Exact = Decimal(0)
+    fees_by_currency: dict[str, Exact] = Field(default_factory=dict)
+    rejected_by: RejectedBy | None = None
+    reason_code: ReasonCode | None = None
+    rejection_reason: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, order: Order) -> "OrderState":
+        """The state of an order that has just been created."""
+        return cls(
+            client_order_id=order.client_order_id,
+            exchange=order.exchange or "",
+            account=order.account or "",
+            symbol=order.symbol,
+            side=order.side,
+            order_type=order.order_type,
+            quantity=order.quantity,
+            price=order.price,
+            stop_price=order.stop_price,
+            time_in_force=order.time_in_force,
+            expire_at=order.expire_at,
+            post_only=order.post_only,
+            reduce_only=order.reduce_only,
+            remaining_quantity=order.quantity,
+            created_at=order.created_at,
+            last_updated_at=order.created_at,
+            strategy_id=order.strategy_id,
+            parent_order_id=order.parent_order_id,
+            metadata=order.metadata,
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may still trade; an order in doubt is open."""
+        return self.status in OPEN_STATUSES
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it has ended. A late fill can still change an ended order."""
+        return self.status in TERMINAL_STATUSES
+
+    @property
+    def fill_percentage(self) -> Decimal:
+        """How much of the quantity is filled, 0 to 100."""
+        if self.quantity > 0:
+            return (self.filled_quantity / self.quantity) * 100
+        return Decimal(0)
+
+
+class Fill(BaseModel):
+    """One execution of an order (specification, "Fill").
+
+    `order_id` is our client order id. `fill_id` is derived from exchange, account, symbol, trade
+    id and exchange order id (`trading.oms.identity.fill_id`), because both sides of a self-trade
+    share a trade id. `timestamp` is the exchange's, `received_at` ours.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fill_id: str = Field(default_factory=lambda: uuid.uuid4().hex)
+    order_id: str
+    exchange: str
+    account: str = ""
+    symbol: str
+    side: OrderSide
+    quantity: Exact
+    price: Exact
+    fee: Exact
+    fee_currency: str
+    timestamp: Utc
+    received_at: Utc | None = None
+    trade_id: str | None = None
+    exchange_order_id: str | None = None
+    is_maker: bool | None = None
+
+
+class OrderResult(BaseModel):
+    """The answer to a submission or a modification.
+
+    `success` says that the order (or the change) was not refused. An order in doubt is neither
+    refused nor confirmed: `success` is true and `in_doubt` too, and the OMS goes on until it
+    knows. `error` is the reason in words, `reason_code` from the documented list.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    success: bool
+    order_id: str
+    status: OrderStatus
+    in_doubt: bool = False
+    error: str | None = None
+    reason_code: ReasonCode | None = None
+    rejected_by: RejectedBy | None = None
+    state: OrderState | None = None
+
+
+class CancelResult(BaseModel):
+    """The answer to a cancel: how it ended and how much was filled (base asset)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    success: bool
+    order_id: str
+    outcome: CancelOutcome
+    filled_quantity: Exact = Decimal(0)
+    status: OrderStatus | None = None
+    error: str | None = None
+
+
+class Instrument(BaseModel):
+    """The rules of one symbol at one venue, as fetched at `fetched_at`.
+
+    `tick_size` is the price step, `lot_size` the quantity step, sizes are in the base asset,
+    `min_notional` in the quote asset.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    exchange: str
+    symbol: str
+    base: str
+    quote: str
+    tick_size: Exact
+    lot_size: Exact
+    min_order_size: Exact
+    max_order_size: Exact | None = None
+    min_notional: Exact | None = None
+    fetched_at: Utc = Field(default_factory=utc_now)
+
+
+class Quote(BaseModel):
+    """The best bid and ask of a symbol at one venue, with the time it was received."""
+
+    model_config = ConfigDict(frozen=True)
+
+    exchange: str
+    symbol: str
+    bid: Exact
+    ask: Exact
+    received_at: Utc
+
+    @property
+    def mid(self) -> Decimal:
+        """The middle between bid and ask."""
+        return (self.bid + self.ask) / 2
+
+
+class Balance(BaseModel):
+    """What an account holds of one asset at the exchange: free, and locked by open orders."""
+
+    model_config = ConfigDict(frozen=True)
+
+    asset: str
+    free: Exact
+    locked: Exact
+
+    @property
+    def total(self) -> Decimal:
+        """Free and locked together."""
+        return self.free + self.locked

@@ -1,0 +1,254 @@
+"""The venue as the OMS sees it: what a connector must do, say and raise.
+
+A connector turns one (exchange, account) into these calls and nothing else. Every call either
+returns or raises exactly one of `ExchangeRejected` (definite), `ExchangeUnavailable` (nothing was
+sent, or it never reached the engine) or `OutcomeUnknown` (sent, effect unknown); a query that
+fails raises `ExchangeUnavailable` and is *not* an observation. Connectors never retry and never
+throttle by themselves.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trading.oms.enums import OrderSide, OrderType, TimeInForce
+from trading.oms.models import Balance, Exact, Fill, Instrument, Quote, Utc
+
+
+class DedupeScope(str, Enum):
+    """Among which orders the exchange refuses a client id that it has seen."""
+
+    OPEN_ONLY = "open_only"
+    SESSION = "session"
+    WINDOW = "window"
+    FOREVER = "forever"
+    NONE = "none"
+
+
+class Amend(str, Enum):
+    """What the exchange can change on a resting order without a new one."""
+
+    IN_PLACE_REDUCE = "in_place_reduce"
+    IN_PLACE = "in_place"
+    CANCEL_REPLACE = "cancel_replace"
+    NONE = "none"
+
+
+class Capabilities(BaseModel):
+    """The capability record that drives the order workflow; margins are settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exchange_kind: str
+    dedupe_scope: DedupeScope
+    lookup_by_client_id: bool
+    fence: str | None
+    """The request parameter that makes the exchange refuse a late request; None: no fence."""
+    fence_ms: int
+    """How long after its stamp a request is still taken (Binance: recvWindow)."""
+    processing_bound_ms: int
+    """How long after the fence an order may still appear."""
+    clock_skew_ms: int = 1000
+    data_lag_ms: int = 1000
+    """How long a query may lag behind the engine."""
+    amend: Amend
+    native_gtd: bool = False
+    client_id_length: int
+    client_id_alphabet: str
+    order_history_days: int = 90
+    experimental: bool = True
+
+
+class OrderRequest(BaseModel):
+    """The exact request to place one order; the send claim stores it before the wire.
+
+    `timestamp_ms` is in the exchange's clock; the exchange refuses the request when it arrives
+    after `timestamp_ms + window_ms` (the fence). The bytes sent carry these and no fresher ones.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exchange: str
+    account: str
+    symbol: str
+    exchange_client_id: str
+    side: OrderSide
+    order_type: OrderType
+    quantity: Exact
+    price: Exact | None = None
+    stop_price: Exact | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    post_only: bool = False
+    timestamp_ms: int
+    window_ms: int
+
+    @property
+    def deadline_ms(self) -> int:
+        """The fence in the exchange's clock: later than this the exchange refuses it."""
+        return self.timestamp_ms + self.window_ms
+
+
+class OrderRef(BaseModel):
+    """How to name an order that exists (or may exist) at an exchange."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    symbol: str
+    exchange_client_id: str
+    exchange_order_id: str | None = None
+
+
+class VenueStatus(str, Enum):
+    """The exchange's own word on an order, in one vocabulary for all exchanges."""
+
+    NEW = "new"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+
+
+class ReportSource(str, Enum):
+    """Where an execution report came from."""
+
+    RESPONSE = "response"
+    STREAM = "stream"
+    QUERY = "query"
+
+
+class ExecutionReport(BaseModel):
+    """What an exchange said about one order at one moment, normalised.
+
+    `cumulative_quantity` is the exchange's executed total (base asset); `fills` are the
+    executions that this report itself carries (with `order_id` empty: the store fills it in).
+    `reason` is the exchange's text for an expiry or a rejection. `quantity` and `price` are the
+    order's at the exchange. `status` is None when the report carries a trade alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exchange: str
+    account: str
+    symbol: str
+    exchange_client_id: str | None = None
+    exchange_order_id: str | None = None
+    status: VenueStatus | None = None
+    side: OrderSide | None = None
+    quantity: Exact | None = None
+    price: Exact | None = None
+    cumulative_quantity: Exact | None = None
+    fills: tuple[Fill, ...] = ()
+    reason: str | None = None
+    at: Utc
+    received_at: Utc
+    source: ReportSource
+
+
+class StreamState(str, Enum):
+    """What the execution stream says about itself."""
+
+    CONNECTED = "connected"
+    """Fresh connection: whatever happened before may have been missed; catch up now."""
+
+
+class IExecutionConnector(Protocol):
+    """One account at one exchange (specification, "IOrderRouter": the connector it routes to)."""
+
+    exchange: str
+    account: str
+    capabilities: Capabilities
+
+    async def start(self) -> None:
+        """Load instruments and set the clock. Raises `StartUpError` with what is wrong."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+    def instrument(self, symbol: str) -> Instrument | None:
+        """The rules of `symbol`, or None where the venue does not list it."""
+        ...
+
+    def exchange_now(self) -> datetime:
+        """The exchange's clock, estimated from the last look at it, never a network call."""
+        ...
+
+    async def server_time(self) -> datetime:
+        """The exchange's clock, asked now; also sets the estimate."""
+        ...
+
+    async def place(self, request: OrderRequest) -> ExecutionReport:
+        """Send exactly this request, once. Raises the three classes of `ExchangeError`."""
+        ...
+
+    async def cancel(self, ref: OrderRef) -> ExecutionReport:
+        """Cancel by client id. `ExchangeRejected` when it is unknown or cannot be cancelled."""
+        ...
+
+    async def reduce(self, ref: OrderRef, new_quantity: Decimal) -> ExecutionReport:
+        """Reduce the total quantity in place, keeping priority and both ids."""
+        ...
+
+    async def find_order(self, ref: OrderRef) -> ExecutionReport | None:
+        """Query one order by our client id, with its fills; None: the exchange knows none."""
+        ...
+
+    async def orders_since(self, symbol: str, since: datetime) -> Sequence[ExecutionReport]:
+        """Every order of the account created since then, whatever its status (second source)."""
+        ...
+
+    async def open_orders(self, symbol: str | None = None) -> Sequence[ExecutionReport]:
+        """The orders that rest at the exchange now, ours and others'."""
+        ...
+
+    async def fills_after(
+        self, symbol: str, *, trade_id: str | None, since: datetime | None
+    ) -> Sequence[Fill]:
+        """The account's fills from this trade id on (inclusive), or since a time; oldest first."""
+        ...
+
+    async def fills_of(self, ref: OrderRef) -> Sequence[Fill]:
+        """All fills of one order; needs `ref.exchange_order_id` where the exchange does."""
+        ...
+
+    async def balances(self) -> Mapping[str, Balance]:
+        """Asset to balance, assets with nothing left out."""
+        ...
+
+    async def quote(self, symbol: str) -> Quote:
+        """The best bid and ask now."""
+        ...
+
+    async def can_withdraw(self) -> bool | None:
+        """Whether the key may withdraw money (it should not); None: the exchange does not say."""
+        ...
+
+    def executions(self) -> AsyncIterator["ExecutionReport | StreamState"]:
+        """The user-data stream: reports as they happen; `CONNECTED` first and after each gap.
+
+        Raises `ExchangeUnavailable` when the connection is lost for good; iterate again.
+        """
+        ...
+
+
+class VenueMargins(BaseModel):
+    """How long doubt must last before "not found" counts, from a capability record."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fence_margin_ms: int = Field(ge=0)
+
+    @classmethod
+    def of(cls, capabilities: Capabilities) -> "VenueMargins":
+        """Processing bound, clock skew and data lag, added."""
+        return cls(
+            fence_margin_ms=capabilities.processing_bound_ms
+            + capabilities.clock_skew_ms
+            + capabilities.data_lag_ms
+        )
