@@ -1,9 +1,9 @@
 """The words of the order book: statuses, sides, types and reasons, by the specification's names."""
 
-from enum import Enum
+from enum import StrEnum
 
 
-class _Word(str, Enum):
+class _Word(StrEnum):
     """A string enum that reads its value in any letter case, as other languages spell it."""
 
     @classmethod
@@ -13,9 +13,6 @@ class _Word(str, Enum):
                 if member.value.lower() == value.lower():
                     return member
         return None
-
-    def __str__(self) -> str:
-        return str(self.value)
 
 
 class OrderStatus(_Word):

@@ -1,7 +1,7 @@
 """Everything the OMS raises, in one tree.
 
     OmsError
-    ├── InvalidOrder              bad input at the door: names the field, the value and what is allowed
+    ├── InvalidOrder              bad input at the door: field, value and what is allowed
     ├── OrderExists               the id is taken by an order with other content
     ├── OrderNotFound             no order has this id
     ├── StateUnavailable          this door has no store to read the state from

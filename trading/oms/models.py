@@ -199,8 +199,9 @@ class OrderState(BaseModel):
     that a send has no known outcome, `rejected_by` and `reason_code` say who ended it and why,
     `fees_by_currency` is the truth of which `fees` is the sum in the quote currency (a fee taken
     in the base asset counts at its fill's price; other currencies are left out), `leg` is the
-    number of the exchange order that carries it (a modification may need a new one), `revision`
-    counts modifications, `ended_as` keeps the exchange's final word beneath FILLED, `sequence`
+    number of the exchange order that carries it (a modification may need a new one), `replacing`
+    says that the next leg is being prepared, `revision` counts
+    modifications, `ended_as` keeps the exchange's final word beneath FILLED, `sequence`
     is the number of its newest journal entry.
     """
 
@@ -231,6 +232,7 @@ class OrderState(BaseModel):
     in_doubt_since: Utc | None = None
     ended_as: OrderStatus | None = None
     leg: int = 1
+    replacing: bool = False
     revision: int = 0
     sequence: int = 0
     filled_quantity: Exact = Decimal(0)

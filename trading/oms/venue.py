@@ -10,7 +10,7 @@ throttle by themselves.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +19,7 @@ from trading.oms.enums import OrderSide, OrderType, TimeInForce
 from trading.oms.models import Balance, Exact, Fill, Instrument, Quote, Utc
 
 
-class DedupeScope(str, Enum):
+class DedupeScope(StrEnum):
     """Among which orders the exchange refuses a client id that it has seen."""
 
     OPEN_ONLY = "open_only"
@@ -29,7 +29,7 @@ class DedupeScope(str, Enum):
     NONE = "none"
 
 
-class Amend(str, Enum):
+class Amend(StrEnum):
     """What the exchange can change on a resting order without a new one."""
 
     IN_PLACE_REDUCE = "in_place_reduce"
@@ -102,7 +102,7 @@ class OrderRef(BaseModel):
     exchange_order_id: str | None = None
 
 
-class VenueStatus(str, Enum):
+class VenueStatus(StrEnum):
     """The exchange's own word on an order, in one vocabulary for all exchanges."""
 
     NEW = "new"
@@ -113,7 +113,7 @@ class VenueStatus(str, Enum):
     REJECTED = "rejected"
 
 
-class ReportSource(str, Enum):
+class ReportSource(StrEnum):
     """Where an execution report came from."""
 
     RESPONSE = "response"
@@ -149,7 +149,7 @@ class ExecutionReport(BaseModel):
     source: ReportSource
 
 
-class StreamState(str, Enum):
+class StreamState(StrEnum):
     """What the execution stream says about itself."""
 
     CONNECTED = "connected"

@@ -1,0 +1,284 @@
+"""The life of an order: one table, and the one function that applies an event to a state.
+
+The status is the *join of the evidence*: statuses are ranked, each event is evidence for one
+rank, and the table moves an order only upwards in rank (a fill outranks a rejection, a
+cancellation outranks an acceptance, a whole fill outranks everything). Therefore any order of
+arrival of the same events ends in the same state, and the same event twice changes nothing. The
+one step down is a modification that makes room above a whole fill. Fills are the truth:
+quantities, the average price and fees come from them alone.
+"""
+
+import decimal
+from collections.abc import Callable
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from trading.oms.enums import OrderStatus, Pending, ReasonCode, RejectedBy
+from trading.oms.models import Exact, Fill, OrderState, Utc
+from trading.oms.transitions import RANK, TABLE, Step
+
+EXACT = decimal.Context(prec=60)
+_EIGHTEEN = Decimal(1).scaleb(-18)
+
+
+class EventKind(StrEnum):
+    """What can happen to an order. The second group leaves the status alone."""
+
+    SUBMITTING = "submitting"
+    DENIED = "denied"
+    SUBMITTED = "submitted"
+    ACCEPTED = "accepted"
+    FILL = "fill"
+    MODIFIED = "modified"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+    NOT_PLACED = "not_placed"
+    DECLARED_DEAD = "declared_dead"
+
+    ROUTED = "routed"
+    IN_DOUBT = "in_doubt"
+    DOUBT_ENDED = "doubt_ended"
+    RESENT = "resent"
+    CANCEL_REQUESTED = "cancel_requested"
+    MODIFY_REQUESTED = "modify_requested"
+    REPLACE_STARTED = "replace_started"
+    LEG_STARTED = "leg_started"
+    REQUEST_ENDED = "request_ended"
+    MESSAGE_REFUSED = "message_refused"
+    ALARM = "alarm"
+
+
+class LifecycleEvent(BaseModel):
+    """One thing that happened to an order; only the fields that its kind needs are set.
+
+    `at` is the exchange's time where it gave one. `leg` is the number of the exchange order that
+    it speaks of. `quantity` and `price` of MODIFIED are the order's new totals, `revision` its
+    number, counted from 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: EventKind
+    at: Utc
+    leg: int = 1
+    fill: Fill | None = None
+    exchange: str | None = None
+    account: str | None = None
+    exchange_order_id: str | None = None
+    exchange_client_id: str | None = None
+    quantity: Exact | None = None
+    price: Exact | None = None
+    stop_price: Exact | None = None
+    revision: int = 0
+    rejected_by: RejectedBy | None = None
+    reason_code: ReasonCode | None = None
+    reason: str | None = None
+    details: dict[str, Any] | None = None
+
+
+_ENDS_A_LEG = frozenset({EventKind.CANCELLED, EventKind.EXPIRED, EventKind.REJECTED})
+_WORD_OF = {
+    EventKind.CANCELLED: OrderStatus.CANCELLED,
+    EventKind.EXPIRED: OrderStatus.EXPIRED,
+    EventKind.REJECTED: OrderStatus.REJECTED,
+    EventKind.DENIED: OrderStatus.REJECTED,
+    EventKind.NOT_PLACED: OrderStatus.REJECTED,
+    EventKind.DECLARED_DEAD: OrderStatus.ERROR,
+}
+_EVIDENCE_OF_LIFE = frozenset(
+    {EventKind.ACCEPTED, EventKind.FILL, EventKind.CANCELLED, EventKind.EXPIRED}
+)
+
+
+class Applied(NamedTuple):
+    """The state after an event, whether anything changed, and the alarm text if one is due."""
+
+    state: OrderState
+    changed: bool
+    alarm: str | None
+
+
+def apply(state: OrderState, event: LifecycleEvent) -> Applied:
+    """Apply one event. Never raises; a fill must not have been applied before (the store's key).
+
+    What the table does not know leaves the state as it is and comes back as an alarm.
+    """
+    change: dict[str, Any] = {}
+    if event.fill is not None:
+        change.update(_with_fill(state, event.fill))
+    if event.kind is EventKind.MODIFIED and event.revision > state.revision:
+        change.update(_with_modification(state, event))
+    if event.exchange_order_id and event.leg >= state.leg:
+        change["exchange_order_id"] = event.exchange_order_id
+    marks = _MARKS.get(event.kind)
+    if marks is not None:
+        change.update(marks(state, event))
+        return _finish(state, change, event, None)
+    if event.kind in _ENDS_A_LEG and _is_about_a_replaced_leg(state, event):
+        return _finish(state, change, event, None)
+    return _with_step(state, change, event)
+
+
+def _with_step(state: OrderState, change: dict[str, Any], event: LifecycleEvent) -> Applied:
+    step = _step(state, change, event)
+    row = TABLE.get((state.status, step))
+    if row is None:
+        unknown = f"the lifecycle has no row for {step.value} in {state.status.value}"
+        return _finish(state, change, event, unknown)
+    status = row.status
+    word = _WORD_OF.get(event.kind)
+    if word is not None and (state.ended_as is None or RANK[word] > RANK[state.ended_as]):
+        change["ended_as"] = word
+        change["rejected_by"] = event.rejected_by
+        change["reason_code"] = event.reason_code
+        change["rejection_reason"] = event.reason
+    if (
+        step is Step.MODIFIED
+        and state.status is OrderStatus.FILLED
+        and state.ended_as
+        in {
+            OrderStatus.CANCELLED,
+            OrderStatus.EXPIRED,
+        }
+    ):
+        status = state.ended_as
+    if event.kind is EventKind.SUBMITTED and state.submitted_at is None:
+        change["submitted_at"] = event.at
+    change["status"] = status
+    if RANK[status] >= RANK[OrderStatus.EXPIRED]:
+        change.update(pending=Pending.NONE, in_doubt_since=None)
+    elif event.kind in _EVIDENCE_OF_LIFE and event.leg >= state.leg:
+        change["in_doubt_since"] = None
+    if event.kind in {EventKind.REJECTED, EventKind.NOT_PLACED, EventKind.DENIED}:
+        change["in_doubt_since"] = None
+    alarm = f"{step.value} in {state.status.value}: {row.reason}" if row.alarm else None
+    return _finish(state, change, event, alarm)
+
+
+def _beneath_filled(state: OrderState) -> OrderStatus:
+    """What an order is when its whole fill becomes a part: the exchange's word, else open."""
+    if state.ended_as in {OrderStatus.CANCELLED, OrderStatus.EXPIRED}:
+        return state.ended_as
+    return OrderStatus.PARTIALLY_FILLED
+
+
+def _step(state: OrderState, change: dict[str, Any], event: LifecycleEvent) -> Step:
+    whole = change.get("remaining_quantity", state.remaining_quantity) <= 0
+    if event.kind is EventKind.FILL:
+        return Step.FILL_WHOLE if whole else Step.FILL_PART
+    if event.kind is EventKind.MODIFIED:
+        return Step.MODIFIED_WHOLE if whole else Step.MODIFIED
+    return Step(event.kind.value)
+
+
+def _is_about_a_replaced_leg(state: OrderState, event: LifecycleEvent) -> bool:
+    """A replacement ends one exchange order to start the next; that is not the order's end."""
+    return event.leg < state.leg or (event.leg == state.leg and state.replacing)
+
+
+def _finish(
+    state: OrderState, change: dict[str, Any], event: LifecycleEvent, alarm: str | None
+) -> Applied:
+    changed = any(getattr(state, name) != value for name, value in change.items())
+    if not changed:
+        return Applied(state, changed=False, alarm=alarm)
+    change["last_updated_at"] = max(state.last_updated_at, event.at)
+    return Applied(state.model_copy(update=change), changed=True, alarm=alarm)
+
+
+def _with_fill(state: OrderState, fill: Fill) -> dict[str, Any]:
+    filled = EXACT.add(state.filled_quantity, fill.quantity)
+    notional = EXACT.add(state.filled_notional, EXACT.multiply(fill.quantity, fill.price))
+    fees = dict(state.fees_by_currency)
+    fees[fill.fee_currency] = EXACT.add(fees.get(fill.fee_currency, Decimal(0)), fill.fee)
+    return {
+        "filled_quantity": filled,
+        "filled_notional": notional,
+        "remaining_quantity": EXACT.subtract(state.quantity, filled),
+        "average_fill_price": _average(notional, filled),
+        "fees_by_currency": fees,
+        "fees": EXACT.add(state.fees, fee_in_quote(fill)),
+    }
+
+
+def fee_in_quote(fill: Fill) -> Decimal:
+    """The fee in the quote currency; a base fee counts at the fill's price, others as 0."""
+    base, _, quote = fill.symbol.partition("/")
+    if fill.fee_currency == quote:
+        return fill.fee
+    if fill.fee_currency == base:
+        return EXACT.multiply(fill.fee, fill.price)
+    return Decimal(0)
+
+
+def _average(notional: Decimal, filled: Decimal) -> Decimal | None:
+    if not filled:
+        return None
+    average = EXACT.divide(notional, filled).quantize(_EIGHTEEN, context=EXACT).normalize(EXACT)
+    return Decimal(format(average, "f"))
+
+
+def _with_modification(state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
+    change: dict[str, Any] = {"revision": event.revision}
+    if event.quantity is not None:
+        change["quantity"] = event.quantity
+        change["remaining_quantity"] = EXACT.subtract(event.quantity, state.filled_quantity)
+    if event.price is not None:
+        change["price"] = event.price
+    if event.stop_price is not None:
+        change["stop_price"] = event.stop_price
+    return change
+
+
+def _routed(_state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
+    return {"exchange": event.exchange or "", "account": event.account or ""}
+
+
+def _doubted(state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
+    return {"in_doubt_since": state.in_doubt_since or event.at} if state.is_open else {}
+
+
+def _leg_started(state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
+    if event.leg < state.leg:
+        return {}
+    change: dict[str, Any] = {"leg": event.leg, "exchange_client_id": event.exchange_client_id}
+    if event.leg > state.leg:
+        change.update(exchange_order_id=None, replacing=False)
+    return change
+
+
+def _request_ended(_state: OrderState, _event: LifecycleEvent) -> dict[str, Any]:
+    return {"pending": Pending.NONE, "replacing": False}
+
+
+def _pending(kind: Pending) -> Callable[[OrderState, LifecycleEvent], dict[str, Any]]:
+    return lambda state, _event: {"pending": kind} if state.is_open else {}
+
+
+def _nothing(_state: OrderState, _event: LifecycleEvent) -> dict[str, Any]:
+    return {}
+
+
+_MARKS = {
+    EventKind.ROUTED: _routed,
+    EventKind.IN_DOUBT: _doubted,
+    EventKind.DOUBT_ENDED: lambda _state, _event: {"in_doubt_since": None},
+    EventKind.CANCEL_REQUESTED: _pending(Pending.CANCEL),
+    EventKind.MODIFY_REQUESTED: _pending(Pending.MODIFY),
+    EventKind.REPLACE_STARTED: lambda _state, _event: {"replacing": True},
+    EventKind.LEG_STARTED: _leg_started,
+    EventKind.REQUEST_ENDED: _request_ended,
+    EventKind.RESENT: _leg_started,
+    EventKind.MESSAGE_REFUSED: _nothing,
+    EventKind.ALARM: _nothing,
+}
+"""Events that leave the status alone, and the fields that each of them sets."""
+
+
+def always_journalled(kind: EventKind) -> bool:
+    """Whether an event is worth a journal entry although no field changed."""
+    return kind in {EventKind.MESSAGE_REFUSED, EventKind.ALARM, EventKind.RESENT}
