@@ -1,0 +1,66 @@
+# Every target does its own set-up, once. A bare machine needs Python 3.11 or later, make and git,
+# and Go where Temporal's own download is out of reach.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+READY := .venv/ready
+BENCH_READY := .venv/ready-bench
+SOURCES := $(wildcard trading workflows activities workers tests bench)
+PACKAGES := $(wildcard trading workflows activities workers tests)
+
+# Arguments for the program behind a target, as in `make test ARGS="-k cancel"`.
+ARGS ?=
+
+.PHONY: help demo up test test-fast lint format bench clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Start everything, trade on the sandbox exchange, show what happened, stop
+	@$(BIN)/oms demo $(ARGS)
+
+up: $(READY) ## Start everything and leave it running until Ctrl-C
+	@$(BIN)/oms up $(ARGS)
+
+test: $(READY) ## Run all tests and measure their coverage (with ARGS: the chosen ones only)
+	@echo "== tests: SQLite, PostgreSQL and Temporal are real; this takes minutes"
+	@$(BIN)/pytest $(if $(ARGS),$(ARGS),--cov --cov-report=term)
+
+test-fast: $(READY) ## Run the tests of the pure domain only; takes seconds
+	@$(BIN)/pytest tests/oms $(ARGS)
+
+lint: $(READY) ## Check the format (Ruff), the rules (Ruff) and the types (mypy)
+	@echo "== format";  $(BIN)/ruff format --check $(SOURCES)
+	@echo "== rules";   $(BIN)/ruff check $(SOURCES)
+	@echo "== types";   $(BIN)/mypy $(addprefix -p ,$(PACKAGES))
+
+format: $(READY) ## Format the code and mend what Ruff can mend
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --fix $(SOURCES)
+
+bench: $(BENCH_READY) ## Measure throughput and latency on this machine
+	@$(BIN)/python -m bench $(ARGS)
+
+clean: ## Remove the environment and what runs have left behind
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml uv.lock Makefile
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or later is needed and was not found." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version)." >&2; exit 1; }
+	@echo "== set-up: a Python environment in .venv, from uv.lock"
+	@[ -x $(BIN)/pip ] || "$(PYTHON)" -m venv --clear .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv sync --frozen --inexact
+	@touch $@
+
+$(BENCH_READY): $(READY)
+	@echo "== set-up: what the benchmark compares with"
+	@$(BIN)/uv sync --frozen --inexact --group bench
+	@touch $@
