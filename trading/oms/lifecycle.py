@@ -12,16 +12,16 @@ import decimal
 from collections.abc import Callable
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from trading.oms.enums import OrderStatus, Pending, ReasonCode, RejectedBy
-from trading.oms.models import Exact, Fill, OrderState, Utc
+from trading.oms.models import DECIMALS_MAX, Exact, Fill, OrderState, Utc
 from trading.oms.transitions import RANK, TABLE, Step
 
-EXACT = decimal.Context(prec=60)
-_EIGHTEEN = Decimal(1).scaleb(-18)
+EXACT = decimal.Context(prec=100)
+_EIGHTEEN = Decimal(1).scaleb(-DECIMALS_MAX)
 
 
 class EventKind(StrEnum):
@@ -56,8 +56,9 @@ class LifecycleEvent(BaseModel):
     """One thing that happened to an order; only the fields that its kind needs are set.
 
     `at` is the exchange's time where it gave one. `leg` is the number of the exchange order that
-    it speaks of. `quantity` and `price` of MODIFIED are the order's new totals, `revision` its
-    number, counted from 1.
+    it speaks of. `quantity` and `price` of MODIFIED are the order's new totals (each revision
+    repeats those that stay, so that the newest alone decides), `revision` its number, counted
+    from 1. A fill comes in a FILL event and nowhere else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,6 +80,13 @@ class LifecycleEvent(BaseModel):
     reason: str | None = None
     details: dict[str, Any] | None = None
 
+    @model_validator(mode="after")
+    def _fill_in_fill_events_only(self) -> Self:
+        if (self.fill is not None) is not (self.kind is EventKind.FILL):
+            msg = f"fill is {'missing' if self.fill is None else 'given'} in an event {self.kind}"
+            raise ValueError(msg)
+        return self
+
 
 _ENDS_A_LEG = frozenset({EventKind.CANCELLED, EventKind.EXPIRED, EventKind.REJECTED})
 _WORD_OF = {
@@ -90,12 +98,30 @@ _WORD_OF = {
     EventKind.DECLARED_DEAD: OrderStatus.ERROR,
 }
 _EVIDENCE_OF_LIFE = frozenset(
-    {EventKind.ACCEPTED, EventKind.FILL, EventKind.CANCELLED, EventKind.EXPIRED}
+    {
+        EventKind.ACCEPTED,
+        EventKind.FILL,
+        EventKind.MODIFIED,
+        EventKind.CANCELLED,
+        EventKind.EXPIRED,
+    }
 )
+_GENERIC_CODES = frozenset(
+    {
+        ReasonCode.EXCHANGE_REJECTED,
+        ReasonCode.EXCHANGE_CANCELLED,
+        ReasonCode.EXCHANGE_EXPIRED,
+    }
+)
+"""Codes that repeat the status; any other code of an equally strong word says more."""
 
 
 class Applied(NamedTuple):
-    """The state after an event, whether anything changed, and the alarm text if one is due."""
+    """The state after an event, whether anything changed, and the alarm text if one is due.
+
+    An event that changes nothing may still be the newest: `state.last_updated_at` notes its time
+    without `changed`, because that alone is not worth a journal entry.
+    """
 
     state: OrderState
     changed: bool
@@ -112,7 +138,7 @@ def apply(state: OrderState, event: LifecycleEvent) -> Applied:
         change.update(_with_fill(state, event.fill))
     if event.kind is EventKind.MODIFIED and event.revision > state.revision:
         change.update(_with_modification(state, event))
-    if event.exchange_order_id and event.leg >= state.leg:
+    if event.exchange_order_id and event.leg == state.leg:
         change["exchange_order_id"] = event.exchange_order_id
     marks = _MARKS.get(event.kind)
     if marks is not None:
@@ -131,24 +157,15 @@ def _with_step(state: OrderState, change: dict[str, Any], event: LifecycleEvent)
         return _finish(state, change, event, unknown)
     status = row.status
     word = _WORD_OF.get(event.kind)
-    if word is not None and (state.ended_as is None or RANK[word] > RANK[state.ended_as]):
-        change["ended_as"] = word
-        change["rejected_by"] = event.rejected_by
-        change["reason_code"] = event.reason_code
-        change["rejection_reason"] = event.reason
-    if (
-        step is Step.MODIFIED
-        and state.status is OrderStatus.FILLED
-        and state.ended_as
-        in {
-            OrderStatus.CANCELLED,
-            OrderStatus.EXPIRED,
-        }
-    ):
-        status = state.ended_as
-    if event.kind is EventKind.SUBMITTED and state.submitted_at is None:
-        change["submitted_at"] = event.at
+    if word is not None:
+        change.update(_with_word(state, event, word))
+    if step is Step.MODIFIED and state.status is OrderStatus.FILLED:
+        status = _beneath_filled(state)
+    if event.kind is EventKind.SUBMITTED:
+        change["submitted_at"] = min(event.at, state.submitted_at or event.at)
     change["status"] = status
+    if event.kind is EventKind.MODIFIED:
+        change.update(pending=Pending.NONE, replacing=False)
     if RANK[status] >= RANK[OrderStatus.EXPIRED]:
         change.update(pending=Pending.NONE, in_doubt_since=None)
     elif event.kind in _EVIDENCE_OF_LIFE and event.leg >= state.leg:
@@ -157,6 +174,42 @@ def _with_step(state: OrderState, change: dict[str, Any], event: LifecycleEvent)
         change["in_doubt_since"] = None
     alarm = f"{step.value} in {state.status.value}: {row.reason}" if row.alarm else None
     return _finish(state, change, event, alarm)
+
+
+def _with_word(state: OrderState, event: LifecycleEvent, word: OrderStatus) -> dict[str, Any]:
+    """The final word with its reasons, where it outweighs the one that is known."""
+    given = _weight(word, event.rejected_by, event.reason_code, event.reason)
+    known = _weight(
+        state.ended_as, state.rejected_by, state.reason_code, state.rejection_reason
+    )
+    if given <= known:
+        return {}
+    return {
+        "ended_as": word,
+        "rejected_by": event.rejected_by,
+        "reason_code": event.reason_code,
+        "rejection_reason": event.reason,
+    }
+
+
+def _weight(
+    word: OrderStatus | None,
+    rejected_by: RejectedBy | None,
+    code: ReasonCode | None,
+    reason: str | None,
+) -> tuple[int, bool, bool, str, str, str]:
+    """A total order, so that equally ranked words end in the same reasons however they arrive.
+
+    The rank first, then the exchange's own word, then a code that says more than the status.
+    """
+    return (
+        -1 if word is None else RANK[word],
+        rejected_by is RejectedBy.EXCHANGE,
+        code is not None and code not in _GENERIC_CODES,
+        code or "",
+        rejected_by or "",
+        reason or "",
+    )
 
 
 def _beneath_filled(state: OrderState) -> OrderStatus:
@@ -183,16 +236,18 @@ def _is_about_a_replaced_leg(state: OrderState, event: LifecycleEvent) -> bool:
 def _finish(
     state: OrderState, change: dict[str, Any], event: LifecycleEvent, alarm: str | None
 ) -> Applied:
-    changed = any(getattr(state, name) != value for name, value in change.items())
-    if not changed:
+    known = state.__dict__
+    changed = any(known[name] != value for name, value in change.items())
+    if event.at > state.last_updated_at:
+        change["last_updated_at"] = event.at
+    elif not changed:
         return Applied(state, changed=False, alarm=alarm)
-    change["last_updated_at"] = max(state.last_updated_at, event.at)
-    return Applied(state.model_copy(update=change), changed=True, alarm=alarm)
+    return Applied(state.model_copy(update=change), changed, alarm)
 
 
 def _with_fill(state: OrderState, fill: Fill) -> dict[str, Any]:
     filled = EXACT.add(state.filled_quantity, fill.quantity)
-    notional = EXACT.add(state.filled_notional, EXACT.multiply(fill.quantity, fill.price))
+    notional = EXACT.add(state.filled_notional, _product(fill.quantity, fill.price))
     fees = dict(state.fees_by_currency)
     fees[fill.fee_currency] = EXACT.add(fees.get(fill.fee_currency, Decimal(0)), fill.fee)
     return {
@@ -211,8 +266,16 @@ def fee_in_quote(fill: Fill) -> Decimal:
     if fill.fee_currency == quote:
         return fill.fee
     if fill.fee_currency == base:
-        return EXACT.multiply(fill.fee, fill.price)
+        return _product(fill.fee, fill.price)
     return Decimal(0)
+
+
+def _product(left: Decimal, right: Decimal) -> Decimal:
+    """Rounded to 18 decimals fill by fill, so that sums fit the store and have no order."""
+    product = EXACT.multiply(left, right)
+    if product.as_tuple().exponent >= -DECIMALS_MAX:  # type: ignore[operator]
+        return product
+    return product.quantize(_EIGHTEEN, context=EXACT)
 
 
 def _average(notional: Decimal, filled: Decimal) -> Decimal | None:
@@ -246,6 +309,8 @@ def _leg_started(state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
     if event.leg < state.leg:
         return {}
     change: dict[str, Any] = {"leg": event.leg, "exchange_client_id": event.exchange_client_id}
+    if event.revision > state.revision:
+        change.update(_with_modification(state, event))
     if event.leg > state.leg:
         change.update(exchange_order_id=None, replacing=False)
     return change

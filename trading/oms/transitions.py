@@ -1,4 +1,4 @@
-"""The order's transition table: (status, step) to the status that follows, with the odd rows' reasons.
+"""The transition table: (status, step) to the status that follows, with the odd rows' reasons.
 
 It is written out by column, one column for each thing that can happen. The reference page, the
 diagram and the tests are made from it.

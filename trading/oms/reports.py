@@ -1,0 +1,84 @@
+"""From what an exchange said to what happened to the order: pure translation."""
+
+from trading.oms.enums import OrderStatus, Pending, ReasonCode, RejectedBy, TimeInForce
+from trading.oms.lifecycle import EventKind, LifecycleEvent
+from trading.oms.models import OrderState
+from trading.oms.venue import ExecutionReport, VenueStatus
+
+_LIVES = frozenset({VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED, VenueStatus.FILLED})
+
+
+def events_of(report: ExecutionReport, leg: int, state: OrderState) -> list[LifecycleEvent]:
+    """The lifecycle events that a report about exchange order number `leg` stands for.
+
+    Acceptance first, then the fills it carries, then the end. A total without its fills is no
+    event: it demands fills (see `missing_quantity`).
+    """
+    common = {
+        "at": report.at,
+        "leg": leg,
+        "exchange_order_id": report.exchange_order_id,
+    }
+    events: list[LifecycleEvent] = []
+    if report.status in _LIVES:
+        events.append(LifecycleEvent(kind=EventKind.ACCEPTED, **common))
+    for fill in report.fills:
+        own = fill.model_copy(update={"order_id": state.client_order_id})
+        events.append(
+            LifecycleEvent(
+                kind=EventKind.FILL,
+                at=fill.timestamp,
+                leg=leg,
+                exchange_order_id=report.exchange_order_id,
+                fill=own,
+            )
+        )
+    if report.status is VenueStatus.CANCELLED:
+        events.append(_cancelled(report, leg, state))
+    elif report.status is VenueStatus.EXPIRED:
+        events.append(
+            LifecycleEvent(
+                kind=EventKind.EXPIRED,
+                reason_code=ReasonCode.EXCHANGE_EXPIRED,
+                reason=report.reason,
+                **common,
+            )
+        )
+    elif report.status is VenueStatus.REJECTED:
+        events.append(
+            LifecycleEvent(
+                kind=EventKind.REJECTED,
+                rejected_by=RejectedBy.EXCHANGE,
+                reason_code=ReasonCode.EXCHANGE_REJECTED,
+                reason=report.reason,
+                **common,
+            )
+        )
+    return events
+
+
+def _cancelled(report: ExecutionReport, leg: int, state: OrderState) -> LifecycleEvent:
+    """A cancellation; of a good-till-date order at or after its date it is the expiry."""
+    kind, code = EventKind.CANCELLED, ReasonCode.EXCHANGE_CANCELLED
+    if state.pending is Pending.CANCEL:
+        code = ReasonCode.CANCEL_REQUESTED
+    if (
+        state.time_in_force is TimeInForce.GTD
+        and state.expire_at is not None
+        and report.at >= state.expire_at
+    ):
+        kind, code = EventKind.EXPIRED, ReasonCode.EXPIRY_REACHED
+    return LifecycleEvent(
+        kind=kind,
+        at=report.at,
+        leg=leg,
+        exchange_order_id=report.exchange_order_id,
+        reason_code=code,
+        reason=report.reason,
+    )
+
+
+def is_answer(state: OrderState) -> bool:
+    """Whether a submission has its outcome: the exchange's word, a refusal, or known doubt."""
+    waiting = {OrderStatus.CREATED, OrderStatus.PENDING_SUBMISSION, OrderStatus.SUBMITTED}
+    return state.status not in waiting or state.in_doubt_since is not None
