@@ -169,7 +169,8 @@ async def _build(scratch: Path, say: Say) -> Path:
     go = shutil.which("go")
     if go is None:
         raise _Unavailable("there is no program called go on the PATH")
-    say(f"Building the Temporal server {GO_VERSION} with Go, once; about 3 minutes on 2 cores ...")
+    say(f"Building the Temporal server {GO_VERSION} with Go, once ...")
+    say("  (about 3 minutes on 2 cores, 160 modules and 1300 packages, 3 GB in Go's own caches)")
     version = f"-X github.com/temporalio/cli/temporalcli.Version={GO_VERSION[1:]}"
     command = [go, "install", "-v", f"-ldflags=-s -w {version}", f"{GO_PACKAGE}@{GO_VERSION}"]
     process = ChildProcess(command, scratch / "build.log", _go_environment(scratch))

