@@ -40,7 +40,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Spare the tests that run without the event loop the look at its tasks."""
     for item in items:
         if isinstance(item, pytest.Function) and not is_async_test(item):
-            item.fixturenames.remove("no_task_left_behind")
+            item.fixturenames[:] = [
+                name for name in item.fixturenames if name != "no_task_left_behind"
+            ]
 
 
 @pytest.fixture(scope="session")
