@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from trading.oms.models import Order
@@ -11,6 +11,7 @@ GENERATED_FIELDS = frozenset({"client_order_id", "created_at"})
 """Fields of `Order` that we make up when the trader does not give them; not its content."""
 HEXADECIMAL = "0123456789abcdef"
 _MARK_LENGTH = 6
+_ALL_DIGITS = Context(prec=80)
 
 
 def order_content(order: Order) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def order_content(order: Order) -> dict[str, Any]:
             continue
         value = getattr(order, name)
         if isinstance(value, Decimal):
-            value = format(value.normalize(), "f")
+            value = format(value.normalize(_ALL_DIGITS), "f")
         content[name] = value
     return json.loads(json.dumps(content, default=str, sort_keys=True))  # type: ignore[no-any-return]
 

@@ -179,9 +179,7 @@ def _with_step(state: OrderState, change: dict[str, Any], event: LifecycleEvent)
 def _with_word(state: OrderState, event: LifecycleEvent, word: OrderStatus) -> dict[str, Any]:
     """The final word with its reasons, where it outweighs the one that is known."""
     given = _weight(word, event.rejected_by, event.reason_code, event.reason)
-    known = _weight(
-        state.ended_as, state.rejected_by, state.reason_code, state.rejection_reason
-    )
+    known = _weight(state.ended_as, state.rejected_by, state.reason_code, state.rejection_reason)
     if given <= known:
         return {}
     return {

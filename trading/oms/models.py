@@ -6,10 +6,11 @@ arrives; JSON numbers are read as exact decimals at the doors. Source: the speci
 Models"; the extra fields are described where they stand.
 """
 
+import json
 import re
 import uuid
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -37,7 +38,11 @@ from trading.oms.enums import (
 )
 
 INTEGER_DIGITS_MAX = 20
+TOTAL_DIGITS_MAX = 40
 DECIMALS_MAX = 18
+METADATA_BYTES_MAX = 16_384
+_LAST_DECIMAL = Decimal(1).scaleb(-DECIMALS_MAX)
+_NO_ROUNDING = Context(prec=80, traps=[Inexact, InvalidOperation])
 _CLIENT_ORDER_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SYMBOL = re.compile(r"[A-Z0-9]{1,15}/[A-Z0-9]{1,15}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
@@ -58,18 +63,24 @@ def _exact(value: object) -> object:
     return value
 
 
-def _bounded(value: Decimal) -> Decimal:
+def _bounded(value: Decimal, digits_max: int = INTEGER_DIGITS_MAX) -> Decimal:
     if not value.is_finite():
         msg = f"is {value}; must be a finite number"
         raise ValueError(msg)
-    exponent = value.as_tuple().exponent
-    if isinstance(exponent, int) and -exponent > DECIMALS_MAX and value != round(value, 18):
+    if value.adjusted() >= digits_max:
+        msg = f"has more than {digits_max} digits before the point"
+        raise ValueError(msg)
+    if value.as_tuple().exponent >= -DECIMALS_MAX:  # type: ignore[operator]
+        return value
+    try:
+        return value.quantize(_LAST_DECIMAL, context=_NO_ROUNDING)
+    except Inexact:
         msg = f"has more than {DECIMALS_MAX} decimals"
-        raise ValueError(msg)
-    if value.adjusted() >= INTEGER_DIGITS_MAX:
-        msg = f"has more than {INTEGER_DIGITS_MAX} digits before the point"
-        raise ValueError(msg)
-    return value
+        raise ValueError(msg) from None
+
+
+def _bounded_total(value: Decimal) -> Decimal:
+    return _bounded(value, TOTAL_DIGITS_MAX)
 
 
 def _positive(value: Decimal) -> Decimal:
@@ -87,7 +98,27 @@ def _utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         msg = f"is {value.isoformat()} without a time zone; give an aware time, as in ...+00:00"
         raise ValueError(msg)
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        msg = f"is {value.isoformat()}; must lie in the years 1 to 9999 in UTC"
+        raise ValueError(msg) from None
+
+
+def _storable(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"must be plain JSON: {error}"
+        raise ValueError(msg) from None
+    if "\\u0000" in text:
+        msg = "holds the character U+0000, which PostgreSQL cannot store"
+        raise ValueError(msg)
+    if size > METADATA_BYTES_MAX:
+        msg = f"has {size} bytes of JSON, the limit is {METADATA_BYTES_MAX}"
+        raise ValueError(msg)
+    return value
 
 
 def _matching(pattern: re.Pattern[str], words: str) -> AfterValidator:
@@ -107,7 +138,16 @@ Exact = Annotated[
     PlainSerializer(_plain, return_type=str, when_used="json"),
 ]
 """An exact decimal: at most 20 digits before the point and 18 after; text in JSON."""
+Total = Annotated[
+    Decimal,
+    BeforeValidator(_exact),
+    AfterValidator(_bounded_total),
+    PlainSerializer(_plain, return_type=str, when_used="json"),
+]
+"""A sum of exact decimals or of their products: up to 40 digits before the point."""
 Positive = Annotated[Exact, AfterValidator(_positive)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_storable)]
+"""Anything that JSON can say, up to 16 KiB; decimals and times go in as text."""
 Utc = Annotated[datetime, AfterValidator(_utc)]
 ClientOrderId = Annotated[
     str, _matching(_CLIENT_ORDER_ID, "1 to 64 of the characters A-Z a-z 0-9 . _ -")
@@ -152,7 +192,7 @@ class Order(BaseModel):
     if_not_placed: IfNotPlaced | None = None
     parent_order_id: ClientOrderId | None = None
     client_order_id: ClientOrderId = Field(default_factory=new_client_order_id)
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     created_at: Utc = Field(default_factory=utc_now)
 
     @model_validator(mode="after")
@@ -235,9 +275,9 @@ class OrderState(BaseModel):
     replacing: bool = False
     revision: int = 0
     sequence: int = 0
-    filled_quantity: Exact = Decimal(0)
-    filled_notional: Exact = Decimal(0)
-    remaining_quantity: Exact = Decimal(0)
+    filled_quantity: Total = Decimal(0)
+    filled_notional: Total = Decimal(0)
+    remaining_quantity: Total = Decimal(0)
     average_fill_price: Exact | None = None
 
     # Timestamps
@@ -248,8 +288,8 @@ class OrderState(BaseModel):
     # Metadata
     strategy_id: str | None = None
     parent_order_id: str | None = None
-    fees: Exact = Decimal(0)
-    fees_by_currency: dict[str, Exact] = Field(default_factory=dict)
+    fees: Total = Decimal(0)
+    fees_by_currency: dict[str, Total] = Field(default_factory=dict)
     rejected_by: RejectedBy | None = None
     reason_code: ReasonCode | None = None
     rejection_reason: str | None = None

@@ -168,7 +168,7 @@ def _rows() -> dict[tuple[OrderStatus, Step], Row]:
         _PENDING: Row(_ERROR, "an operator's verdict", alarm=True),
         _SUBMITTED: Row(_ERROR, "an operator's verdict", alarm=True),
         _ERROR: Row(_ERROR),
-        _REJECTED: Row(_REJECTED),
+        _REJECTED: Row(_REJECTED, "the exchange's word is stronger than the operator's"),
         **_kept(_ACCEPTED, _PART, _EXPIRED, _CANCELLED, _FILLED),
     }
     columns = {
