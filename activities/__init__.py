@@ -1,0 +1,1 @@
+"""Everything that touches the world: exchanges, the store, the rate-limit ledger, the feed."""

@@ -1,0 +1,345 @@
+"""Binance Spot behind `IExecutionConnector`, through ccxt.
+
+Every call is one request (queries that page: a few), sent once, never throttled, never repeated.
+Local refusals are `ExchangeUnavailable` with nothing sent and a code of ours: `local_symbol`,
+`local_request` (what was built is not the order) and `local_deadline` (the fence has passed).
+"""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any, TypeVar
+
+from activities.connectors.binance_orders import CLIENT_ID, check_bytes, order_parameters, plain
+from activities.connectors.capabilities import binance_spot
+from activities.connectors.classify import Operation, malformed_answer
+from activities.connectors.clock import ExchangeClock
+from activities.connectors.fields import (
+    MalformedError,
+    decimal_of,
+    number_of,
+    object_of,
+    objects_of,
+    text_of,
+)
+from activities.connectors.history import BinanceHistory
+from activities.connectors.instruments import instruments_of
+from activities.connectors.reports import BinanceReader
+from activities.connectors.settings import ConnectorSettings
+from activities.connectors.stream import EventStream
+from activities.connectors.wire import BinanceWire, Call, RateUsage
+from trading.oms.errors import (
+    ExchangeError,
+    ExchangeUnavailable,
+    OutcomeUnknown,
+    StartUpError,
+)
+from trading.oms.models import Balance, Fill, Instrument, Quote, utc_now
+from trading.oms.venue import (
+    Capabilities,
+    ExecutionReport,
+    OrderRef,
+    OrderRequest,
+    ReportSource,
+    StreamState,
+    VenueStatus,
+)
+
+logger = logging.getLogger(__name__)
+NO_SUCH_ORDER = "-2013"
+ORDER_ARCHIVED = "-2026"
+T = TypeVar("T")
+
+
+class CcxtConnector:
+    """One account at Binance Spot; all calls may run at once on one instance."""
+
+    def __init__(self, settings: ConnectorSettings) -> None:
+        settings.check()
+        self.exchange = settings.exchange
+        self.account = settings.account
+        self.capabilities: Capabilities = binance_spot(
+            fence_ms=settings.recv_window_ms,
+            processing_bound_ms=settings.processing_bound_ms,
+            clock_skew_ms=settings.clock_skew_ms,
+            data_lag_ms=settings.data_lag_ms,
+        )
+        self.unreadable_events = 0
+        """Events of the stream that were dropped because they could not be read."""
+        self._settings = settings
+        self._clock = ExchangeClock()
+        self._wire = BinanceWire(settings, self._clock)
+        self._instruments: dict[str, Instrument] = {}
+        self._names: dict[str, str] = {}
+        self._reader = BinanceReader(self.exchange, self.account, self._instruments)
+        self._history = BinanceHistory(self._query, self._clock, self._reader)
+
+    def __repr__(self) -> str:
+        return f"CcxtConnector(exchange={self.exchange!r}, account={self.account!r})"
+
+    @property
+    def rate_usage(self) -> RateUsage:
+        """The exchange's own count of our requests, as of the newest response."""
+        return self._wire.rate_usage
+
+    # Life
+
+    async def start(self) -> None:
+        """Set the clock, load the instruments, try the key. Raises `StartUpError`."""
+        try:
+            await self.server_time()
+            await self.load_instruments()
+            await self.balances()
+        except ExchangeError as error:
+            await self.close()
+            raise StartUpError(
+                f"{self.exchange} does not accept account {self.account!r} at "
+                f"{self._settings.rest_url}: {error}; check address, key and secret"
+            ) from error
+
+    async def close(self) -> None:
+        """Close every connection of the commands and queries; a stream closes with its reader."""
+        await self._wire.close()
+
+    async def load_instruments(self) -> None:
+        """Read the exchange's symbols and filters again."""
+        raw = await self._query("exchangeInfo")
+        found = self._read(partial(instruments_of, self.exchange), raw)
+        self._instruments.clear()
+        self._instruments.update(found)
+        self._names = {item.symbol: name for name, item in found.items()}
+
+    def instrument(self, symbol: str) -> Instrument | None:
+        """The rules of `symbol` (BASE/QUOTE), or None where the exchange does not list it."""
+        name = self._names.get(symbol)
+        return self._instruments[name] if name is not None else None
+
+    # Clock
+
+    def exchange_now(self) -> datetime:
+        """The exchange's clock, estimated from the last look at it, never a network call."""
+        return self._clock.now()
+
+    async def server_time(self) -> datetime:
+        """The exchange's clock, asked now; also sets the estimate."""
+        asked = time.monotonic()
+        raw = await self._query("time")
+        milliseconds = self._read(lambda body: number_of(object_of(body), "serverTime"), raw)
+        self._clock.observe(milliseconds, asked, time.monotonic())
+        return self._clock.now()
+
+    # Commands
+
+    async def place(self, request: OrderRequest) -> ExecutionReport:
+        """Send exactly this request, once. Raises the three classes of `ExchangeError`."""
+        symbol = self._symbol(request.symbol)
+        call = Call(
+            Operation.PLACE,
+            check_request=partial(check_bytes, request, symbol),
+            check_time=partial(self._check_deadline, request.deadline_ms),
+        )
+        if CLIENT_ID.fullmatch(request.exchange_client_id) is None:
+            raise ExchangeUnavailable(
+                f"the id {request.exchange_client_id[:80]!r} is not 1 to 36 of A-Z a-z 0-9 _ -",
+                code="local_request",
+            )
+        raw = await self._wire.call(call, "POST", "order", order_parameters(request, symbol))
+        report = self._read(self._reader.placed, raw, Operation.PLACE)
+        if (report.exchange_client_id, report.symbol) != (
+            request.exchange_client_id,
+            request.symbol,
+        ):
+            raise OutcomeUnknown("the exchange's answer names another order")
+        return report
+
+    async def cancel(self, ref: OrderRef) -> ExecutionReport:
+        """Cancel by client id. `ExchangeRejected` when it is unknown or cannot be cancelled."""
+        raw = await self._wire.call(Call(Operation.CANCEL), "DELETE", "order", self._named(ref))
+        return self._read(self._reader.cancelled, raw, Operation.CANCEL)
+
+    async def reduce(self, ref: OrderRef, new_quantity: Decimal) -> ExecutionReport:
+        """Reduce the total quantity (base asset) in place, keeping priority and both ids."""
+        parameters = {
+            **self._named(ref),
+            "newQty": plain(new_quantity),
+            "newClientOrderId": ref.exchange_client_id,
+        }
+        call = Call(Operation.AMEND)
+        raw = await self._wire.call(call, "PUT", "order/amend/keepPriority", parameters)
+        return self._read(self._reader.amended, raw, Operation.AMEND)
+
+    # Queries: every failure is `ExchangeUnavailable`, which is not an observation.
+
+    async def find_order(self, ref: OrderRef) -> ExecutionReport | None:
+        """Query one order by our client id, with its fills; None: the exchange knows none.
+
+        An archived order (-2026: over 90 days old, ended without a fill) is reported cancelled.
+        """
+        try:
+            report = self._read(self._reader.queried, await self._query("order", self._named(ref)))
+        except ExchangeUnavailable as error:
+            if error.code == NO_SUCH_ORDER:
+                return None
+            if error.code == ORDER_ARCHIVED:
+                return self._archived(ref, error.text)
+            raise
+        if not report.cumulative_quantity:
+            return report
+        found = ref.model_copy(update={"exchange_order_id": report.exchange_order_id})
+        return report.model_copy(update={"fills": tuple(await self.fills_of(found))})
+
+    async def orders_since(self, symbol: str, since: datetime) -> Sequence[ExecutionReport]:
+        """Every order of the account created since then, whatever its status; without fills."""
+        return await self._history.orders_since(self._symbol(symbol), since)
+
+    async def open_orders(self, symbol: str | None = None) -> Sequence[ExecutionReport]:
+        """The orders that rest at the exchange now, ours and others'; without fills."""
+        parameters = {"symbol": self._symbol(symbol)} if symbol is not None else {}
+        raw = await self._query("openOrders", parameters)
+        return self._read(lambda body: [self._reader.queried(r) for r in objects_of(body)], raw)
+
+    async def fills_after(
+        self, symbol: str, *, trade_id: str | None, since: datetime | None
+    ) -> Sequence[Fill]:
+        """The account's fills from this trade id on (inclusive), or since a time; oldest first."""
+        name = self._symbol(symbol)
+        if trade_id is None and since is not None:
+            return await self._history.fills_since(name, since)
+        return await self._history.fills({"symbol": name}, from_id=int(trade_id or 0))
+
+    async def fills_of(self, ref: OrderRef) -> Sequence[Fill]:
+        """All fills of one order; one more query where the exchange's order id is not given."""
+        order_id = ref.exchange_order_id
+        if order_id is None:
+            raw = await self._query("order", self._named(ref))
+            order_id = self._read(lambda body: str(number_of(object_of(body), "orderId")), raw)
+        named = {"symbol": self._symbol(ref.symbol), "orderId": order_id}
+        return await self._history.fills(named, from_id=None)
+
+    async def balances(self) -> Mapping[str, Balance]:
+        """Asset to balance, assets with nothing left out."""
+        raw = await self._query("account", {"omitZeroBalances": "true"})
+        return self._read(_balances, raw)
+
+    async def quote(self, symbol: str) -> Quote:
+        """The best bid and ask now; `ExchangeUnavailable` where a side of the book is empty."""
+        raw = await self._query("ticker/bookTicker", {"symbol": self._symbol(symbol)})
+        bid, ask = self._read(_best, raw)
+        return Quote(exchange=self.exchange, symbol=symbol, bid=bid, ask=ask, received_at=utc_now())
+
+    async def can_withdraw(self) -> bool | None:
+        """Whether this key may withdraw money; None: the exchange does not say.
+
+        Binance says it of the key at /sapi/v1/account/apiRestrictions, which neither its testnet
+        nor the sandbox has; `canWithdraw` of the account is another thing, but no account that
+        may not withdraw has a key that may.
+        """
+        account = await self._query("account", {"omitZeroBalances": "true"})
+        if self._read(object_of, account).get("canWithdraw") is False:
+            return False
+        try:
+            key = self._read(object_of, await self._query("account/apiRestrictions"))
+        except ExchangeUnavailable as error:
+            logger.info("%s does not say what the key may do: %s", self.exchange, error)
+            return None
+        answer = key.get("enableWithdrawals")
+        return answer if isinstance(answer, bool) else None
+
+    # Stream
+
+    async def executions(self) -> AsyncIterator[ExecutionReport | StreamState]:
+        """The user-data stream: reports as they happen; `CONNECTED` first and after each gap.
+
+        An event that cannot be read is logged and counted. Raises `ExchangeUnavailable` when the
+        connection is lost for good; iterate again. Close it (`aclose`) or cancel its reader.
+        """
+        stream = EventStream(self._settings, self._clock)
+        async with aclosing(stream.events()) as events:  # type: ignore[type-var]
+            async for event in events:
+                if isinstance(event, StreamState):
+                    yield event
+                    continue
+                try:
+                    report = self._reader.streamed(event)
+                except MalformedError as error:
+                    self.unreadable_events += 1
+                    logger.warning("%s: an execution report is dropped: %s", self.exchange, error)
+                    continue
+                yield report
+
+    # The rest
+
+    async def _query(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        return await self._wire.call(Call(Operation.QUERY), "GET", path, parameters)
+
+    def _read(
+        self, read: Callable[[Any], T], raw: Any, operation: Operation = Operation.QUERY
+    ) -> T:
+        try:
+            return read(raw)
+        except MalformedError as error:
+            failure = malformed_answer(str(error), operation)
+        raise failure
+
+    def _symbol(self, symbol: str) -> str:
+        name = self._names.get(symbol)
+        if name is None:
+            raise ExchangeUnavailable(
+                f"{self.exchange} does not list {symbol!r}, nothing was sent", code="local_symbol"
+            )
+        return name
+
+    def _named(self, ref: OrderRef) -> dict[str, str]:
+        """Both ids where both are known: Binance then refuses a pair that is not one order."""
+        named = {
+            "symbol": self._symbol(ref.symbol),
+            "origClientOrderId": ref.exchange_client_id,
+        }
+        if ref.exchange_order_id is not None:
+            named["orderId"] = ref.exchange_order_id
+        return named
+
+    def _check_deadline(self, deadline_ms: int) -> None:
+        late = self._clock.now_ms() - deadline_ms
+        if late > 0:
+            raise ExchangeUnavailable(
+                f"the request's deadline passed {late} ms ago, nothing was sent",
+                code="local_deadline",
+            )
+
+    def _archived(self, ref: OrderRef, text: str) -> ExecutionReport:
+        return ExecutionReport(
+            exchange=self.exchange,
+            account=self.account,
+            symbol=ref.symbol,
+            exchange_client_id=ref.exchange_client_id,
+            exchange_order_id=ref.exchange_order_id,
+            status=VenueStatus.CANCELLED,
+            cumulative_quantity=Decimal(0),
+            reason=text,
+            at=self._clock.now(),
+            received_at=utc_now(),
+            source=ReportSource.QUERY,
+        )
+
+
+def _balances(raw: Any) -> dict[str, Balance]:
+    found: dict[str, Balance] = {}
+    for row in objects_of(object_of(raw).get("balances")):
+        asset = text_of(row, "asset")
+        free, locked = decimal_of(row, "free"), decimal_of(row, "locked")
+        if free or locked:
+            found[asset] = Balance(asset=asset, free=free, locked=locked)
+    return found
+
+
+def _best(raw: Any) -> tuple[Decimal, Decimal]:
+    row = object_of(raw)
+    bid, ask = decimal_of(row, "bidPrice"), decimal_of(row, "askPrice")
+    if not bid or not ask:
+        raise MalformedError("a side of the book is empty")
+    return bid, ask

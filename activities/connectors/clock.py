@@ -1,0 +1,39 @@
+"""The exchange's clock, estimated between two looks at it."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def at_ms(milliseconds: int) -> datetime:
+    """The time of a Unix time stamp in milliseconds, exactly."""
+    return EPOCH + timedelta(milliseconds=milliseconds)
+
+
+@dataclass
+class ExchangeClock:
+    """Runs on the monotonic clock, so that a step of this machine's clock cannot move a stamp.
+
+    After the machine slept the estimate is behind, and the exchange refuses what is stamped with
+    it (-1021): the safe side. Before the first look it is this machine's clock.
+    """
+
+    _exchange_ms: float | None = None
+    _seen_at: float = 0.0
+
+    def observe(self, exchange_ms: int, asked_at: float, answered_at: float) -> None:
+        """Take in the exchange's time, read between two readings of `time.monotonic()`."""
+        self._exchange_ms = float(exchange_ms)
+        self._seen_at = (asked_at + answered_at) / 2
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 in the exchange's clock; never a network call."""
+        if self._exchange_ms is None:
+            return time.time_ns() // 1_000_000
+        return int(self._exchange_ms + (time.monotonic() - self._seen_at) * 1000)
+
+    def now(self) -> datetime:
+        """The same as an aware time."""
+        return at_ms(self.now_ms())

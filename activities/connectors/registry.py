@@ -1,0 +1,36 @@
+"""Finding and building connectors: Python entry points of the group `oms.connectors`.
+
+A connector of one's own is a callable that takes `ConnectorSettings` and returns an
+`IExecutionConnector`, named in the package's metadata: `[project.entry-points."oms.connectors"]`.
+"""
+
+from importlib.metadata import entry_points
+
+from activities.connectors.settings import ConnectorSettings
+from trading.oms.errors import StartUpError
+from trading.oms.venue import IExecutionConnector
+
+__all__ = ["GROUP", "ConnectorSettings", "build_connector"]
+GROUP = "oms.connectors"
+
+
+def build_connector(settings: ConnectorSettings) -> IExecutionConnector:
+    """The connector that `settings.kind` names, not started yet.
+
+    Raises `StartUpError` for a kind that is not installed, a market that is not spot, or an
+    address beyond this machine without `live`.
+    """
+    settings.check()
+    known = {point.name: point for point in entry_points(group=GROUP)}
+    if settings.kind in known:
+        connector: IExecutionConnector = known[settings.kind].load()(settings)
+        return connector
+    if settings.kind == "binance":
+        # Also without installed metadata, as from a plain checkout.
+        from activities.connectors.ccxt_connector import CcxtConnector
+
+        return CcxtConnector(settings)
+    raise StartUpError(
+        f"no connector of the kind {settings.kind!r} is installed; known: "
+        f"{', '.join(sorted({*known, 'binance'}))}"
+    )

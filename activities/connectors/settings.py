@@ -1,0 +1,78 @@
+"""What a connector is told at its start; secrets are masked wherever they are shown."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from trading.oms.errors import StartUpError
+from trading.oms.models import Name
+
+BINANCE_REST = "https://api.binance.com"
+BINANCE_WS = "wss://ws-api.binance.com:443/ws-api/v3"
+
+
+class ConnectorSettings(BaseModel):
+    """One account at one exchange. Times are in milliseconds.
+
+    `rest_url` and `ws_url` name another address than the exchange's own (the sandbox's); `ws_url`
+    empty with a `rest_url` means `/ws-api/v3` on the same host. An address that is not loopback
+    is refused unless `live` is true. `recv_window_ms` is the fence that queries and cancels carry;
+    `stream_silence_ms` is how long a stream may be deaf before it is opened again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exchange: Name
+    account: Name
+    kind: str = "binance"
+    market: str = "spot"
+    api_key: SecretStr
+    secret: SecretStr
+    rest_url: str = BINANCE_REST
+    ws_url: str = ""
+    recv_window_ms: int = Field(default=5000, ge=1, le=60_000)
+    processing_bound_ms: int = Field(default=10_000, ge=0)
+    clock_skew_ms: int = Field(default=1000, ge=0)
+    data_lag_ms: int = Field(default=1000, ge=0)
+    timeout_ms: int = Field(default=3000, ge=1)
+    stream_silence_ms: int = Field(default=10_000, ge=100)
+    live: bool = False
+
+    def model_post_init(self, _context: object) -> None:
+        """Fill in the stream's address from the REST address."""
+        if not self.ws_url:
+            object.__setattr__(self, "ws_url", _stream_address(self.rest_url))
+
+    def check(self) -> None:
+        """Raise `StartUpError` for a market that is not spot, or money not meant to be touched."""
+        if self.market != "spot":
+            raise StartUpError(
+                f"account {self.account!r} at {self.exchange!r} asks for the {self.market!r} "
+                "market; only 'spot' is supported"
+            )
+        for address in (self.rest_url, self.ws_url):
+            if not is_loopback(address) and not self.live:
+                raise StartUpError(
+                    f"account {self.account!r} at {self.exchange!r} points to "
+                    f"{urlsplit(address).hostname!r}, which is not this machine; set live=true "
+                    "for this account if real orders are meant, else give the sandbox's address"
+                )
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address stays on this machine. A name other than localhost does not count."""
+    host = urlsplit(address).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _stream_address(rest_url: str) -> str:
+    parts = urlsplit(rest_url)
+    if rest_url.rstrip("/") == BINANCE_REST:
+        return BINANCE_WS
+    return f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}/ws-api/v3"

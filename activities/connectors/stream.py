@@ -1,0 +1,145 @@
+"""Binance's user data stream: raw events in order of arrival, and every gap noticed.
+
+ccxt.pro connects, signs the subscription and keeps the pings; its caches are passed by, because
+they merge updates by id (the two sides of a self-trade share one). Source: user-data-stream.md.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from activities.connectors.classify import parse_json, shown
+from activities.connectors.clock import ExchangeClock
+from activities.connectors.settings import ConnectorSettings
+from activities.connectors.wire import BinanceWire
+from trading.oms.errors import ExchangeUnavailable
+from trading.oms.venue import StreamState
+
+logger = logging.getLogger(__name__)
+_ENDINGS = frozenset({"eventStreamTerminated", "serverShutdown"})
+_PAUSE_FIRST_S = 0.1
+_PAUSE_MAX_S = 2.0
+
+
+class _Gap:
+    """Stands in the queue where the connection was lost."""
+
+
+_GAP = _Gap()
+
+
+class EventStream(BinanceWire):
+    """One subscription to the user data stream of one account, opened again after each gap."""
+
+    def __init__(self, settings: ConnectorSettings, clock: ExchangeClock) -> None:
+        super().__init__(settings, clock)
+        self.unreadable = 0
+        self._events: asyncio.Queue[dict[str, Any] | _Gap] = asyncio.Queue()
+        self._connection: Any = None
+
+    async def events(self) -> AsyncIterator[dict[str, Any] | StreamState]:
+        """`CONNECTED` after each fresh connection, then its events; ends by raising.
+
+        Raises `ExchangeUnavailable` when the first connection fails, or when a lost one cannot be
+        had again within `stream_silence_ms`.
+        """
+        try:
+            await self._connect()
+            while True:
+                yield StreamState.CONNECTED
+                while not isinstance(event := await self._events.get(), _Gap):
+                    yield event
+                await self._connect_again()
+        finally:
+            await self._disconnect()
+            await self.close()
+
+    async def _connect_again(self) -> None:
+        deadline = asyncio.get_running_loop().time() + self.oms_settings.stream_silence_ms / 1000
+        pause = _PAUSE_FIRST_S
+        while True:
+            await self._disconnect()
+            await asyncio.sleep(pause)
+            try:
+                await self._connect()
+            except ExchangeUnavailable:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                pause = min(_PAUSE_MAX_S, 2 * pause)
+            else:
+                return
+
+    async def _connect(self) -> None:
+        """Dial and subscribe with a fresh connection and a fresh queue."""
+        self._events = asyncio.Queue()
+        self.ws_dial_backoff: dict[str, Any] = {}  # The pauses are ours, not ccxt's.
+        self._connection = self.client(self.oms_settings.ws_url)
+        seconds = max(1.0, self.oms_settings.timeout_ms / 1000)
+        try:
+            async with asyncio.timeout(seconds):
+                await self.ensure_user_data_stream_ws_subscribe_signature("spot")
+        except TimeoutError:
+            failure = f"no answer to the subscription within {seconds:g} s"
+        except Exception as error:  # noqa: BLE001 - ccxt raises whatever it likes
+            failure = shown(self.scrub(f"{type(error).__name__}: {error}"))
+        else:
+            return
+        raise ExchangeUnavailable(f"the user data stream cannot be opened: {failure}")
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self.clients.get(connection.url) is connection:
+            del self.clients[connection.url]
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(1):
+                await connection.close()
+
+    def client(self, url: str) -> Any:
+        """The client of ccxt, reading its frames through us.
+
+        A frame that is no JSON would end ccxt's receive loop without a word.
+        """
+        client = super().client(url)
+        client.handle_text_or_binary_message = lambda data: self._read(client, data)
+        return client
+
+    def _read(self, client: Any, data: str | bytes) -> None:
+        text = data.decode(errors="replace") if isinstance(data, bytes) else data
+        message = parse_json(text)
+        event = message.get("event", message) if isinstance(message, dict) else None
+        if not isinstance(event, dict):
+            self.unreadable += 1
+            logger.warning("the user data stream sent something unreadable: %s", shown(text))
+        elif "e" not in event:
+            self._pass_to_ccxt(client, message)
+        elif event["e"] == "executionReport":
+            self._push(client, event)
+        elif event["e"] in _ENDINGS:
+            logger.info("the exchange ends the user data stream: %s", event["e"])
+            self._push(client, _GAP)
+
+    def _pass_to_ccxt(self, client: Any, message: Any) -> None:
+        """Answers to our own requests (the subscription)."""
+        try:
+            super().handle_message(client, message)
+        except Exception as error:  # noqa: BLE001 - a stray answer must not end the stream
+            logger.warning("ccxt cannot read an answer: %s", type(error).__name__)
+
+    def _push(self, client: Any, item: "dict[str, Any] | _Gap") -> None:
+        """Only the present connection speaks; an old one that is being closed does not."""
+        if client is self._connection:
+            self._events.put_nowait(item)
+
+    def on_error(self, client: Any, error: Any) -> None:
+        """ccxt: the connection failed or answers no pings."""
+        super().on_error(client, error)
+        self._push(client, _GAP)
+
+    def on_close(self, client: Any, error: Any) -> None:
+        """ccxt: the other side closed the connection."""
+        super().on_close(client, error)
+        self._push(client, _GAP)

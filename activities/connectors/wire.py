@@ -1,0 +1,233 @@
+"""The one place where bytes leave for Binance: ccxt signs and names the endpoints, we send.
+
+ccxt's own `fetch` is replaced, because the OMS must know three things that ccxt does not say: the
+raw status, code and text of this very response (also with many requests at once), whether the
+request was written when it failed, and that it is written at most once. ccxt's `fetch` follows
+redirects and lets aiohttp repeat a PUT or DELETE on a stale connection; this one does neither.
+"""
+
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import yarl
+from ccxt.pro.binance import binance
+
+from activities.connectors.binance_codes import BINANCE_RULES
+from activities.connectors.classify import (
+    Answer,
+    Operation,
+    judge,
+    shown,
+    transport_failure,
+)
+from activities.connectors.clock import ExchangeClock
+from activities.connectors.settings import ConnectorSettings
+from trading.oms.errors import ExchangeError
+
+_SIGNATURE = re.compile(r"signature=[0-9A-Za-z%+/=]+", re.IGNORECASE)
+_RATE_HEADERS = ("x-mbx-used-weight-", "x-mbx-order-count-", "retry-after")
+
+
+def _nothing(_body: str) -> None:
+    return None
+
+
+@dataclass
+class Call:
+    """One request on its way. `written` becomes true when its first byte may have left.
+
+    `check_request` sees the signed body before anything is sent, `check_time` runs right before
+    the write; both refuse by raising `ExchangeUnavailable`.
+    """
+
+    operation: Operation
+    check_request: Callable[[str], None] = _nothing
+    check_time: Callable[[], None] | None = None
+    written: bool = False
+
+    def about_to_write(self) -> None:
+        """The last step before the socket. A command passes here once in its life."""
+        if self.written and self.operation.is_command:
+            raise _SecondWriteError
+        if self.check_time is not None:
+            self.check_time()
+        self.written = True
+
+
+class _SecondWriteError(Exception):
+    """aiohttp wanted to repeat a command on a new connection; the first outcome is unknown."""
+
+
+_call: ContextVar[Call | None] = ContextVar("connector_call", default=None)
+
+
+class _GuardedRequest(aiohttp.ClientRequest):
+    """aiohttp's request that asks its `Call` right before the write, connection in hand."""
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        call = _call.get()
+        if call is not None:
+            call.about_to_write()
+        return await super().send(conn)
+
+
+@dataclass
+class RateUsage:
+    """The exchange's own count of our requests, from the headers of the newest response.
+
+    `headers` keeps `X-MBX-USED-WEIGHT-*`, `X-MBX-ORDER-COUNT-*` and `Retry-After` by their names
+    in lower case; `at_ms` is the exchange's clock at that response.
+    """
+
+    headers: dict[str, str] = field(default_factory=dict)
+    at_ms: int = 0
+
+    def observe(self, headers: Mapping[str, str], at_ms: int) -> None:
+        """Keep what a response said; one that says nothing changes nothing."""
+        found = {
+            name.lower(): value
+            for name, value in headers.items()
+            if name.lower().startswith(_RATE_HEADERS)
+        }
+        if found:
+            self.headers, self.at_ms = found, at_ms
+
+
+class BinanceWire(binance):  # type: ignore[misc] # ccxt ships no types that mypy can follow.
+    """ccxt's Binance with our `fetch`, our clock and only the addresses of the spot market."""
+
+    def __init__(self, settings: ConnectorSettings, clock: ExchangeClock) -> None:
+        self.oms_settings = settings
+        self.oms_clock = clock
+        self.rate_usage = RateUsage()
+        self.streaming: dict[str, Any]
+        self.urls: dict[str, Any]
+        super().__init__(
+            {
+                "apiKey": settings.api_key.get_secret_value(),
+                "secret": settings.secret.get_secret_value(),
+                "enableRateLimit": False,
+                "timeout": settings.timeout_ms,
+                "timeout_on_exit": 0,
+                "options": {
+                    "defaultType": "spot",
+                    "fetchCurrencies": False,
+                    "adjustForTimeDifference": False,
+                    "recvWindow": settings.recv_window_ms,
+                    "ws": {"connectionTimeout": max(1000, settings.timeout_ms)},
+                },
+            }
+        )
+        keep_alive_ms = int(settings.stream_silence_ms * 0.3)
+        self.streaming = {**self.streaming, "keepAlive": keep_alive_ms, "maxPingPongMisses": 2}
+        self.urls = {**self.urls, "api": _spot_addresses(settings)}
+
+    def nonce(self) -> int:
+        """Stamps are in the exchange's clock; ccxt's own guess at the difference stays off."""
+        return self.oms_clock.now_ms()
+
+    def open(self, lazy: bool = False) -> None:  # noqa: FBT001, FBT002 - ccxt's signature
+        """Make the session that ccxt would make, with our request class and no pool limit.
+
+        The OMS bounds what is in flight; a cancel must not queue here behind hanging requests.
+        """
+        if self.session is None and not (lazy and self.closed_by_user):
+            secure = self.oms_settings.rest_url.startswith("https")
+            trusted = ssl.create_default_context(cafile=self.cafile) if secure else True
+            self.ssl_context = trusted
+            self.tcp_connector = aiohttp.TCPConnector(ssl=trusted, limit=0)
+            self.session: Any = aiohttp.ClientSession(
+                connector=self.tcp_connector,
+                request_class=_GuardedRequest,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        super().open(lazy)
+
+    async def call(
+        self, call: Call, method: str, path: str, params: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Send one request to `path` of the spot API and return the JSON of its success.
+
+        Raises exactly one of the three classes of `ExchangeError`. Errors are raised without a
+        cause: what ccxt and aiohttp raise can carry the signed address and the API key.
+        """
+        api = "public" if path in _PUBLIC else ("sapi" if path in _SAPI else "private")
+        token = _call.set(call)
+        try:
+            return await self.request(path, [api], method, dict(params or {}))
+        except ExchangeError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - ccxt raises whatever it likes
+            failure = transport_failure(_name_of(error), call.operation, written=call.written)
+        finally:
+            _call.reset(token)
+        raise failure
+
+    async def fetch(
+        self, url: str, method: str = "GET", headers: Any = None, body: str | None = None
+    ) -> Any:
+        """Write one signed request once, and judge the response that belongs to it."""
+        call = _call.get() or Call(Operation.QUERY)
+        call.check_request(body or "")
+        self.open(True)
+        timeout = aiohttp.ClientTimeout(total=self.oms_settings.timeout_ms / 1000)
+        try:
+            async with self.session.request(
+                method,
+                yarl.URL(url, encoded=True),
+                data=body.encode() if body else None,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                text = await response.text(errors="replace")
+                answer = Answer.read(response.status, dict(response.headers), self.scrub(text))
+        except ExchangeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, only the phase counts
+            failure = transport_failure(_name_of(error), call.operation, written=call.written)
+        else:
+            self.rate_usage.observe(answer.headers, self.oms_clock.now_ms())
+            return self._judged(answer, call.operation)
+        raise failure
+
+    def _judged(self, answer: Answer, operation: Operation) -> Any:
+        error = judge(answer, operation, BINANCE_RULES)
+        if error is not None:
+            raise error
+        return answer.body
+
+    def scrub(self, text: str) -> str:
+        """Take key, secret and signatures out of a text that may echo the request."""
+        for secret in (self.apiKey, self.secret):
+            if secret:
+                text = text.replace(secret, "***")
+        return _SIGNATURE.sub("signature=***", text)
+
+
+_PUBLIC = frozenset({"time", "exchangeInfo", "ticker/bookTicker"})
+_SAPI = frozenset({"account/apiRestrictions"})
+
+
+def _spot_addresses(settings: ConnectorSettings) -> dict[str, Any]:
+    """Only spot: an endpoint of any other market has no address and cannot be called."""
+    rest = settings.rest_url.rstrip("/")
+    return {
+        "public": f"{rest}/api/v3",
+        "private": f"{rest}/api/v3",
+        "sapi": f"{rest}/sapi/v1",
+        "ws": {"ws-api": {"spot": settings.ws_url}},
+    }
+
+
+def _name_of(error: Exception) -> str:
+    """What went wrong without the address: the class, and the system's word where there is one."""
+    name = type(error).__name__
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    word = cause.strerror if isinstance(cause, OSError) else None
+    return shown(f"{name} ({word})" if word else name)
