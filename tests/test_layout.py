@@ -56,7 +56,7 @@ FORBIDDEN_MODULE_NAMES = {
 }  # fmt: skip
 ALLOWED_ALL_THE_SAME = {"trading/oms/risk/base.py", "trading/oms/routing/base.py"}
 
-# Where the money is: amounts are Decimal from end to end. A time may be a float, and its name tells.
+# Where the money is: amounts are Decimal from end to end. A time may be a float.
 MONEY = ("trading/oms", "workflows", "activities")
 A_TIME = re.compile(r"(seconds|_s|_ms|_at)\b")
 
@@ -199,12 +199,13 @@ def test_modules_are_named_for_what_they_hold() -> None:
 
 @pytest.mark.parametrize("folder", MONEY)
 def test_no_amount_passes_through_a_float(folder: str) -> None:
-    found = []
-    for path in sorted((ROOT / folder).rglob("*.py")):
-        lines = path.read_text().splitlines()
-        for node in ast.walk(tree(path)):
-            if makes_or_takes_a_float(node) and not A_TIME.search(lines[node.lineno - 1]):
-                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(tree(path))
+        if makes_or_takes_a_float(node)
+        and not A_TIME.search(path.read_text().splitlines()[node.lineno - 1])
+    ]
     assert not found
 
 
