@@ -1,0 +1,142 @@
+"""The specification's interfaces in one place, as Protocols under the specification's names.
+
+`IRiskChecker`, `IOrderRouter` and `IExecutionConnector` stand beside what they speak of
+(`trading.oms.risk.base`, `trading.oms.routing.base`, `trading.oms.venue`) and can be imported
+from here as well.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from trading.oms.event_bus import Handler, Subscription
+from trading.oms.events import OrderEvent
+from trading.oms.models import CancelResult, Instrument, Order, OrderResult, OrderState
+from trading.oms.risk.base import IRiskChecker
+from trading.oms.routing.base import IOrderRouter
+from trading.oms.venue import IExecutionConnector
+
+__all__ = [
+    "IEventBus",
+    "IExecutionConnector",
+    "IInstrumentMapper",
+    "IOrderManager",
+    "IOrderRouter",
+    "IRateLimitGuard",
+    "IRateLimiter",
+    "IRiskChecker",
+]
+
+
+class IOrderManager(Protocol):
+    """The door of the OMS (specification, "IOrderManager")."""
+
+    async def submit_order(self, order: Order) -> OrderResult:
+        """Validate, route, check the risk, wait for the rate limit, send, track, publish.
+
+        The same order again is the same order. Refusals are results, not exceptions.
+        """
+        ...
+
+    async def cancel_order(
+        self,
+        order_id: str,
+        exchange: str | None = None,
+        symbol: str | None = None,
+        *,
+        wait: float = 5.0,
+    ) -> CancelResult:
+        """Cancel the order and answer when its end is known, or after `wait` seconds.
+
+        `exchange` and `symbol`, where given, must be the order's.
+        """
+        ...
+
+    async def modify_order(
+        self,
+        order_id: str,
+        new_quantity: Decimal | None = None,
+        new_price: Decimal | None = None,
+        *,
+        wait: float = 5.0,
+    ) -> OrderResult:
+        """Change the total quantity (what is filled included), the price, or both."""
+        ...
+
+    def get_order(self, order_id: str) -> OrderState | None:
+        """The order's state; None where no such order exists.
+
+        Raises `StateUnavailable` where this door cannot know.
+        """
+        ...
+
+    def get_open_orders(
+        self,
+        exchange: str | None = None,
+        symbol: str | None = None,
+        strategy_id: str | None = None,
+    ) -> list[OrderState]:
+        """All open orders that match. Raises `StateUnavailable` where this door cannot know."""
+        ...
+
+    async def sync_orders(self, exchange: str) -> None:
+        """Compare our orders with the exchange's now, and put right what differs."""
+        ...
+
+
+class IRateLimiter(Protocol):
+    """The limits of one exchange account, in one process or shared by all."""
+
+    async def acquire(self, endpoint: str, weight: int = 1) -> None:
+        """Wait until a request may be sent, and count it."""
+        ...
+
+    async def try_acquire(self, endpoint: str, weight: int = 1) -> datetime | None:
+        """Count a request: None means send it now, else the time of the slot that is now ours."""
+        ...
+
+    def is_free(self, endpoint: str, weight: int = 1) -> bool:
+        """Whether `try_acquire` would say "now"; counts nothing."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """How much of each limit is used, as plain JSON."""
+        ...
+
+
+class IRateLimitGuard(Protocol):
+    """Coordinates the limits of all exchanges (specification, "IRateLimitGuard")."""
+
+    async def check_rate_limit(self, exchange: str, endpoint: str) -> bool:
+        """Whether a request may be sent now; counts nothing."""
+        ...
+
+    async def acquire_rate_limit(self, exchange: str, endpoint: str) -> None:
+        """Wait until a request may be sent, and count it."""
+        ...
+
+    def get_rate_limit_status(self, exchange: str) -> dict[str, Any]:
+        """How much of each limit is used, who waits, and until when requests pause."""
+        ...
+
+
+class IEventBus(Protocol):
+    """Where events are published (`trading.oms.event_bus.EventBus` in one process)."""
+
+    async def subscribe(
+        self, name: str, handler: Handler, *, after: int | None = None
+    ) -> Subscription:
+        """Call `handler` with each event whose name matches, see `EventBus.subscribe`."""
+        ...
+
+    async def publish(self, event: OrderEvent) -> None:
+        """Give the event to all subscribers without waiting for their handlers."""
+        ...
+
+
+class IInstrumentMapper(Protocol):
+    """Where the rules of a symbol come from (specification, `instrument_mapper`)."""
+
+    def get_instrument(self, symbol: str, exchange: str | None = None) -> Instrument | None:
+        """The rules of the symbol at the venue; None where it is not listed."""
+        ...

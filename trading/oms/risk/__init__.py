@@ -1,0 +1,1 @@
+"""Pre-trade risk: pure checks over a snapshot, and the checker that runs them in order."""
