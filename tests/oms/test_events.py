@@ -1,0 +1,311 @@
+"""Events in their classes, and the bus that gives them to subscribers."""
+
+import asyncio
+from collections.abc import Sequence
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pytest
+from pydantic import ValidationError
+
+from tests.oms.builders import NOW, fill, state
+from trading.oms import event_bus
+from trading.oms.enums import OrderStatus
+from trading.oms.event_bus import EventBus
+from trading.oms.events import (
+    EVENT_TYPES,
+    OrderEvent,
+    OrderFilledEvent,
+    event_from,
+    event_of,
+)
+
+JOURNAL_NAMES = [
+    "created",
+    "pending",
+    "routed",
+    "submitted",
+    "accepted",
+    "fill",
+    "partially_filled",
+    "filled",
+    "modified",
+    "cancelled",
+    "expired",
+    "rejected",
+    "error",
+    "in_doubt",
+    "doubt_ended",
+    "resent",
+    "cancel_requested",
+    "modify_requested",
+    "replace_started",
+    "leg_started",
+    "request_ended",
+    "message_refused",
+    "alarm",
+]
+
+
+def published(sequence: int, order_id: str = "a", name: str = "order_accepted") -> OrderEvent:
+    return event_of(
+        name,
+        sequence=sequence,
+        order_id=order_id,
+        order_sequence=sequence,
+        state=state(client_order_id=order_id),
+    )
+
+
+class Taker:
+    """A handler that keeps what it is given and fails as often as it is told to."""
+
+    def __init__(self, **failures: int) -> None:
+        self.failures = failures
+        self.taken: list[tuple[str, int]] = []
+
+    async def __call__(self, event: OrderEvent) -> None:
+        if self.failures.get(event.order_id, 0) > 0:
+            self.failures[event.order_id] -= 1
+            message = "not today"
+            raise ValueError(message)
+        self.taken.append((event.order_id, event.sequence))
+
+    @property
+    def sequences(self) -> list[int]:
+        return [sequence for _, sequence in self.taken]
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_bus, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(event_bus, "LONGEST_PAUSE_S", 0.004)
+
+
+def test_every_event_name_of_the_journal_has_its_class() -> None:
+    assert sorted(EVENT_TYPES) == sorted("order_" + name for name in JOURNAL_NAMES)
+
+
+def test_an_event_says_what_the_order_is_after_it() -> None:
+    entry = SimpleNamespace(
+        sequence=7,
+        order_id="order-1",
+        order_sequence=3,
+        name="order_filled",
+        state=state(
+            status=OrderStatus.FILLED, filled_quantity=10, average_fill_price=99, strategy_id="s"
+        ),
+        fill=fill(),
+        alarm=None,
+        details=None,
+        exchange_at=NOW,
+        received_at=NOW,
+        committed_at=NOW,
+    )
+    event = event_from(entry)
+    assert type(event) is OrderFilledEvent
+    assert (event.order_id, event.sequence, event.order_sequence) == ("order-1", 7, 3)
+    assert (event.filled_quantity, event.average_fill_price) == (Decimal(10), Decimal(99))
+    assert (event.status, event.symbol, event.strategy_id) == (
+        OrderStatus.FILLED,
+        "BTC/USDT",
+        "s",
+    )
+    assert event.details == {}
+
+
+def test_an_event_cannot_be_changed_and_survives_its_json() -> None:
+    event = published(1)
+    with pytest.raises(ValidationError, match="frozen"):
+        event.sequence = 2  # type: ignore[misc]
+    assert type(event).model_validate_json(event.model_dump_json()) == event
+
+
+def test_an_event_of_a_newer_release_is_passed_on_in_the_base_class() -> None:
+    assert type(published(1, name="order_teleported")) is OrderEvent
+
+
+def test_a_fill_event_without_a_fill_is_refused() -> None:
+    with pytest.raises(ValidationError, match="fill"):
+        event_of("order_fill", sequence=1, order_id="a", order_sequence=1, state=state())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "taken"),
+    [("order_filled", [2]), ("order_*", [1, 2]), ("*", [1, 2]), ("order_f*", [2]), ("fill", [])],
+)
+async def test_a_subscriber_gets_what_its_name_or_wildcard_matches(
+    pattern: str, taken: list[int]
+) -> None:
+    bus, taker = EventBus(), Taker()
+    await bus.subscribe(pattern, taker)
+    await bus.publish(published(1))
+    await bus.publish(published(2, name="order_filled"))
+    await bus.close()
+    assert taker.sequences == taken
+
+
+async def test_a_plain_function_can_subscribe() -> None:
+    bus = EventBus()
+    taken: list[OrderEvent] = []
+    await bus.subscribe("*", taken.append)
+    await bus.publish(published(1))
+    await bus.close()
+    assert [event.sequence for event in taken] == [1]
+
+
+async def test_a_repeated_event_is_left_out_and_an_unnumbered_one_passes() -> None:
+    bus, taker = EventBus(), Taker()
+    await bus.subscribe("*", taker)
+    for sequence in (1, 1, 2, 1, 0, 0):
+        await bus.publish(published(sequence))
+    await bus.close()
+    assert taker.sequences == [1, 2, 0, 0]
+
+
+async def test_a_slow_handler_holds_neither_the_publisher_nor_the_others() -> None:
+    bus, taker, gate = EventBus(), Taker(), asyncio.Event()
+
+    async def slow(event: OrderEvent) -> None:
+        await gate.wait()
+
+    waiting = await bus.subscribe("*", slow)
+    quick = await bus.subscribe("*", taker)
+    for sequence in range(1, 101):
+        await bus.publish(published(sequence))
+    await quick.drain()
+    assert taker.sequences == list(range(1, 101))
+    assert (waiting.waiting, waiting.handled_through) == (100, 0)
+    gate.set()
+    await bus.drain()
+    assert (waiting.waiting, waiting.handled_through) == (0, 100)
+    await bus.close()
+
+
+async def test_a_failing_event_is_tried_again_while_other_orders_go_on() -> None:
+    bus, taker = EventBus(), Taker(a=3)
+    subscription = await bus.subscribe("*", taker)
+    for sequence, order_id in enumerate("abab", start=1):
+        await bus.publish(published(sequence, order_id))
+    await bus.close()
+    assert taker.taken == [("b", 2), ("b", 4), ("a", 1), ("a", 3)]
+    assert (subscription.failures, subscription.handled) == (3, 4)
+    assert bus.dead_letters_total == 0
+
+
+async def test_an_event_that_always_fails_becomes_a_dead_letter_and_the_order_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bus, taker = EventBus(tries_max=3), Taker(a=3)
+    await bus.subscribe("order_*", taker)
+    await bus.publish(published(1))
+    await bus.publish(published(2))
+    await bus.close()
+    assert taker.sequences == [2]
+    (letter,) = bus.dead_letters
+    assert (letter.pattern, letter.event.sequence, letter.tries) == ("order_*", 1, 3)
+    assert "not today" in letter.error
+    assert "failed 3 times with event 1 of order a" in caplog.text
+
+
+def journal(length: int) -> tuple[list[OrderEvent], event_bus.ReadJournal]:
+    entries = [published(sequence, "abc"[sequence % 3]) for sequence in range(1, length + 1)]
+
+    async def read(after: int, limit: int) -> Sequence[OrderEvent]:
+        await asyncio.sleep(0)
+        return [entry for entry in entries if entry.sequence > after][:limit]
+
+    return entries, read
+
+
+async def test_a_subscription_resumes_after_the_last_event_it_handled() -> None:
+    entries, read = journal(1200)
+    bus, taker = EventBus(read), Taker(b=2)
+    for entry in entries[:600]:
+        await bus.publish(entry)
+    await bus.subscribe("*", taker, after=5)
+    for entry in entries[600:]:
+        await bus.publish(entry)
+        if entry.sequence % 100 == 0:
+            await asyncio.sleep(0)
+    await bus.close()
+    assert sorted(taker.sequences) == list(range(6, 1201))
+    for order_id in "abc":
+        own = [sequence for owner, sequence in taker.taken if owner == order_id]
+        assert own == sorted(own)
+
+
+async def test_who_falls_behind_the_bound_reads_the_journal_and_misses_nothing() -> None:
+    entries, read = journal(300)
+    bus, taker = EventBus(read, queue_max=10), Taker()
+    subscription = await bus.subscribe("*", taker)
+    for entry in entries:
+        await bus.publish(entry)
+    assert subscription.waiting == 10
+    await bus.close()
+    assert taker.sequences == list(range(1, 301))
+
+
+async def test_a_bus_without_a_journal_makes_the_publisher_wait_at_the_bound() -> None:
+    bus, gate, taken = EventBus(queue_max=2), asyncio.Event(), []
+
+    async def slow(event: OrderEvent) -> None:
+        await gate.wait()
+        taken.append(event.sequence)
+
+    await bus.subscribe("*", slow)
+
+    async def publish() -> None:
+        for sequence in range(1, 6):
+            await bus.publish(published(sequence))
+
+    publishing = asyncio.create_task(publish())
+    await asyncio.sleep(0.01)
+    assert not publishing.done()
+    gate.set()
+    await publishing
+    await bus.close()
+    assert taken == [1, 2, 3, 4, 5]
+
+
+async def test_a_journal_that_cannot_be_read_is_asked_again() -> None:
+    entries, read = journal(3)
+    failures = 2
+
+    async def flaky(after: int, limit: int) -> Sequence[OrderEvent]:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise OSError
+        return await read(after, limit)
+
+    bus, taker = EventBus(flaky), Taker()
+    await bus.subscribe("*", taker, after=0)
+    await bus.drain()
+    assert taker.sequences == [entry.sequence for entry in entries]
+    await bus.close()
+
+
+async def test_closing_does_not_wait_for_ever_and_says_what_is_unhandled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bus = EventBus()
+
+    async def stuck(event: OrderEvent) -> None:
+        await asyncio.Event().wait()
+
+    subscription = await bus.subscribe("*", stuck)
+    await bus.publish(published(1))
+    await bus.close(drain_s=0.01)
+    assert "events unhandled" in caplog.text
+    assert subscription.handled_through == 0
+    assert bus.subscriptions == ()
+
+
+async def test_who_has_unsubscribed_is_not_called_any_more() -> None:
+    bus, taker = EventBus(), Taker()
+    subscription = await bus.subscribe("*", taker)
+    await bus.unsubscribe(subscription)
+    await bus.publish(published(1))
+    await bus.close()
+    assert taker.taken == []
