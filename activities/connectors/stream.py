@@ -6,11 +6,12 @@ they merge updates by id (the two sides of a self-trade share one). Source: user
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
-from activities.connectors.classify import parse_json, shown
+from activities.connectors.classify import Answer, parse_json, shown
 from activities.connectors.clock import ExchangeClock
 from activities.connectors.settings import ConnectorSettings
 from activities.connectors.wire import BinanceWire
@@ -38,6 +39,7 @@ class EventStream(BinanceWire):
         self.unreadable = 0
         self._events: asyncio.Queue[dict[str, Any] | _Gap] = asyncio.Queue()
         self._connection: Any = None
+        self._refusal: Answer | None = None
 
     async def events(self) -> AsyncIterator[dict[str, Any] | StreamState]:
         """`CONNECTED` after each fresh connection, then its events; ends by raising.
@@ -75,6 +77,7 @@ class EventStream(BinanceWire):
         """Dial and subscribe with a fresh connection and a fresh queue."""
         self._events = asyncio.Queue()
         self.ws_dial_backoff: dict[str, Any] = {}  # The pauses are ours, not ccxt's.
+        self._refusal = None
         self._connection = self.client(self.oms_settings.ws_url)
         seconds = max(1.0, self.oms_settings.timeout_ms / 1000)
         try:
@@ -83,10 +86,15 @@ class EventStream(BinanceWire):
         except TimeoutError:
             failure = f"no answer to the subscription within {seconds:g} s"
         except Exception as error:  # noqa: BLE001 - ccxt raises whatever it likes
-            failure = shown(self.scrub(f"{type(error).__name__}: {error}"))
+            failure = f"{type(error).__name__}: {error}"
         else:
             return
-        raise ExchangeUnavailable(f"the user data stream cannot be opened: {failure}")
+        code = None
+        if self._refusal is not None:
+            code, failure = self._refusal.code, self._refusal.message
+        raise ExchangeUnavailable(
+            f"the user data stream cannot be opened: {shown(self.scrub(failure))}", code=code
+        )
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -114,7 +122,7 @@ class EventStream(BinanceWire):
         if not isinstance(event, dict):
             self.unreadable += 1
             logger.warning("the user data stream sent something unreadable: %s", shown(text))
-        elif "e" not in event:
+        elif not isinstance(event.get("e"), str):
             self._pass_to_ccxt(client, message)
         elif event["e"] == "executionReport":
             self._push(client, event)
@@ -123,7 +131,12 @@ class EventStream(BinanceWire):
             self._push(client, _GAP)
 
     def _pass_to_ccxt(self, client: Any, message: Any) -> None:
-        """Answers to our own requests (the subscription)."""
+        """Answers to our own requests (the subscription).
+
+        A refusal is kept here: ccxt loses it and raises `KeyError: 'spot'` in its place.
+        """
+        if isinstance(message.get("error"), dict):
+            self._refusal = Answer.read(0, {}, json.dumps(message["error"]))
         try:
             super().handle_message(client, message)
         except Exception as error:  # noqa: BLE001 - a stray answer must not end the stream

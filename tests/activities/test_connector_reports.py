@@ -1,6 +1,7 @@
 """Binance's JSON to reports and fills: exact, or a clear refusal, whatever comes in."""
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -218,7 +219,7 @@ def broken(whole: dict[str, Any]) -> st.SearchStrategy[Any]:
 def test_nothing_but_a_report_or_a_refusal(
     trade: Any, event: Any, full: Any, row: Any, my_trade: Any
 ) -> None:
-    readings = [
+    readings: list[tuple[Callable[[Any], ExecutionReport | Fill], Any]] = [
         (READER.streamed, trade),
         (READER.streamed, event),
         (READER.placed, full),
@@ -230,7 +231,7 @@ def test_nothing_but_a_report_or_a_refusal(
     ]
     for read, raw in readings:
         try:
-            result: ExecutionReport | Fill = read(raw)
+            result = read(raw)
         except MalformedError:
             continue
         result.model_dump_json()
