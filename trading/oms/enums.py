@@ -101,6 +101,14 @@ class CancelOutcome(_Word):
     IN_DOUBT = "in_doubt"
 
 
+class TradingState(_Word):
+    """What may be traded now: everything, only what makes positions smaller, nothing."""
+
+    ACTIVE = "active"
+    REDUCING = "reducing"
+    HALTED = "halted"
+
+
 class ReasonCode(_Word):
     """Why an order was denied, rejected or ended; the reference page is made from this list."""
 
@@ -119,6 +127,17 @@ class ReasonCode(_Word):
     SEND_BY_PASSED = "send_by_passed"
     CANCELLED_BEFORE_SEND = "cancelled_before_send"
     TRADING_HALTED = "trading_halted"
+    NOT_REDUCING = "not_reducing"
+    STALE_QUOTE = "stale_quote"
+    PRICE_TOO_FAR = "price_too_far"
+    TRIGGER_ON_WRONG_SIDE = "trigger_on_wrong_side"
+    NOTIONAL_TOO_LARGE = "notional_too_large"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    POSITION_LIMIT = "position_limit"
+    ORDER_COUNT_LIMIT = "order_count_limit"
+    ORDER_RATE_LIMIT = "order_rate_limit"
+    EXPOSURE_LIMIT = "exposure_limit"
+    DAILY_LOSS_LIMIT = "daily_loss_limit"
     # Said by the exchange.
     EXCHANGE_REJECTED = "exchange_rejected"
     EXCHANGE_CANCELLED = "exchange_cancelled"

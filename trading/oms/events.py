@@ -55,7 +55,7 @@ class IJournalEntry(Protocol):
         ...
 
     @property
-    def details(self) -> dict[str, Any] | None:
+    def details(self) -> Mapping[str, Any] | None:
         """What else belongs to the event, as plain JSON."""
         ...
 
@@ -322,7 +322,7 @@ def event_from(entry: IJournalEntry) -> OrderEvent:
         state=entry.state,
         fill=entry.fill,
         alarm=entry.alarm,
-        details=entry.details or {},
+        details=dict(entry.details or {}),
         exchange_at=entry.exchange_at,
         received_at=entry.received_at,
         committed_at=entry.committed_at,

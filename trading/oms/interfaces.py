@@ -5,7 +5,6 @@
 from here as well.
 """
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -87,16 +86,16 @@ class IOrderManager(Protocol):
 class IRateLimiter(Protocol):
     """The limits of one exchange account, in one process or shared by all."""
 
-    async def acquire(self, endpoint: str, weight: int = 1) -> None:
+    async def acquire(self, endpoint: str) -> None:
         """Wait until a request may be sent, and count it."""
         ...
 
-    async def try_acquire(self, endpoint: str, weight: int = 1) -> datetime | None:
-        """Count a request: None means send it now, else the time of the slot that is now ours."""
+    def reserve(self, endpoint: str) -> float:
+        """Count a request: 0 means send it now, else the seconds until the slot that is ours."""
         ...
 
-    def is_free(self, endpoint: str, weight: int = 1) -> bool:
-        """Whether `try_acquire` would say "now"; counts nothing."""
+    def is_free(self, endpoint: str) -> bool:
+        """Whether `reserve` would say "now"; counts nothing."""
         ...
 
     def status(self) -> dict[str, Any]:
@@ -113,6 +112,13 @@ class IRateLimitGuard(Protocol):
 
     async def acquire_rate_limit(self, exchange: str, endpoint: str) -> None:
         """Wait until a request may be sent, and count it."""
+        ...
+
+    def reserve(self, exchange: str, endpoint: str) -> float:
+        """Count a request: 0 means send it now, else the seconds until the slot that is ours.
+
+        For callers that wait durably and not here.
+        """
         ...
 
     def get_rate_limit_status(self, exchange: str) -> dict[str, Any]:

@@ -9,22 +9,22 @@ from trading.oms.models import Order
 from trading.oms.venue import IExecutionConnector
 
 
-class NoRoute(OmsError):
+class RoutingDenied(OmsError):
     """No venue can take the order; `venues` says of each one why not.
 
-    The order manager turns it into a denial with `code`.
+    The order manager turns it into a denial with `reason_code`.
     """
 
     def __init__(
         self,
         text: str,
         *,
-        code: ReasonCode = ReasonCode.NO_EXCHANGE,
+        reason_code: ReasonCode = ReasonCode.NO_EXCHANGE,
         venues: Mapping[str, str] | None = None,
     ) -> None:
         """Keep the reason per venue for the denial's details."""
         super().__init__(text)
-        self.code = code
+        self.reason_code = reason_code
         self.venues = dict(venues or {})
 
 
@@ -32,7 +32,7 @@ class IOrderRouter(Protocol):
     """Chooses the venue (specification, "IOrderRouter")."""
 
     async def route_order(self, order: Order) -> str:
-        """The name of the exchange for this order. Raises `NoRoute` with the reasons."""
+        """The name of the exchange for this order. Raises `RoutingDenied` with the reasons."""
         ...
 
     def register_exchange(self, exchange_name: str, connector: IExecutionConnector) -> None:
