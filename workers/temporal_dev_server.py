@@ -7,7 +7,7 @@ import asyncio
 import random
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,7 @@ class DevServer:
         self.ui_url = f"http://{_HOST}:{ports.ui}" if ui else None
         self.metrics_url = f"http://{_HOST}:{ports.metrics}/metrics"
         self.log_path = log_path
+        self._ports = ports
         self._command = _command(program.path, ports, db_filename, ui=ui)
         self._process: ChildProcess | None = None
 
@@ -111,6 +112,9 @@ class DevServer:
 
     async def start(self) -> None:
         """Start it and wait until it answers. Raises TemporalUnavailable with its log's end."""
+        # Another server there would answer in the place of ours.
+        if taken := [port for port in astuple(self._ports) if not _is_free(port)]:
+            raise TemporalUnavailable(f"The Temporal server's ports are taken: {taken}")
         self._process = ChildProcess(self._command, self.log_path)
         try:
             await self._until_ready(self._process)
@@ -140,7 +144,7 @@ class DevServer:
                 raise TemporalUnavailable(
                     f"The Temporal server ended with {process.exit_code}:\n{process.log_tail()}"
                 )
-            if await _answers(self):
+            if await _answers(self) and process.exit_code is None:
                 return
             await asyncio.sleep(0.05)
         raise TemporalUnavailable(
