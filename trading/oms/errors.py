@@ -6,7 +6,8 @@
     ├── OrderNotFound             no order has this id
     ├── StateUnavailable          this door has no store to read the state from
     ├── StartUpError              a process cannot start; says what is wrong and what to do
-    ├── StoreUnavailable          the database did not take the write; nothing was changed
+    ├── StoreUnavailable          the database did not confirm the write in time; safe to repeat
+    ├── StoreRefused              the database refused the values; repeating will not help
     └── ExchangeError             the classification of every call to an exchange
         ├── ExchangeRejected      definite: the exchange said no, nothing was placed or changed
         ├── ExchangeUnavailable   nothing was sent, or it provably never reached the engine
@@ -42,7 +43,11 @@ class StartUpError(OmsError):
 
 
 class StoreUnavailable(OmsError):
-    """The database could not be reached or refused the transaction; nothing was changed."""
+    """The database did not confirm in time: the write is whole or not there, safe to repeat."""
+
+
+class StoreRefused(OmsError):
+    """The database refused the values of this write; nothing was changed, nor would be."""
 
 
 class ExchangeError(OmsError):

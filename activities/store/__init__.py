@@ -1,0 +1,29 @@
+"""The store: see `activities.store.store`."""
+
+from activities.store.store import Store
+from activities.store.types import (
+    Admission,
+    Claim,
+    ClaimKey,
+    ClaimOutcome,
+    InboxItem,
+    JournalEntry,
+    OrderFilter,
+    StoredClaim,
+    StoreSettings,
+    TradingState,
+)
+
+__all__ = [
+    "Admission",
+    "Claim",
+    "ClaimKey",
+    "ClaimOutcome",
+    "InboxItem",
+    "JournalEntry",
+    "OrderFilter",
+    "Store",
+    "StoreSettings",
+    "StoredClaim",
+    "TradingState",
+]

@@ -1,0 +1,265 @@
+"""One transaction of many commands: read all rows once, decide in memory, write all rows once.
+
+The steps have a fixed order, so that two processes lock in the same order: the lock of the
+trading states, the rows of orders by id, then inserts by id, and the head of the journal last.
+The head's lock is held until the commit, so sequences become visible in order and without gaps.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from activities.store import statements as sql
+from activities.store.journal import Draft, created, drafts_of, entry_values
+from activities.store.rows import all_values, changing_values, fill_values, state_of
+from activities.store.types import ClaimKey, JournalEntry, TradingState
+from trading.oms.errors import OrderNotFound
+from trading.oms.lifecycle import LifecycleEvent, apply
+from trading.oms.models import Fill, OrderState, utc_now
+
+
+@dataclass(slots=True)
+class OrderRow:
+    """An order in the transaction's memory; `loaded` is what the database has."""
+
+    state: OrderState
+    loaded: OrderState | None
+    extra: dict[str, Any] = field(default_factory=dict)
+    """For an insert: the columns beside the state's."""
+
+
+@dataclass(slots=True)
+class ClaimRow:
+    """A send claim in the transaction's memory: its columns, and whether to insert or update."""
+
+    values: dict[str, Any]
+    is_new: bool = False
+    is_changed: bool = False
+
+
+class OrderCommand(Protocol):
+    """A write to one order. `plan` decides without I/O and may be called again after a retry."""
+
+    order_id: str
+    received_at: datetime
+
+    @property
+    def fill_ids(self) -> Iterable[str]:
+        """The fills that it may book."""
+        ...
+
+    @property
+    def claims(self) -> bool:
+        """Whether it reads or writes a send claim."""
+        ...
+
+    @property
+    def sends(self) -> bool:
+        """Whether it asks for leave to send, so that the trading states have to stand still."""
+        ...
+
+    @property
+    def admits(self) -> bool:
+        """Whether it may insert the order."""
+        ...
+
+    def plan(self, batch: "Batch") -> None:
+        """Change the batch's rows, or raise and change nothing."""
+        ...
+
+    def answer(self, batch: "Batch") -> Any:
+        """What the caller gets, once everything has its numbers."""
+        ...
+
+
+class Batch:
+    """The memory of one transaction."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        """Work on a connection whose transaction has begun."""
+        self._connection = connection
+        self._is_postgres = connection.dialect.name == "postgresql"
+        self.now = utc_now()
+        self.orders: dict[str, OrderRow] = {}
+        self.known_json: dict[str, tuple[str | None, str | None]] = {}
+        self.claims: dict[ClaimKey, ClaimRow] = {}
+        self.trading: dict[str, TradingState] = {}
+        self.entries: list[JournalEntry] = []
+        self._booked: set[str] = set()
+        self._new_fills: list[dict[str, Any]] = []
+        self._drafts: list[tuple[OrderRow, Draft]] = []
+
+    # Reading, all at once.
+
+    def load(self, commands: Sequence[OrderCommand]) -> None:
+        """Lock and read the rows that the commands speak of."""
+        run = self._connection.execute
+        sends = any(command.sends for command in commands)
+        if sends and self._is_postgres:
+            run(sql.LOCK_TRADING_SHARED)
+        keys = {"keys": sorted({command.order_id for command in commands})}
+        for row in run(sql.LOCK_ORDERS, keys):
+            state = state_of(row)
+            self.orders[state.client_order_id] = OrderRow(state, state)
+        if fill_ids := [fill_id for command in commands for fill_id in command.fill_ids]:
+            self._booked.update(run(sql.KNOWN_FILLS, {"keys": fill_ids}).scalars())
+        if claim_ids := sorted({command.order_id for command in commands if command.claims}):
+            for row in run(sql.CLAIMS_OF_ORDERS, {"keys": claim_ids}):
+                values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+                key = ClaimKey(row.order_id, row.leg, row.generation)
+                self.claims[key] = ClaimRow(values)
+        if known := [c.order_id for c in commands if c.admits and c.order_id in self.orders]:
+            for row in run(sql.ORDER_JSON, {"keys": known}):
+                self.known_json[row.client_order_id] = (row.content_hash, row.order_json)
+        if sends:
+            self.trading.update({r.scope: TradingState(r.state) for r in run(sql.TRADING_STATES)})
+
+    # Deciding, in memory.
+
+    def order(self, order_id: str) -> OrderRow:
+        """The order's row. Raises `OrderNotFound`."""
+        row = self.orders.get(order_id)
+        if row is None:
+            msg = f"no order has the id {order_id!r}"
+            raise OrderNotFound(msg)
+        return row
+
+    def insert(self, state: OrderState, extra: dict[str, Any], received_at: datetime) -> None:
+        """A new order with its first journal entry."""
+        row = OrderRow(state, None, extra)
+        self.orders[state.client_order_id] = row
+        self._drafts.append((row, created(state, received_at)))
+
+    def apply(self, row: OrderRow, events: Iterable[LifecycleEvent], told: datetime) -> None:
+        """Apply events to an order; fills that are booked already are left out, one by one."""
+        state = row.state
+        for event in events:
+            fill = event.fill
+            if fill is not None:
+                if fill.fill_id in self._booked:
+                    continue
+                self._book(fill, state.client_order_id, told)
+            after, changed, alarm = apply(state, event)
+            drafts = drafts_of(state, event, after, told, changed=changed, alarm=alarm)
+            self._drafts += [(row, draft) for draft in drafts]
+            state = after
+        row.state = state
+
+    def _book(self, fill: Fill, order_id: str, told: datetime) -> None:
+        self._booked.add(fill.fill_id)
+        self._new_fills.append({**fill_values(fill, told, self.now), "order_id": order_id})
+
+    def scopes_of(self, exchange: str, account: str, strategy_id: str | None) -> TradingState:
+        """The strictest trading state that holds for a send."""
+        return strictest(self.trading, exchange, account, strategy_id)
+
+    # Writing, all at once.
+
+    def write(self) -> None:
+        """Give numbers to the journal's drafts and write every changed row."""
+        self._drop_repeated()
+        self._number_within_orders()
+        self._write_orders()
+        if self._new_fills:
+            self._many(sql.INSERT_FILL, self._new_fills, "fill_id")
+        self._write_claims()
+        self._write_journal()
+
+    def _many(self, statement: sa.Executable, rows: list[dict[str, Any]], key: str) -> None:
+        if rows:
+            self._connection.execute(statement, sorted(rows, key=lambda row: str(row[key])))
+
+    def _drop_repeated(self) -> None:
+        """Leave out alarms and refused messages that the journal has already."""
+        marks = [draft.fingerprint for _, draft in self._drafts if draft.fingerprint]
+        if not marks:
+            return
+        ids = sorted({row.state.client_order_id for row, draft in self._drafts})
+        seen = {
+            (found.order_id, found.name, found.fingerprint)
+            for found in self._connection.execute(sql.KNOWN_FINGERPRINTS, {"keys": ids})
+        }
+        kept = []
+        for row, draft in self._drafts:
+            mark = (row.state.client_order_id, draft.name, draft.fingerprint)
+            if draft.fingerprint is None or mark not in seen:
+                kept.append((row, draft))
+                seen.add(mark)
+        self._drafts = kept
+
+    def _number_within_orders(self) -> None:
+        last: dict[str, int] = {}
+        for position, (row, draft) in enumerate(self._drafts):
+            order_id = row.state.client_order_id
+            known = last.get(order_id)
+            if known is None:
+                known = row.loaded.sequence if row.loaded else 0
+            last[order_id] = known + 1
+            numbered = draft.state.model_copy(update={"sequence": known + 1})
+            self._drafts[position] = (row, draft._replace(state=numbered))
+        for order_id, sequence in last.items():
+            row = self.orders[order_id]
+            row.state = row.state.model_copy(update={"sequence": sequence})
+
+    def _write_orders(self) -> None:
+        inserts, updates = [], []
+        for order_id, row in self.orders.items():
+            if row.loaded is None:
+                inserts.append({**all_values(row.state), **row.extra})
+            elif row.state is not row.loaded:
+                updates.append({**changing_values(row.state), "key": order_id})
+        self._many(sql.INSERT_ORDER, inserts, "client_order_id")
+        self._many(sql.UPDATE_ORDER, updates, "key")
+
+    def _write_claims(self) -> None:
+        inserts, updates = [], []
+        for key, row in self.claims.items():
+            if row.is_new:
+                inserts.append(row.values)
+            elif row.is_changed:
+                changed = {name: row.values[name] for name in sql.CLAIM_CHANGING}
+                names = {"k_order": key.order_id, "k_leg": key.leg, "k_gen": key.generation}
+                updates.append({**changed, **names})
+        self._many(sql.INSERT_CLAIM, inserts, "order_id")
+        self._many(sql.UPDATE_CLAIM, updates, "k_order")
+
+    def _write_journal(self) -> None:
+        if not self._drafts:
+            return
+        take = sql.TAKE_AND_NOTIFY if self._is_postgres else sql.TAKE_SEQUENCES
+        count = len(self._drafts)
+        first = self._connection.execute(take, {"count": count}).scalar_one() - count + 1
+        rows = []
+        for sequence, (_, draft) in enumerate(self._drafts, first):
+            entry = _entry(sequence, draft, self.now)
+            self.entries.append(entry)
+            rows.append(entry_values(entry, draft.fingerprint))
+        self._connection.execute(sql.INSERT_ENTRY, rows)
+
+
+def _entry(sequence: int, draft: Draft, committed_at: datetime) -> JournalEntry:
+    return JournalEntry(
+        sequence=sequence,
+        order_id=draft.state.client_order_id,
+        order_sequence=draft.state.sequence,
+        name=draft.name,
+        state=draft.state,
+        fill=draft.fill,
+        alarm=draft.alarm,
+        details=draft.details,
+        exchange_at=draft.exchange_at,
+        received_at=draft.received_at,
+        committed_at=committed_at,
+    )
+
+
+def strictest(
+    states: dict[str, TradingState], exchange: str, account: str, strategy_id: str | None
+) -> TradingState:
+    """The strictest of the states for all, for an account and for a strategy."""
+    scopes = ["all", f"account:{exchange}/{account}", f"strategy:{strategy_id}"]
+    order = list(TradingState)
+    return max((states.get(scope, TradingState.ACTIVE) for scope in scopes), key=order.index)

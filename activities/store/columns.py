@@ -1,0 +1,132 @@
+"""Column types that keep the same exact values on SQLite and on PostgreSQL."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pydantic_core
+from sqlalchemy import DateTime, Dialect, Numeric, String, Text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+_NUL = "\x00"
+
+
+def plain(value: Decimal) -> str:
+    """The shortest digits of an exact decimal, without an exponent: "10.5", never "1.05E+1"."""
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+class Exact(TypeDecorator[Decimal]):
+    """An exact decimal: NUMERIC on PostgreSQL, its digits as text on SQLite, which has none."""
+
+    impl = Numeric
+    cache_ok = True
+
+    def __init__(self, precision: int = 38, scale: int = 18) -> None:
+        """`precision` digits in all, `scale` of them after the point."""
+        super().__init__(precision, scale)
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Text where the database would compute with floats."""
+        return dialect.type_descriptor(String(80) if dialect.name == "sqlite" else self.impl)
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        """Exact digits for SQLite; PostgreSQL's driver takes decimals."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return plain(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        """The same digits from both: PostgreSQL pads with zeros."""
+        if value is None:
+            return None
+        return Decimal(value if dialect.name == "sqlite" else plain(value))
+
+
+class _TextTime(String):
+    """An aware time as text of one length, so that text order is time order."""
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:
+        """Write in UTC."""
+
+        def process(value: datetime | None) -> str | None:
+            if value is None:
+                return None
+            if value.tzinfo is None:
+                msg = f"{value.isoformat()} has no time zone; the store takes aware times only"
+                raise ValueError(msg)
+            return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+        return process
+
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[str | None], datetime | None]:
+        """Read as aware UTC."""
+        return lambda value: None if value is None else datetime.fromisoformat(value)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware time in UTC: TIMESTAMPTZ on PostgreSQL, ISO text on SQLite."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Both come back aware: the PostgreSQL driver reads TIMESTAMPTZ as UTC."""
+        if dialect.name == "sqlite":
+            return _TextTime(32)
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value: JSONB on PostgreSQL (which cannot hold NUL), text on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The engine's own JSON functions are set in `activities.store.engine`."""
+        kind: TypeEngine[Any] = Text() if dialect.name == "sqlite" else postgresql.JSONB()
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Text for SQLite, the value itself for PostgreSQL."""
+        return to_json(value) if dialect.name == "sqlite" and value is not None else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Parse SQLite's text."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return pydantic_core.from_json(value)
+
+
+class Keys(TypeDecorator[Sequence[str]]):
+    """A list of keys bound as one parameter, so that a statement has one text for any length."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """An array, or a JSON list."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(Text())
+        return dialect.type_descriptor(postgresql.ARRAY(Text()))
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:
+        """Write it as the database wants it."""
+        return to_json(list(value or ())) if dialect.name == "sqlite" else value
+
+
+def to_json(value: Any) -> str:
+    """A JSON text of plain values, times and decimals; NUL, which JSONB refuses, is replaced."""
+    text = pydantic_core.to_json(value).decode()
+    return text.replace("\\u0000", "\\ufffd") if "\\u0000" in text else text
+
+
+def clean(text: str | None) -> str | None:
+    """A text without NUL, which PostgreSQL refuses."""
+    return text.replace(_NUL, "\ufffd") if text and _NUL in text else text

@@ -1,0 +1,185 @@
+"""Engines for the two databases, and the checks that a store keeps what it has confirmed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pydantic_core
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from activities.store.columns import to_json
+from activities.store.schema import SCHEMA_VERSION
+from activities.store.types import StoreSettings
+from trading.oms.errors import StartUpError
+
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
+_DURABLE = frozenset({"on", "remote_apply"})
+
+
+class Engines(NamedTuple):
+    """Where to write and where to read; on PostgreSQL they are one."""
+
+    writer: AsyncEngine
+    reader: AsyncEngine
+    is_postgres: bool
+
+    async def dispose(self) -> None:
+        """Close every connection."""
+        await self.writer.dispose()
+        if self.reader is not self.writer:
+            await self.reader.dispose()
+
+
+def store_url(text: str) -> URL:
+    """The URL with its asynchronous driver. Raises `StartUpError`, never with the password."""
+    try:
+        url = make_url(text)
+        driver = _DRIVERS[url.drivername]
+    except (sa.exc.ArgumentError, KeyError, ValueError):
+        scheme = text.partition(":")[0][:30]
+        msg = (
+            f"the store's URL begins with {scheme!r}; it must be sqlite:///path/to/file or "
+            "postgresql://user:password@host/database"
+        )
+        raise StartUpError(msg) from None
+    if driver.startswith("sqlite") and not _is_file(url):
+        msg = "the store is SQLite in memory, which forgets every order; give sqlite:///path"
+        raise StartUpError(msg)
+    return url.set(drivername=driver)
+
+
+def masked(url: URL) -> str:
+    """The URL without its password."""
+    hidden = {name: "***" if "pass" in name.lower() else value for name, value in url.query.items()}
+    return url.set(query=hidden).render_as_string(hide_password=True)
+
+
+def _is_file(url: URL) -> bool:
+    return bool(url.database) and url.database != ":memory:" and "memory" not in url.query
+
+
+def make_engines(url: URL, settings: StoreSettings) -> Engines:
+    """Engines for the store; nothing is connected yet."""
+    if url.drivername.startswith("sqlite"):
+        writer = _sqlite_engine(url, settings, writes=True)
+        return Engines(writer, _sqlite_engine(url, settings, writes=False), is_postgres=False)
+    engine = _engine(
+        url,
+        pool_size=settings.readers + 1,
+        max_overflow=2,
+        pool_timeout=settings.answer_within_s,
+        connect_args={
+            "timeout": settings.answer_within_s,
+            "command_timeout": settings.answer_within_s,
+            "prepared_statement_cache_size": 500,
+            "server_settings": {"application_name": "oms-store", "jit": "off"},
+        },
+    )
+    return Engines(engine, engine, is_postgres=True)
+
+
+def _engine(url: URL, **options: Any) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        json_serializer=to_json,
+        json_deserializer=pydantic_core.from_json,
+        hide_parameters=True,
+        **options,
+    )
+
+
+def _sqlite_engine(url: URL, settings: StoreSettings, *, writes: bool) -> AsyncEngine:
+    engine = _engine(
+        url,
+        pool_size=1 if writes else settings.readers,
+        max_overflow=0,
+        pool_timeout=settings.answer_within_s,
+        connect_args={"timeout": settings.answer_within_s},
+    )
+    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+    sa.event.listen(engine.sync_engine, "connect", _sqlite_pragmas(writes=writes))
+    sa.event.listen(engine.sync_engine, "begin", lambda c: c.exec_driver_sql(begin))
+    return engine
+
+
+def _sqlite_pragmas(*, writes: bool) -> Callable[[Any, ConnectionPoolEntry], None]:
+    def connected(connection: Any, _entry: ConnectionPoolEntry) -> None:
+        # The driver's own BEGIN comes late and is deferred; ours is in the "begin" event.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        if writes:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        # FULL: a commit that has returned survives a power cut.
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        if not writes:
+            cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    return connected
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """The file of a SQLite store."""
+    if url.drivername.startswith("sqlite") and url.database:
+        return Path(url.database)
+    return None
+
+
+async def schema_version(connection: AsyncConnection) -> str | None:
+    """The version that the database is at; None where there is no store yet."""
+    names = await connection.run_sync(lambda c: sa.inspect(c).get_table_names())
+    if "alembic_version" not in names:
+        return None
+    version: str | None = await connection.scalar(
+        sa.text("SELECT version_num FROM alembic_version")
+    )
+    return version
+
+
+async def complaints(engines: Engines, name: str) -> list[str]:
+    """What is wrong with the store, in sentences that say what to do; nothing when all is well."""
+    async with engines.writer.connect() as connection:
+        version = await schema_version(connection)
+        found = [] if version == SCHEMA_VERSION else [_about_version(version, name)]
+        if engines.is_postgres:
+            return found + await _about_postgres(connection)
+        return found + await _about_sqlite(connection)
+
+
+def _about_version(version: str | None, name: str) -> str:
+    if version is None:
+        return f"{name} has no order store yet; migrate it first (schema {SCHEMA_VERSION})"
+    if version < SCHEMA_VERSION:
+        return f"{name} has schema {version}, this program needs {SCHEMA_VERSION}; migrate it"
+    return (
+        f"{name} has schema {version}, which is newer than this program's {SCHEMA_VERSION}; "
+        "run a newer program"
+    )
+
+
+async def _about_postgres(connection: AsyncConnection) -> list[str]:
+    value = await connection.scalar(sa.text("SHOW synchronous_commit"))
+    if value in _DURABLE:
+        return []
+    return [f"PostgreSQL's synchronous_commit is {value}; it must be on, or a crash forgets orders"]
+
+
+async def _about_sqlite(connection: AsyncConnection) -> list[str]:
+    mode = await connection.scalar(sa.text("PRAGMA journal_mode"))
+    level = await connection.scalar(sa.text("PRAGMA synchronous"))
+    found = []
+    if mode != "wal":
+        found.append(f"SQLite's journal_mode is {mode}; it must be wal")
+    if level != 2:  # noqa: PLR2004 - SQLite's number for FULL
+        found.append(f"SQLite's synchronous is {level}; it must be 2 (FULL)")
+    return found

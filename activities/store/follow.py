@@ -1,0 +1,148 @@
+"""Followers of the journal: woken by this process's commits, by PostgreSQL's NOTIFY or by a poll.
+
+Waking is a hint and the sequence is the truth: a follower reads on from the last sequence it has
+yielded, so a lost hint costs time and never an entry.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from activities.store.engine import Engines
+from activities.store.schema import journal_head
+from activities.store.statements import CHANNEL
+from activities.store.types import JournalEntry, StoreSettings
+
+_RECENT_MAX = 5000
+_READ_MAX = 500
+_RECONNECT_S = 0.5
+
+Read = Callable[[int, int], Awaitable[list[JournalEntry]]]
+
+
+class Followers:
+    """Everyone in this process who follows the journal."""
+
+    def __init__(self, engines: Engines, settings: StoreSettings, read: Read) -> None:
+        """`read(after, limit)` reads entries from the database."""
+        self._engines = engines
+        self._settings = settings
+        self._read = read
+        self._recent: deque[JournalEntry] = deque(maxlen=_RECENT_MAX)
+        self._callbacks: list[Callable[[list[JournalEntry]], None]] = []
+        self._events: set[asyncio.Event] = set()
+        self._watch: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def subscribe(self, callback: Callable[[list[JournalEntry]], None]) -> Callable[[], None]:
+        """Call back with each commit of this process, in order; returns how to stop."""
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback)
+
+    def committed(self, entries: list[JournalEntry]) -> None:
+        """Tell everyone about a commit of this process."""
+        if self._recent and self._recent[-1].sequence + 1 != entries[0].sequence:
+            self._recent.clear()
+        self._recent.extend(entries)
+        self._wake()
+        loop = asyncio.get_running_loop()
+        for callback in list(self._callbacks):
+            try:
+                callback(entries)
+            except Exception as error:  # noqa: BLE001 - a subscriber's bug is not the writer's
+                loop.call_exception_handler(
+                    {"message": "a subscriber of the journal has failed", "exception": error}
+                )
+
+    async def follow(self, after: int) -> AsyncIterator[list[JournalEntry]]:
+        """Yield batches of entries with sequences `after + 1`, `after + 2` and so on, for ever."""
+        woken = asyncio.Event()
+        self._events.add(woken)
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._watching(), name="store-watch")
+        try:
+            while not self._closed:
+                woken.clear()
+                entries = self._at_hand(after) or await self._read_on(after)
+                if entries:
+                    after = entries[-1].sequence
+                    yield entries
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), self._settings.fallback_poll_s)
+        finally:
+            self._events.discard(woken)
+            if not self._events:
+                await self._stop_watching()
+
+    async def close(self) -> None:
+        """End every follower's iteration."""
+        self._closed = True
+        self._wake()
+        await self._stop_watching()
+
+    async def _stop_watching(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+
+    def _at_hand(self, after: int) -> list[JournalEntry]:
+        """The next entries without a look at the database, where this process has written them."""
+        if not self._recent or not self._recent[0].sequence <= after + 1:
+            return []
+        skip = after + 1 - self._recent[0].sequence
+        return list(self._recent)[skip:] if skip < len(self._recent) else []
+
+    async def _read_on(self, after: int) -> list[JournalEntry]:
+        try:
+            return await self._read(after, _READ_MAX)
+        except (sa.exc.SQLAlchemyError, OSError, TimeoutError):
+            # The database is away; the fallback poll comes back to it.
+            return []
+
+    def _wake(self) -> None:
+        for event in self._events:
+            event.set()
+
+    async def _watching(self) -> None:
+        """Wake the followers when another process commits."""
+        watch = self._listen if self._engines.is_postgres else self._poll
+        while True:
+            with contextlib.suppress(sa.exc.SQLAlchemyError, OSError, TimeoutError):
+                async with self._engines.reader.connect() as connection:
+                    await watch(connection)
+            await asyncio.sleep(_RECONNECT_S)
+
+    async def _listen(self, connection: AsyncConnection) -> None:
+        raw = await connection.get_raw_connection()
+        driver: Any = raw.driver_connection
+        lost = asyncio.Event()
+
+        def notified(*_: object) -> None:
+            self._wake()
+
+        driver.add_termination_listener(lambda _: lost.set())
+        await driver.add_listener(CHANNEL, notified)
+        self._wake()
+        try:
+            await lost.wait()
+        finally:
+            # Not to be handed to anyone else with a listener on it.
+            await connection.invalidate()
+
+    async def _poll(self, connection: AsyncConnection) -> None:
+        known = None
+        while True:
+            head = await connection.scalar(sa.select(journal_head.c.sequence))
+            await connection.rollback()
+            if head != known:
+                known = head
+                self._wake()
+            await asyncio.sleep(self._settings.poll_interval_s)

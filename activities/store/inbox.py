@@ -1,0 +1,249 @@
+"""The execution inbox, cursors and trading states: writes that are no order's."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from activities.store import statements as sql
+from activities.store.schema import cursors, execution_inbox, orders, send_claims, trading_states
+from activities.store.statements import Among
+from activities.store.types import ClaimKey, InboxItem, TradingState
+from trading.oms.models import utc_now
+from trading.oms.venue import ExecutionReport
+
+_INBOX = execution_inbox.c
+
+
+def report_key(report: ExecutionReport) -> str:
+    """What makes two reports the same: their fills, else order, status, total and time."""
+    if report.fills:
+        parts: list[Any] = ["fills", *sorted(fill.fill_id for fill in report.fills)]
+        parts += [report.status]
+    else:
+        parts = [
+            report.exchange_client_id or report.exchange_order_id,
+            report.status,
+            str(report.cumulative_quantity),
+            str(report.quantity),
+            str(report.price),
+            report.at.isoformat(),
+        ]
+    text = json.dumps([report.exchange, report.account, report.symbol, *parts])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class InboxAdd:
+    """Keep reports for delivery; one that is there already keeps its id."""
+
+    rank = 2
+
+    def __init__(self, reports: Sequence[ExecutionReport]) -> None:
+        """Serialise outside the transaction."""
+        now = utc_now()
+        self._rows = [
+            {
+                "key": report_key(report),
+                "exchange": report.exchange,
+                "account": report.account,
+                "exchange_client_id": report.exchange_client_id,
+                "exchange_order_id": report.exchange_order_id,
+                "report": report.model_dump_json(),
+                "added_at": now,
+            }
+            for report in reports
+        ]
+
+    def run(self, connection: sa.Connection) -> list[int]:
+        """Insert the new ones; answer the ids in the order given."""
+        keys = [row["key"] for row in self._rows]
+        known = self._ids(connection, keys)
+        new = {row["key"]: row for row in self._rows if row["key"] not in known}
+        if new:
+            connection.execute(sa.insert(execution_inbox), list(new.values()))
+            known.update(self._ids(connection, sorted(new)))
+        return [known[key] for key in keys]
+
+    @staticmethod
+    def _ids(connection: sa.Connection, keys: Sequence[str]) -> dict[str, int]:
+        found = connection.execute(_IDS_OF_KEYS, {"keys": keys})
+        return {row.key: row.id for row in found}
+
+
+_IDS_OF_KEYS = sa.select(_INBOX.key, _INBOX.id).where(Among(_INBOX.key))
+
+
+class InboxDelivered:
+    """Note that reports have been booked by their orders."""
+
+    rank = 3
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        """`ids` as `inbox_undelivered` gave them."""
+        self._ids = sorted(ids)
+
+    def run(self, connection: sa.Connection) -> None:
+        """Keep the first time of delivery."""
+        now = utc_now()
+        rows = [{"item": item, "now": now} for item in self._ids]
+        if rows:
+            connection.execute(_MARK_DELIVERED, rows)
+
+
+_MARK_DELIVERED = (
+    sa.update(execution_inbox)
+    .where(_INBOX.id == sa.bindparam("item"), _INBOX.delivered_at.is_(None))
+    .values(delivered_at=sa.bindparam("now"))
+)
+
+
+def oldest_query(exchange: str, account: str) -> sa.Select[Any]:
+    """When the oldest waiting report was added."""
+    return (
+        sa.select(_INBOX.added_at)
+        .where(
+            _INBOX.exchange == exchange,
+            _INBOX.account == account,
+            _INBOX.delivered_at.is_(None),
+        )
+        .order_by(_INBOX.id)
+        .limit(1)
+    )
+
+
+def undelivered_query(
+    exchange: str, account: str, after: int, before: datetime | None
+) -> sa.Select[Any]:
+    """The waiting reports of an account, oldest first, with the order that each belongs to.
+
+    The claim's client id decides; a report without one is matched by the exchange's order id.
+    """
+    by_client, by_exchange = send_claims.alias("by_client"), send_claims.alias("by_exchange")
+    same = sa.and_(
+        by_client.c.exchange == _INBOX.exchange,
+        by_client.c.account == _INBOX.account,
+        by_client.c.exchange_client_id == _INBOX.exchange_client_id,
+    )
+    same_exchange = sa.and_(
+        by_client.c.order_id.is_(None),
+        by_exchange.c.exchange == _INBOX.exchange,
+        by_exchange.c.account == _INBOX.account,
+        by_exchange.c.exchange_order_id == _INBOX.exchange_order_id,
+    )
+    known = (
+        sa.select(sa.func.min(orders.c.client_order_id))
+        .where(
+            orders.c.exchange == _INBOX.exchange,
+            orders.c.account == _INBOX.account,
+            orders.c.exchange_order_id == _INBOX.exchange_order_id,
+        )
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(
+            _INBOX.id,
+            _INBOX.report,
+            _INBOX.added_at,
+            sa.func.coalesce(by_client.c.order_id, by_exchange.c.order_id).label("order_id"),
+            sa.func.coalesce(by_client.c.leg, by_exchange.c.leg).label("leg"),
+            sa.func.coalesce(by_client.c.generation, by_exchange.c.generation).label("generation"),
+            known.label("known_order_id"),
+        )
+        .select_from(
+            execution_inbox.outerjoin(by_client, same).outerjoin(by_exchange, same_exchange)
+        )
+        .where(
+            _INBOX.exchange == exchange,
+            _INBOX.account == account,
+            _INBOX.delivered_at.is_(None),
+            _INBOX.id > after,
+        )
+        .order_by(_INBOX.id)
+    )
+    return query if before is None else query.where(_INBOX.added_at < before)
+
+
+def inbox_item(row: sa.Row[Any]) -> InboxItem:
+    """A row of `undelivered_query`."""
+    claim = ClaimKey(row.order_id, row.leg, row.generation) if row.order_id else None
+    return InboxItem(
+        id=row.id,
+        report=ExecutionReport.model_validate_json(row.report),
+        order_id=row.order_id or row.known_order_id,
+        claim=claim,
+        added_at=row.added_at,
+    )
+
+
+class InboxPrune:
+    """Forget reports that were delivered before a time."""
+
+    rank = 3
+
+    def __init__(self, delivered_before: datetime) -> None:
+        """What is not delivered is never forgotten."""
+        self._statement = sa.delete(execution_inbox).where(_INBOX.delivered_at < delivered_before)
+
+    def run(self, connection: sa.Connection) -> int:
+        """How many were forgotten."""
+        return connection.execute(self._statement).rowcount
+
+
+class AdvanceCursor:
+    """Move a cursor by compare-and-set; it never goes back."""
+
+    rank = 4
+
+    def __init__(self, name: str, expected: str | None, new: str) -> None:
+        """`expected` is the value that the caller has seen, None for none."""
+        self._name = name
+        self._expected = expected
+        self._new = new
+
+    def run(self, connection: sa.Connection) -> bool:
+        """Whether the cursor stands at the new value now."""
+        row = connection.execute(
+            sa.select(cursors.c.value).where(cursors.c.name == self._name).with_for_update()
+        ).one_or_none()
+        known = None if row is None else row.value
+        if known == self._new:
+            return True
+        if known != self._expected or _goes_back(known, self._new):
+            return False
+        values = {"value": self._new, "moved_at": utc_now()}
+        if known is None:
+            connection.execute(sa.insert(cursors).values(name=self._name, **values))
+        else:
+            update = sa.update(cursors).where(cursors.c.name == self._name)
+            connection.execute(update.values(**values))
+        return True
+
+
+def _goes_back(known: str | None, new: str) -> bool:
+    """Digits compare as numbers; other cursors have no order of their own."""
+    if known is None or not (known.isdecimal() and new.isdecimal()):
+        return False
+    return int(new) < int(known)
+
+
+class SetTradingState:
+    """Halt or resume. When it is committed, no later claim overlooks it."""
+
+    rank = 1
+
+    def __init__(self, scope: str, state: TradingState, reason: str | None, by: str) -> None:
+        """`scope` is "all", "account:EXCHANGE/ACCOUNT" or "strategy:ID"."""
+        self._values = {"state": state.value, "reason": reason, "changed_by": by}
+        self._scope = scope
+
+    def run(self, connection: sa.Connection) -> None:
+        """Wait for the claims that are under way, then write."""
+        if connection.dialect.name == "postgresql":
+            connection.execute(sql.LOCK_TRADING)
+        values = {**self._values, "changed_at": utc_now()}
+        update = sa.update(trading_states).where(trading_states.c.scope == self._scope)
+        if connection.execute(update.values(**values)).rowcount == 0:
+            connection.execute(sa.insert(trading_states).values(scope=self._scope, **values))

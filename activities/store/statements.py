@@ -1,0 +1,117 @@
+"""The statements of the writer, built once. A list of keys is one parameter, whatever its length.
+
+A statement's text therefore never depends on the size of a batch, and both databases prepare it
+once.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import ColumnElement
+
+from activities.store.columns import Keys
+from activities.store.rows import CHANGING, STATE_COLUMNS
+from activities.store.schema import (
+    fills,
+    journal_head,
+    order_events,
+    orders,
+    send_claims,
+    trading_states,
+)
+
+CHANNEL = "oms_journal"
+_TRADING_LOCK = 0x6F6D_7302
+
+
+class Among(ColumnElement[bool]):
+    """`column` is one of the keys in the bound list `name`."""
+
+    inherit_cache = True
+    type = sa.Boolean()
+    _traverse_internals = [  # noqa: RUF012 - SQLAlchemy's own declaration of a cache key
+        ("column", sa.sql.visitors.InternalTraversal.dp_clauseelement),
+        ("listed", sa.sql.visitors.InternalTraversal.dp_clauseelement),
+    ]
+
+    def __init__(self, column: ColumnElement[Any], name: str = "keys") -> None:
+        """Compare `column` with a list of texts."""
+        self.column = column
+        self.listed = sa.bindparam(name, type_=Keys())
+
+
+@compiles(Among)
+def _in_array(element: Among, compiler: SQLCompiler, **options: Any) -> str:
+    column = compiler.process(element.column, **options)
+    return f"{column} = ANY ({compiler.process(element.listed, **options)})"
+
+
+@compiles(Among, "sqlite")
+def _in_json(element: Among, compiler: SQLCompiler, **options: Any) -> str:
+    column = compiler.process(element.column, **options)
+    keys = compiler.process(element.listed, **options)
+    return f"{column} IN (SELECT value FROM json_each({keys}))"
+
+
+LOCK_TRADING_SHARED = sa.text(f"SELECT pg_advisory_xact_lock_shared({_TRADING_LOCK})")
+LOCK_TRADING = sa.text(f"SELECT pg_advisory_xact_lock({_TRADING_LOCK})")
+TRADING_STATES = sa.select(trading_states.c.scope, trading_states.c.state)
+
+LOCK_ORDERS = (
+    sa.select(*STATE_COLUMNS)
+    .where(Among(orders.c.client_order_id))
+    .order_by(orders.c.client_order_id)
+    .with_for_update(key_share=True)
+)
+ORDER_JSON = sa.select(orders.c.client_order_id, orders.c.content_hash, orders.c.order_json).where(
+    Among(orders.c.client_order_id)
+)
+KNOWN_FILLS = sa.select(fills.c.fill_id).where(Among(fills.c.fill_id))
+CLAIMS_OF_ORDERS = sa.select(send_claims).where(Among(send_claims.c.order_id))
+KNOWN_FINGERPRINTS = sa.select(
+    order_events.c.order_id, order_events.c.name, order_events.c.fingerprint
+).where(Among(order_events.c.order_id), order_events.c.fingerprint.is_not(None))
+
+INSERT_ORDER = sa.insert(orders)
+UPDATE_ORDER = (
+    sa.update(orders)
+    .where(orders.c.client_order_id == sa.bindparam("key"))
+    .values({name: sa.bindparam(name) for name in CHANGING})
+)
+INSERT_FILL = sa.insert(fills)
+
+CLAIM_CHANGING = (
+    "exchange_client_id",
+    "exchange_order_id",
+    "request",
+    "stamp",
+    "claimant",
+    "ticket",
+    "claimed_at",
+    "outcome",
+    "answer",
+    "settled_at",
+)
+INSERT_CLAIM = sa.insert(send_claims)
+UPDATE_CLAIM = (
+    sa.update(send_claims)
+    .where(
+        send_claims.c.order_id == sa.bindparam("k_order"),
+        send_claims.c.leg == sa.bindparam("k_leg"),
+        send_claims.c.generation == sa.bindparam("k_gen"),
+    )
+    .values({name: sa.bindparam(name) for name in CLAIM_CHANGING})
+)
+
+TAKE_SEQUENCES = (
+    sa.update(journal_head)
+    .values(sequence=journal_head.c.sequence + sa.bindparam("count", type_=sa.BigInteger()))
+    .returning(journal_head.c.sequence)
+)
+TAKE_AND_NOTIFY = sa.text(
+    "WITH head AS (UPDATE journal_head SET sequence = sequence + :count RETURNING sequence) "
+    f"SELECT sequence, pg_notify('{CHANNEL}', CAST(sequence AS TEXT)) FROM head"
+).bindparams(sa.bindparam("count", type_=sa.BigInteger()))
+INSERT_ENTRY = sa.insert(order_events)

@@ -1,0 +1,396 @@
+"""The store: every order, fill, claim and journal entry, on SQLite or PostgreSQL.
+
+It decides whatever two processes could race for: an order id is admitted once, a send is claimed
+once, a fill is booked once, a cursor never goes back. Every write may be repeated. Writes raise
+`StoreUnavailable` when the database does not confirm within `StoreSettings.answer_within_s`
+seconds, and reads when it does not answer; `StoreRefused` says that it never will.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from activities.store import inbox, reads
+from activities.store.batch import strictest
+from activities.store.claims import ClaimRequest, ClaimSend, Settle, Settlement
+from activities.store.engine import complaints, make_engines, masked, sqlite_file, store_url
+from activities.store.follow import Followers
+from activities.store.orders import Admit, AdmitExternal, Record
+from activities.store.schema import cursors, journal_head, meta, orders
+from activities.store.statements import KNOWN_FILLS, TRADING_STATES
+from activities.store.types import (
+    Admission,
+    Claim,
+    ClaimKey,
+    ClaimOutcome,
+    InboxItem,
+    JournalEntry,
+    OrderFilter,
+    StoredClaim,
+    StoreSettings,
+    TradingState,
+)
+from activities.store.writer import Writer, in_words
+from trading.oms.enums import OPEN_STATUSES
+from trading.oms.errors import StartUpError, StoreUnavailable
+from trading.oms.lifecycle import LifecycleEvent
+from trading.oms.models import Fill, Order, OrderState
+from trading.oms.venue import ExecutionReport, OrderRequest
+
+
+@contextmanager
+def translated(url: URL) -> Iterator[None]:
+    """Turn the drivers' errors into `StoreUnavailable`, without the password."""
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, OSError, TimeoutError) as error:
+        msg = f"{masked(url)} does not answer: {in_words(error)}"
+        raise StoreUnavailable(msg) from error
+
+
+class Store:
+    """One process's door to the store; safe to use from many tasks of one event loop."""
+
+    def __init__(self, url: URL, settings: StoreSettings) -> None:
+        """Use `Store.open`."""
+        self._url = url
+        self._settings = settings
+        self._engines = make_engines(url, settings)
+        self._followers = Followers(self._engines, settings, self.events_after)
+        self._writer = Writer(self._engines.writer, settings, self._followers.committed)
+
+    @classmethod
+    async def open(
+        cls, url: str, *, create: bool = False, settings: StoreSettings | None = None
+    ) -> Self:
+        """Connect and check; `create` makes or migrates the schema first.
+
+        `url` is sqlite:///path or postgresql://user:password@host/database. Raises
+        `StartUpError` with everything that is wrong, `StoreUnavailable` when nobody answers.
+        """
+        store = cls(store_url(url), settings or StoreSettings())
+        try:
+            file = sqlite_file(store._url)
+            if create and file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            elif file is not None and not file.is_file():
+                msg = f"there is no store at {file}; migrate it first, which makes it"
+                raise StartUpError(msg)
+            if create:
+                await store.migrate()
+            if wrong := await store.check():
+                raise StartUpError("; ".join(wrong))
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    def __repr__(self) -> str:
+        """The address, without its password."""
+        return f"Store({masked(self._url)})"
+
+    async def close(self) -> None:
+        """Commit what is queued, end the followers, and close every connection."""
+        await self._writer.close()
+        await self._followers.close()
+        await self._engines.dispose()
+
+    async def migrate(self) -> None:
+        """Bring the schema to this program's version; nothing to do is fine."""
+        from activities.store.migrate import migrate
+
+        with translated(self._url):
+            await migrate(self._engines.writer)
+
+    async def check(self) -> list[str]:
+        """What is wrong (schema version, durability of commits), each with what to do."""
+        with translated(self._url):
+            return await complaints(self._engines, masked(self._url))
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncGenerator[AsyncConnection]:
+        with translated(self._url):
+            async with (
+                asyncio.timeout(self._settings.answer_within_s),
+                self._engines.reader.connect() as connection,
+            ):
+                yield connection
+
+    # Orders and fills.
+
+    async def admit(self, order: Order) -> Admission:
+        """Insert an order (status CREATED, event order_created), or find the one with its id.
+
+        A known order comes back with `created` false and in `differs` one sentence per field of
+        the trader's that is not the same.
+        """
+        return await self._writer.do(Admit(order))  # type: ignore[no-any-return]
+
+    async def admit_external(self, state: OrderState) -> OrderState:
+        """Insert an order that was not placed by this system, so that its fills have an order."""
+        return await self._writer.do(AdmitExternal(state))  # type: ignore[no-any-return]
+
+    async def record(self, order_id: str, events: Sequence[LifecycleEvent]) -> OrderState:
+        """Apply events and journal what they changed, in one transaction; the state after it.
+
+        Each fill is booked once, by its `fill_id`, whoever records it and how often. An overfill
+        is booked and alarmed. Raises `OrderNotFound`.
+        """
+        return await self._writer.do(Record(order_id, events))  # type: ignore[no-any-return]
+
+    async def order(self, order_id: str) -> OrderState | None:
+        """The state of an order, or None where no order has this id."""
+        async with self._reading() as connection:
+            return await reads.order(connection, order_id)
+
+    async def trader_order(self, order_id: str) -> Order | None:
+        """The order exactly as the trader gave it; None for unknown and external orders."""
+        query = sa.select(orders.c.order_json).where(orders.c.client_order_id == order_id)
+        async with self._reading() as connection:
+            text = await connection.scalar(query)
+        return None if text is None else Order.model_validate_json(text)
+
+    async def open_orders(
+        self,
+        exchange: str | None = None,
+        account: str | None = None,
+        symbol: str | None = None,
+        strategy_id: str | None = None,
+    ) -> list[OrderState]:
+        """Every open order (in doubt is open), newest first, external ones too."""
+        wanted = OrderFilter(exchange, account, symbol, strategy_id, statuses=OPEN_STATUSES)
+        return await self.orders(wanted, limit=None)
+
+    async def orders(
+        self, wanted: OrderFilter | None = None, *, limit: int | None = 100
+    ) -> list[OrderState]:
+        """The orders that pass a filter, newest first, at most `limit` (None: all)."""
+        async with self._reading() as connection:
+            return await reads.orders_list(connection, wanted or OrderFilter(), limit)
+
+    async def fills(self, order_id: str) -> list[Fill]:
+        """The fills of an order, oldest first by the exchange's time."""
+        async with self._reading() as connection:
+            return await reads.fills_of_order(connection, order_id)
+
+    async def fills_known(self, fill_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that are booked."""
+        async with self._reading() as connection:
+            rows = await connection.execute(KNOWN_FILLS, {"keys": list(fill_ids)})
+            return set(rows.scalars())
+
+    # Send claims.
+
+    async def claim_send(  # noqa: PLR0913 - a claim is what it names
+        self,
+        order_id: str,
+        leg: int,
+        generation: int,
+        request: OrderRequest,
+        *,
+        claimant: str,
+        not_after: datetime | None = None,
+        before: Sequence[LifecycleEvent] = (),
+        events: Sequence[LifecycleEvent] = (),
+    ) -> Claim:
+        """Claim a send durably; only who gets `won` may send, and exactly `request`.
+
+        Refused with a reason code, and nothing claimed, when the order is cancelled, asked to be
+        cancelled or ended (CANCELLED_BEFORE_SEND or its own code), after `not_after`
+        (SEND_BY_PASSED), and while trading is halted (TRADING_HALTED). A won claim applies
+        `events`, LEG_STARTED (RESENT for a later generation; neither where `events` has one) and
+        SUBMITTED in the same transaction; `before` is applied to a refused one too. Raises
+        `OrderNotFound`.
+        """
+        key = ClaimKey(order_id, leg, generation)
+        wish = ClaimRequest(key, request, claimant, not_after, before, events)
+        return await self._writer.do(ClaimSend(wish))  # type: ignore[no-any-return]
+
+    async def reclaim(  # noqa: PLR0913 - as above
+        self,
+        order_id: str,
+        leg: int,
+        generation: int,
+        *,
+        stamp: int,
+        request: OrderRequest,
+        claimant: str,
+        not_after: datetime | None = None,
+    ) -> Claim:
+        """Claim again with a new request after a refusal that proved that nothing was placed.
+
+        Won only where the claim still has `stamp` and its outcome is none or NEVER_REACHED; the
+        new stamp is one more. Refused like `claim_send`. Raises `OrderNotFound`.
+        """
+        key = ClaimKey(order_id, leg, generation)
+        wish = ClaimRequest(key, request, claimant, not_after, stamp=stamp)
+        return await self._writer.do(ClaimSend(wish))  # type: ignore[no-any-return]
+
+    async def settle_claim(  # noqa: PLR0913 - as above
+        self,
+        order_id: str,
+        leg: int,
+        generation: int,
+        *,
+        outcome: ClaimOutcome,
+        answer: dict[str, Any] | None = None,
+        events: Sequence[LifecycleEvent] = (),
+        stamp: int | None = None,
+    ) -> OrderState:
+        """Set how a claimed send ended and apply events, in one transaction; the state after it.
+
+        ACCEPTED, REJECTED and NOT_PLACED stay, except that proof turns NOT_PLACED into ACCEPTED.
+        With a `stamp` that a re-claim has overtaken, only ACCEPTED and fills count. Raises
+        `OrderNotFound`.
+        """
+        key = ClaimKey(order_id, leg, generation)
+        settlement = Settlement(key, outcome, answer, events, stamp)
+        return await self._writer.do(Settle(settlement))  # type: ignore[no-any-return]
+
+    async def claim(self, order_id: str, leg: int, generation: int) -> StoredClaim | None:
+        """One claim, or None."""
+        key = ClaimKey(order_id, leg, generation)
+        return next((c for c in await self.claims_of(order_id) if c.key == key), None)
+
+    async def claims_of(self, order_id: str) -> list[StoredClaim]:
+        """Every claim of an order, by leg and generation."""
+        async with self._reading() as connection:
+            return await reads.claims_of_order(connection, order_id)
+
+    async def find_claim(
+        self, exchange: str, account: str, exchange_client_id: str
+    ) -> ClaimKey | None:
+        """Which send has this client id at the exchange; None: it is not ours."""
+        async with self._reading() as connection:
+            return await reads.claim_by(
+                connection, exchange, account, exchange_client_id=exchange_client_id
+            )
+
+    async def find_order(self, exchange: str, account: str, exchange_order_id: str) -> str | None:
+        """Our id of the order that has, or one of whose legs had, this id at the exchange."""
+        async with self._reading() as connection:
+            return await reads.order_id_by_exchange_id(
+                connection, exchange, account, exchange_order_id
+            )
+
+    # Trading states.
+
+    async def set_trading_state(
+        self, scope: str, state: TradingState, *, reason: str | None = None, by: str
+    ) -> None:
+        """Halt, reduce or resume "all", "account:EXCHANGE/ACCOUNT" or "strategy:ID".
+
+        When this returns, no claim is granted any more against it.
+        """
+        await self._writer.do(inbox.SetTradingState(scope, state, reason, by))
+
+    async def trading_states(self) -> dict[str, TradingState]:
+        """Every scope that was ever set, with its state."""
+        async with self._reading() as connection:
+            rows = await connection.execute(TRADING_STATES)
+            return {row.scope: TradingState(row.state) for row in rows}
+
+    async def trading_state(
+        self, exchange: str = "", account: str = "", strategy_id: str | None = None
+    ) -> TradingState:
+        """The strictest of the states for all, for the account and for the strategy."""
+        return strictest(await self.trading_states(), exchange, account, strategy_id)
+
+    # The journal.
+
+    async def events_after(self, sequence: int, limit: int = 500) -> list[JournalEntry]:
+        """The journal after `sequence`, in order and without gaps, at most `limit` entries."""
+        async with self._reading() as connection:
+            return await reads.entries(connection, sequence, limit)
+
+    async def events_of(
+        self, order_id: str, after: int = 0, limit: int = 1000
+    ) -> list[JournalEntry]:
+        """One order's journal after its own number `after`."""
+        async with self._reading() as connection:
+            return await reads.entries_of_order(connection, order_id, after, limit)
+
+    async def head(self) -> int:
+        """The sequence of the newest entry; 0 in an empty journal."""
+        async with self._reading() as connection:
+            head: int = await connection.scalar(sa.select(journal_head.c.sequence))
+            return head
+
+    def subscribe(self, callback: Callable[[list[JournalEntry]], None]) -> Callable[[], None]:
+        """Call back right after each commit of *this process*, in order; returns how to stop.
+
+        The callback runs on the event loop before the callers get their answers: keep it short.
+        """
+        return self._followers.subscribe(callback)
+
+    def follow(self, after: int) -> AsyncGenerator[list[JournalEntry]]:
+        """Every entry after a sequence, from all processes, in order, without loss, for ever.
+
+        Yields batches. Ends when the store is closed. While the database is away it waits.
+        """
+        return self._followers.follow(after)
+
+    async def epoch(self) -> str:
+        """The id that this store was given when it was made."""
+        async with self._reading() as connection:
+            epoch: str = await connection.scalar(
+                sa.select(meta.c.value).where(meta.c.name == "epoch")
+            )
+            return epoch
+
+    # The execution inbox and cursors.
+
+    async def inbox_add(self, reports: Sequence[ExecutionReport]) -> list[int]:
+        """Keep reports for delivery; their ids, in order. The same report keeps its first id."""
+        return await self._writer.do(inbox.InboxAdd(reports))  # type: ignore[no-any-return]
+
+    async def inbox_undelivered(
+        self,
+        exchange: str,
+        account: str,
+        limit: int = 500,
+        *,
+        after: int = 0,
+        before: datetime | None = None,
+    ) -> list[InboxItem]:
+        """The oldest reports that wait for delivery, with their orders.
+
+        `after` is the id of the last one seen, to page past those of an order that is stuck;
+        `before` leaves out what was added later. `external`: no order of ours has its ids.
+        """
+        query = inbox.undelivered_query(exchange, account, after, before).limit(limit)
+        async with self._reading() as connection:
+            return [inbox.inbox_item(row) for row in await connection.execute(query)]
+
+    async def inbox_delivered(self, ids: Sequence[int]) -> None:
+        """Note that the orders have booked these reports."""
+        await self._writer.do(inbox.InboxDelivered(ids))
+
+    async def inbox_oldest(self, exchange: str, account: str) -> datetime | None:
+        """Since when the oldest undelivered report waits; None: none does."""
+        async with self._reading() as connection:
+            return await connection.scalar(inbox.oldest_query(exchange, account))
+
+    async def inbox_prune(self, delivered_before: datetime) -> int:
+        """Forget reports that were delivered before then; how many."""
+        return await self._writer.do(inbox.InboxPrune(delivered_before))  # type: ignore[no-any-return]
+
+    async def cursor(self, name: str) -> str | None:
+        """Where a cursor stands; None: it was never set."""
+        query = sa.select(cursors.c.value).where(cursors.c.name == name)
+        async with self._reading() as connection:
+            value: str | None = await connection.scalar(query)
+            return value
+
+    async def advance_cursor(self, name: str, expected: str | None, new: str) -> bool:
+        """Move a cursor from `expected` to `new`; whether it stands at `new` now.
+
+        False when it stands elsewhere, or when both are digits and `new` is less: never back.
+        """
+        return await self._writer.do(inbox.AdvanceCursor(name, expected, new))  # type: ignore[no-any-return]

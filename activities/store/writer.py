@@ -1,0 +1,214 @@
+"""The group-commit writer: commands wait for a future, one task commits what has come together.
+
+A batch is whatever was queued when the last transaction ended; nobody waits for company. What
+fails for one command (no such order, a value that the database refuses) fails that command alone.
+What fails for all (the database is away) is tried again until the caller's time is up: every
+command is idempotent, so it does not matter whether a lost transaction was committed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from activities.store.batch import Batch, OrderCommand
+from activities.store.types import JournalEntry, StoreSettings
+from trading.oms.errors import OmsError, StoreRefused, StoreUnavailable
+
+_RETRY_S = 0.05
+_PASSING_STATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300"})
+"""SQLSTATEs that pass by themselves: serialisation, deadlock, lock, shutdown, start, full."""
+
+
+class StatementCommand(Protocol):
+    """A write that is no order's: it runs its own statements in the batch's transaction."""
+
+    rank: int
+    """Commands of one batch run in this order, so that two processes lock alike."""
+
+    def run(self, connection: sa.Connection) -> Any:
+        """Run the statements; what is returned is the caller's answer."""
+        ...
+
+
+Command = OrderCommand | StatementCommand
+
+
+class _Waiting:
+    """A command and the future of its caller."""
+
+    __slots__ = ("answer", "command", "error", "future")
+
+    def __init__(self, command: Command, future: asyncio.Future[Any]) -> None:
+        self.command = command
+        self.future = future
+        self.answer: Any = None
+        self.error: Exception | None = None
+
+    def settle(self) -> None:
+        """Hand the outcome to the caller, if he still waits."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.answer)
+
+
+class Writer:
+    """All writes of one process to one store."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        settings: StoreSettings,
+        on_commit: Callable[[list[JournalEntry]], None],
+    ) -> None:
+        """Write through `engine`; `on_commit` gets the entries of each commit, in order."""
+        self._engine = engine
+        self._settings = settings
+        self._on_commit = on_commit
+        self._queue: list[_Waiting] = []
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self._trouble: str | None = None
+        self.commits = 0
+
+    async def do(self, command: Command) -> Any:
+        """Commit a command and answer. Raises `StoreUnavailable`, `StoreRefused`, `OmsError`s."""
+        if self._closed:
+            msg = "the store is closed"
+            raise StoreUnavailable(msg)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(command, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain(), name="store-writer")
+        try:
+            async with asyncio.timeout(self._settings.answer_within_s):
+                return await future
+        except TimeoutError:
+            seconds = self._settings.answer_within_s
+            msg = (
+                f"the store has not confirmed a write within {seconds:g} s "
+                f"({self._trouble or 'it is slow'}); the write is whole or not there at all, "
+                "and safe to repeat"
+            )
+            raise StoreUnavailable(msg) from None
+
+    async def close(self) -> None:
+        """Take no more, and commit what is queued."""
+        self._closed = True
+        if self._task is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._task, self._settings.answer_within_s)
+
+    async def _drain(self) -> None:
+        try:
+            # Callers of the same turn of the loop come along.
+            await asyncio.sleep(0)
+            while self._queue:
+                size = self._settings.batch_max
+                batch, self._queue = self._queue[:size], self._queue[size:]
+                await self._commit(batch)
+        finally:
+            self._task = None
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        """Commit a batch; whatever happens, each of its callers hears of it or has left."""
+        raced = False
+        while batch := [waiting for waiting in batch if not waiting.future.done()]:
+            error = await self._attempt(batch)
+            if error is None:
+                return
+            if is_passing(error):
+                self._trouble = in_words(error)
+                await asyncio.sleep(_RETRY_S)
+            elif isinstance(error, sa.exc.IntegrityError) and not raced:
+                # Another process has inserted the same key: this time it is seen.
+                raced = True
+            elif len(batch) > 1:
+                for waiting in batch:
+                    await self._commit([waiting])
+                return
+            else:
+                batch[0].error = _for_caller(error)
+                batch[0].settle()
+
+    async def _attempt(self, batch: list[_Waiting]) -> Exception | None:
+        try:
+            async with (
+                asyncio.timeout(self._settings.answer_within_s),
+                self._engine.begin() as connection,
+            ):
+                entries = await connection.run_sync(_work, batch)
+        except Exception as error:  # noqa: BLE001 - the writer outlives every error
+            return error
+        self._trouble = None
+        self.commits += 1
+        if entries:
+            self._on_commit(entries)
+        for waiting in batch:
+            waiting.settle()
+        return None
+
+
+def _work(connection: sa.Connection, waiting: Sequence[_Waiting]) -> list[JournalEntry]:
+    """Everything between BEGIN and COMMIT."""
+    orders, statements = [], []
+    for one in waiting:
+        one.error = None
+        (statements if hasattr(one.command, "run") else orders).append(one)
+    for one in sorted(statements, key=lambda each: each.command.rank):
+        try:
+            one.answer = one.command.run(connection)
+        except OmsError as error:
+            one.error = error
+    if not orders:
+        return []
+    batch = Batch(connection)
+    batch.load([one.command for one in orders])
+    for one in orders:
+        try:
+            one.command.plan(batch)
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            one.error = error
+    batch.write()
+    for one in orders:
+        if one.error is None:
+            one.answer = one.command.answer(batch)
+    return batch.entries
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same transaction may succeed later."""
+    if isinstance(error, sa.exc.DBAPIError):
+        state = getattr(error.orig, "sqlstate", None)
+        return (
+            error.connection_invalidated
+            or (
+                isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+                and not isinstance(error, sa.exc.DataError)
+            )
+            or state in _PASSING_STATES
+            or (state or "").startswith("08")
+        )
+    state = getattr(error, "sqlstate", None)
+    return isinstance(error, OSError | sa.exc.TimeoutError) or state in _PASSING_STATES
+
+
+def in_words(error: Exception) -> str:
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    text = " ".join(str(cause).split())
+    return f"{type(cause).__name__}: {text[:200]}" if text else type(cause).__name__
+
+
+def _for_caller(error: Exception) -> Exception:
+    if isinstance(error, sa.exc.SQLAlchemyError):
+        msg = f"the database refused this write, and would again: {in_words(error)}"
+        refused = StoreRefused(msg)
+        refused.__cause__ = error
+        return refused
+    return error
