@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     add("--market", choices=MARKETS, default="replay", help="the recorded minute, or no market")
     add("--speed", type=_number, default=Decimal(1), help="of the replay; 0: as fast as possible")
     add("--loops", type=int, default=None, help="how often the recording is played; default: ever")
+    add("--ladder-levels", type=int, default=10, help="made-up levels behind the recorded quote")
     add("--account", action="append", default=[], metavar="KEY:SECRET[:BTC=10,USDT=1000000]")
     add("--maker-fee", type=_number, default=Decimal("0.0010"), help="a fraction: 0.0010 is 0.1 %%")
     add("--taker-fee", type=_number, default=Decimal("0.0010"))
@@ -65,6 +66,7 @@ def config_of(arguments: Sequence[str], environment: str = "") -> SandboxConfig:
             market=options.market,
             speed=options.speed,
             replay_loops=options.loops,
+            ladder_levels=options.ladder_levels,
             accounts=accounts,
             maker_fee=options.maker_fee,
             taker_fee=options.taker_fee,

@@ -9,6 +9,7 @@ from typing import Any
 
 from workers.sandbox import errors, params, reports
 from workers.sandbox.engine import Engine
+from workers.sandbox.exact import text
 from workers.sandbox.limits import Limits
 from workers.sandbox.model import AccountTrade, Order
 from workers.sandbox.routes import SIGNATURE_PARAMETERS, USER_DATA, Call, Route
@@ -136,8 +137,8 @@ class AccountApi:
             "symbol": self._symbol(call),
             "standardCommission": {
                 **zero,
-                "maker": reports.text(config.maker_fee),
-                "taker": reports.text(config.taker_fee),
+                "maker": text(config.maker_fee),
+                "taker": text(config.taker_fee),
             },
             "specialCommission": zero,
             "taxCommission": zero,

@@ -76,7 +76,7 @@ class BookSide:
             yield self.levels[key * self._sign]
 
     def depth(self, limit: int) -> Levels:
-        levels = []
+        levels: Levels = []
         for level in self:
             if len(levels) == limit:
                 break

@@ -121,6 +121,7 @@ class SandboxConfig:
     ``processing_bound_ms`` is what Binance documents as ten seconds: a request that takes longer
     is answered with -1007, whatever becomes of it. ``replay_loops`` of ``None`` is for ever;
     ``speed`` of 0 is as fast as the machine allows, and then once unless loops are given.
+    The ladder is what the replay adds behind the recorded best quote, in quote and base asset.
     """
 
     name: str = "sandbox"
@@ -128,6 +129,9 @@ class SandboxConfig:
     market: str = "none"
     speed: Decimal = Decimal(1)
     replay_loops: int | None = None
+    ladder_levels: int = 10
+    ladder_step: Decimal = Decimal(1)
+    ladder_quantity: Decimal = Decimal("0.5")
     accounts: tuple[AccountSpec, ...] = ()
     symbols: tuple[SymbolSpec, ...] = field(default_factory=default_symbols)
     rate_limits: tuple[RateLimit, ...] = field(default_factory=default_limits)

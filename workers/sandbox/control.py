@@ -17,7 +17,7 @@ from workers.sandbox import errors, params, reports
 from workers.sandbox.config import SymbolSpec
 from workers.sandbox.engine import Engine
 from workers.sandbox.errors import ApiError
-from workers.sandbox.exact import amount_of, text
+from workers.sandbox.exact import amount_of, read_long, text
 from workers.sandbox.faults import Faults
 from workers.sandbox.gateway import dumps
 from workers.sandbox.limits import Limits
@@ -111,7 +111,7 @@ class Control:
         }
 
     def requests(self, asked: Json) -> Json:
-        most = params.read_long("last", str(asked.get("last", REQUESTS_DEFAULT)))
+        most = read_long("last", str(asked.get("last", REQUESTS_DEFAULT)))
         return {"count": self._log.count, "requests": self._log.last(most)}
 
     def faults(self, _: Json) -> Json:
@@ -241,8 +241,9 @@ class Control:
         side = asked.get("side")
         if side not in {BUY, SELL}:
             raise errors.invalid_side()
-        price, quantity = amount_of(asked.get("price"), "price"), amount_of(
-            asked.get("quantity"), "quantity"
+        price, quantity = (
+            amount_of(asked.get("price"), "price"),
+            amount_of(asked.get("quantity"), "quantity"),
         )
         if not price or not quantity:
             raise ApiError(-1130, "price and quantity are allowed above zero only.")
@@ -267,7 +268,7 @@ async def _json(request: web.BaseRequest) -> Json:
 def _whole(value: Any, name: str) -> int:
     """A whole number, which may be negative."""
     raw = str(value)
-    number = params.read_long(name, raw.removeprefix("-"))
+    number = read_long(name, raw.removeprefix("-"))
     return -number if raw.startswith("-") else number
 
 

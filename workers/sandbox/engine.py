@@ -5,8 +5,10 @@ tells its listener is in the order in which it happened. Refusals raise ``ApiErr
 -2011 or -2038 and leave everything as it was.
 """
 
+import contextlib
 import random
 import time
+from collections.abc import Iterator
 from decimal import Decimal
 
 from workers.sandbox import errors
@@ -55,6 +57,7 @@ class Engine:
         self.orders: list[Order] = []  # Of users, in the order of acceptance.
         self.market_account = Account("market", "", uid=0, unlimited=True)
         self._random = random.Random(config.seed)  # noqa: S311 - ids, not secrets
+        self._quiet = False
         for account in config.accounts:
             self.add_account(account)
 
@@ -65,6 +68,16 @@ class Engine:
             self.ledger.deposit(account, asset, amount)
         self.ledger.touched.clear()
         return account
+
+    @contextlib.contextmanager
+    def one_step(self, symbol: str) -> Iterator[None]:
+        """Tell of the book's change only once, after several orders of the market."""
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+            self.listener.book_changed(self.markets[symbol])
 
     def deposit(self, account: Account, asset: str, amount: Decimal) -> None:
         """Give (or take) an amount; told as ``balanceUpdate`` and ``outboundAccountPosition``."""
@@ -291,7 +304,8 @@ class Engine:
         if market.stops:
             self._trigger_stops(market)
         self._tell_balances()
-        self.listener.book_changed(market)
+        if not self._quiet:
+            self.listener.book_changed(market)
 
     def _tell_balances(self) -> None:
         touched = self.ledger.touched

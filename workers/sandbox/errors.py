@@ -66,9 +66,7 @@ def mandatory(name: str) -> ApiError:
 
 
 def either(first: str, second: str) -> ApiError:
-    return ApiError(
-        -1102, f"Param '{first}' or '{second}' must be sent, but both were empty/null!"
-    )
+    return ApiError(-1102, f"Param '{first}' or '{second}' must be sent, but both were empty/null!")
 
 
 def too_great(name: str, greatest: str) -> ApiError:

@@ -33,9 +33,7 @@ KINDS: dict[str, str] = {
     "stream_drop": "an event does not come",
     "stream_disconnect": "the connection closes instead of an event, which is lost",
 }
-DELAYS = frozenset(
-    {"reply_delayed_ms", "accept_delayed_ms", "rest_lag_ms", "stream_delay_ms"}
-)
+DELAYS = frozenset({"reply_delayed_ms", "accept_delayed_ms", "rest_lag_ms", "stream_delay_ms"})
 STREAM_KINDS = frozenset(kind for kind in KINDS if kind.startswith("stream_"))
 LIMIT_KINDS = frozenset({"rate_429", "ban_418"})
 QUERY_KINDS = frozenset({"rest_lag_ms"})

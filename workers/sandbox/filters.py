@@ -118,5 +118,3 @@ def describe(spec: SymbolSpec) -> list[dict[str, Any]]:
         {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": spec.max_num_algo_orders},
         {"filterType": "MAX_NUM_ORDER_AMENDS", "maxNumOrderAmends": spec.max_num_order_amends},
     ]
-
-

@@ -24,6 +24,7 @@ from workers.sandbox.faults import (
     LIMIT_KINDS,
     ORDER_KINDS,
     QUERY_KINDS,
+    About,
     Fault,
     Faults,
     retry_after_s,
@@ -175,7 +176,7 @@ class Gateway:
             kinds = LIMIT_KINDS | ORDER_KINDS
         elif security == USER_DATA:
             kinds = LIMIT_KINDS | QUERY_KINDS
-        about = {
+        about: About = {
             "account": (call.account.key,) if call.account is not None else (),
             "symbol": (call.params.get("symbol", ""),),
             "endpoint": (call.route.name, call.route.method),

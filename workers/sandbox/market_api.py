@@ -1,5 +1,4 @@
-"""The public endpoints: time, exchangeInfo, depth, trades, tickers. Source: "Market Data endpoints".
-"""
+"""The public endpoints: time, exchangeInfo, depth, trades, tickers. Source: "Market Data endpoints"."""
 
 import json
 from decimal import Decimal

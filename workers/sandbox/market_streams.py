@@ -43,9 +43,7 @@ class MarketStreams:
         self.connections: set[StreamSession] = set()
         self._best: dict[str, tuple[str, str, str, str]] = {}
         self._depths = {
-            rate: {
-                symbol: _DepthDifference(market) for symbol, market in engine.markets.items()
-            }
+            rate: {symbol: _DepthDifference(market) for symbol, market in engine.markets.items()}
             for rate in ("@100ms", "")
         }
         self._clock: asyncio.Task[None] | None = None
@@ -145,7 +143,9 @@ class MarketStreams:
 
     def _send_depth(self, stream: str, rate: str, market: Market) -> None:
         difference = self._depths[rate][market.spec.symbol].take(market)
-        names = (f"{stream}@depth{rate}",) if rate else (f"{stream}@depth", f"{stream}@depth@1000ms")
+        names = (
+            (f"{stream}@depth{rate}",) if rate else (f"{stream}@depth", f"{stream}@depth@1000ms")
+        )
         for name in names:
             if difference is not None and name in self._sessions:
                 self._publish(name, {"E": self._engine.clock.now_ms(), **difference})

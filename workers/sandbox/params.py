@@ -30,7 +30,9 @@ CLIENT_ID_RANGE = "^[a-zA-Z0-9-_]{1,36}$"
 SYMBOL_RANGE = "^[A-Z0-9-_.]{1,20}$"
 _CLIENT_ID = re.compile(r"[a-zA-Z0-9\-_]{1,36}", re.ASCII)
 _SYMBOL = re.compile(r"[A-Z0-9\-_.]{1,20}", re.ASCII)
-_FOREIGN_SYMBOL = re.compile(r"[^\x00-\x7f]{1,20}")  # Symbols may be non-ASCII: unknown, not illegal.
+_FOREIGN_SYMBOL = re.compile(
+    r"[^\x00-\x7f]{1,20}"
+)  # Symbols may be non-ASCII: unknown, not illegal.
 STRATEGY_TYPE_MIN = 1_000_000
 LIMIT_MAX = 1000
 LIMIT_DEFAULT = 500

@@ -4,7 +4,9 @@
 market's own account keeps the recorded best bid and ask in the book. Each recorded trade is made
 again at its price: its passive side is placed behind whoever already waits there, and its
 aggressive side is an immediate-or-cancel order against the book. So it trades through resting
-orders of users by price and time, and the recording's volume is always printed.
+orders of users by price and time, and the recording's volume is always printed. Between two recorded
+quotes the last one stays, replenished, so that the book always has two sides; behind it a ladder
+of made-up levels (``ladder_levels`` and so on) gives larger orders something to trade with.
 """
 
 import asyncio
@@ -72,29 +74,40 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(file)
 
 
+Side = tuple[Decimal, Decimal]  # (price, quantity)
+
+
 class MarketMaker:
-    """The market's hand: places, takes away and trades on its own unlimited account."""
+    """The market's hand: quotes, takes away and trades on its own unlimited account."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._quoted: dict[str, list[Order]] = {}
+        self._quotes: dict[str, tuple[Side, Side]] = {}
+        self._resting: dict[str, list[Order]] = {}
 
-    def quote(self, symbol: str, bid: tuple[Decimal, Decimal], ask: tuple[Decimal, Decimal]) -> None:
-        """Replace the market's best bid and ask, each (price, quantity); zero leaves a side empty."""
-        for order in self._quoted.pop(symbol, ()):
-            self._withdraw(order)
-        sides = ((BUY, bid), (SELL, ask))
-        self._quoted[symbol] = [
-            self.place(symbol, side, price, quantity)
-            for side, (price, quantity) in sides
-            if quantity
-        ]
+    def quote(self, symbol: str, bid: Side, ask: Side) -> None:
+        """Replace the market's best bid and ask and its ladder; zero leaves a side empty."""
+        with self._engine.one_step(symbol):
+            self._withdraw_quote(symbol)
+            self._quotes[symbol] = (bid, ask)
+            self._place_quote(symbol)
 
     def trade(self, symbol: str, side: str, price: Decimal, quantity: Decimal) -> None:
-        """Make a trade of this quantity at this price, with ``side`` as the aggressor."""
-        passive = self.place(symbol, SELL if side == BUY else BUY, price, quantity)
-        self.place(symbol, side, price, quantity, time_in_force=IOC)
-        self._withdraw(passive)
+        """Make a trade of this quantity at this price, with ``side`` as the aggressor.
+
+        The market's own quote steps aside for it, so that it stands in nobody's way, and comes
+        back no better than the trade's price.
+        """
+        with self._engine.one_step(symbol):
+            self._withdraw_quote(symbol)
+            passive = self.place(symbol, SELL if side == BUY else BUY, price, quantity)
+            self.place(symbol, side, price, quantity, time_in_force=IOC)
+            self._withdraw(passive)
+            if symbol in self._quotes:
+                (bid, bid_quantity), (ask, ask_quantity) = self._quotes[symbol]
+                bid, ask = (bid, max(ask, price)) if side == BUY else (min(bid, price), ask)
+                self._quotes[symbol] = ((bid, bid_quantity), (ask, ask_quantity))
+                self._place_quote(symbol)
 
     def place(
         self,
@@ -108,6 +121,23 @@ class MarketMaker:
         """A limit order of the market. Raises ApiError when the symbol is closed."""
         request = NewOrder(symbol, side, LIMIT, time_in_force, quantity=quantity, price=price)
         return self._engine.place(self._engine.market_account, request)
+
+    def _place_quote(self, symbol: str) -> None:
+        """The best quote, and behind it the ladder that gives the book its depth."""
+        config = self._engine.config
+        orders = self._resting[symbol] = []
+        for side, (best, quantity), sign in zip((BUY, SELL), self._quotes[symbol], (-1, 1)):
+            if not quantity:
+                continue
+            orders.append(self.place(symbol, side, best, quantity))
+            for level in range(1, config.ladder_levels + 1):
+                price = best + sign * level * config.ladder_step
+                if price > 0:
+                    orders.append(self.place(symbol, side, price, config.ladder_quantity))
+
+    def _withdraw_quote(self, symbol: str) -> None:
+        for order in self._resting.pop(symbol, ()):
+            self._withdraw(order)
 
     def _withdraw(self, order: Order) -> None:
         if order.is_open:
@@ -129,6 +159,7 @@ class Replay:
         loops = config.replay_loops
         if loops is None and not config.speed:
             loops = 1
+        self.play(next(event for event in self._events if isinstance(event, Quote)))
         while loops is None or self.loops < loops:
             if config.speed:
                 await self._play_timed(config.speed)

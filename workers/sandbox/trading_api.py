@@ -10,6 +10,7 @@ from typing import Any
 from workers.sandbox import errors, filters, params, reports
 from workers.sandbox.engine import Engine
 from workers.sandbox.errors import ApiError
+from workers.sandbox.exact import text
 from workers.sandbox.limits import Limits
 from workers.sandbox.market import Market
 from workers.sandbox.model import NEW, PARTIALLY_FILLED, Account, Execution, NewOrder, Order
@@ -103,7 +104,9 @@ class TradingApi:
 
     def test(self, call: Call) -> Step:
         self._read_order(call)
-        rates = self._rates() if params.boolean(call.params, "computeCommissionRates", False) else {}
+        rates = (
+            self._rates() if params.boolean(call.params, "computeCommissionRates", False) else {}
+        )
         return lambda: rates
 
     def _read_order(self, call: Call) -> tuple[NewOrder, Callable[[Order], dict[str, Any]]]:
@@ -129,8 +132,8 @@ class TradingApi:
         zero = {"maker": reports.NONE, "taker": reports.NONE}
         return {
             "standardCommissionForOrder": {
-                "maker": reports.text(config.maker_fee),
-                "taker": reports.text(config.taker_fee),
+                "maker": text(config.maker_fee),
+                "taker": text(config.taker_fee),
             },
             "specialCommissionForOrder": zero,
             "taxCommissionForOrder": zero,
@@ -259,9 +262,7 @@ class TradingApi:
 
     def _tell_rejection(self, account: Account, request: NewOrder, error: ApiError) -> None:
         market = self._engine.markets[request.symbol]
-        execution = Execution(
-            "REJECTED", market.next_execution_id(), self._engine.clock.now_ms()
-        )
+        execution = Execution("REJECTED", market.next_execution_id(), self._engine.clock.now_ms())
         reason = REJECT_REASONS.get(error.message, "NONE")
         self._on_rejected(account, request, reason, execution)
 
@@ -292,9 +293,7 @@ def _try(step: Step) -> tuple[ApiError | None, Any]:
         return error, None
 
 
-def _half_failed(
-    cancel: tuple[ApiError | None, Any], new: tuple[ApiError | None, Any]
-) -> ApiError:
+def _half_failed(cancel: tuple[ApiError | None, Any], new: tuple[ApiError | None, Any]) -> ApiError:
     """-2022 when nothing succeeded, -2021 (409, or 429 by the order count) when one half did."""
     (cancel_error, cancel_response), (new_error, new_response) = cancel, new
     attempted = new_response is not None
@@ -329,9 +328,7 @@ def which_order(call: Call, id_name: str, client_id_name: str) -> tuple[int | No
     return order_id, client_id
 
 
-def find_order(
-    account: Account, symbol: str, order_id: int | None, client_id: str
-) -> Order | None:
+def find_order(account: Account, symbol: str, order_id: int | None, client_id: str) -> Order | None:
     """By id first, and then the client id has to be that order's. Errors: -2039."""
     if order_id is None:
         return account.by_client_id.get((symbol, client_id))
