@@ -72,7 +72,7 @@ def test_no_order_is_given_to_a_worker_before_its_namespace_exists() -> None:
 
 def test_the_namespace_gets_the_search_attributes_of_the_dev_server() -> None:
     script = (ROOT / "ops/temporal/namespace.sh").read_text()
-    named = re.search(r"for name in ([\w ]+);", script)
+    named = re.search(r"^attributes=\"([\w ]+)\"$", script, re.MULTILINE)
     assert named is not None
     assert tuple(named[1].split()) == SEARCH_ATTRIBUTES
 
