@@ -4,6 +4,7 @@
 is found (`workers.temporal_program`) and started (`workers.temporal_dev_server`).
 """
 
+import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -12,11 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import (
+    AddSearchAttributesRequest,
+    ListSearchAttributesRequest,
+)
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
-from workers.temporal_dev_server import NAMESPACE, DevServer, Ports, TemporalUnavailable
+from workers.temporal_dev_server import (
+    NAMESPACE,
+    SEARCH_ATTRIBUTES,
+    DevServer,
+    Ports,
+    TemporalUnavailable,
+)
 from workers.temporal_program import Say, TemporalNotFound, find_temporal
 
 __all__ = [
@@ -26,6 +38,7 @@ __all__ = [
     "TemporalNotFound",
     "TemporalServer",
     "TemporalUnavailable",
+    "ensure_search_attributes",
     "find_temporal",
     "running_dev_server",
     "running_temporal",
@@ -82,7 +95,7 @@ async def running_temporal(
     external = ExternalServer(config["target_host"], config.get("namespace", NAMESPACE))
     say(f"Using the Temporal server at {external.address} (TEMPORAL_ADDRESS).")
     try:
-        await external.connect()
+        await ensure_search_attributes(await external.connect(), say)
     except (RPCError, RuntimeError, TimeoutError) as error:
         raise TemporalUnavailable(
             f"TEMPORAL_ADDRESS is {external.address}, which does not answer: {error}"
@@ -109,3 +122,43 @@ async def running_dev_server(
             yield server
         finally:
             await server.stop()
+
+
+async def ensure_search_attributes(client: Client, say: Say) -> None:
+    """Add the search attributes of orders to a namespace that lacks them.
+
+    Returns when the server knows them: it reads them from a cache, and would refuse an order before
+    that. Raises TemporalUnavailable where the server does not let us add them.
+    """
+    operator = client.operator_service
+    namespace = client.namespace
+    listed = await operator.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
+    missing = [name for name in SEARCH_ATTRIBUTES if name not in listed.custom_attributes]
+    if not missing:
+        return
+    say(f"Adding the search attributes {', '.join(missing)} to the namespace {namespace} ...")
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    request = AddSearchAttributesRequest(
+        namespace=namespace, search_attributes=dict.fromkeys(missing, keyword)
+    )
+    try:
+        await operator.add_search_attributes(request)
+    except RPCError as error:
+        raise TemporalUnavailable(
+            f"The namespace {namespace} lacks the search attributes {', '.join(missing)} (all of "
+            f"type Keyword), and the server did not let us add them: {error}"
+        ) from error
+    for name in missing:
+        await _until_searchable(client, name)
+
+
+async def _until_searchable(client: Client, attribute: str) -> None:
+    for tries_left in reversed(range(60)):
+        try:
+            await client.count_workflows(f"{attribute} = ''")
+        except RPCError:
+            if tries_left == 0:
+                raise
+            await asyncio.sleep(0.5)
+        else:
+            return

@@ -9,7 +9,9 @@ import pytest
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
+from workers import temporal_dev_server
 from workers.temporal_dev_server import SEARCH_ATTRIBUTES
 from workers.temporal_server import (
     DevServer,
@@ -21,6 +23,9 @@ from workers.temporal_server import (
 )
 
 pytestmark = pytest.mark.temporal
+
+STATUS = SearchAttributeKey.for_keyword("OrderStatus")
+CREATED = TypedSearchAttributes([SearchAttributePair(STATUS, "created")])
 
 said: list[str] = []
 
@@ -122,6 +127,19 @@ async def test_temporal_address_names_a_server_and_nothing_is_started(
         assert isinstance(server, ExternalServer)
         assert server.address == durable_server.address
         await start_a_workflow(await server.connect())
+
+
+async def test_a_server_without_our_search_attributes_gets_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(temporal_dev_server, "SEARCH_ATTRIBUTES", ())
+    async with running_dev_server(said.append, ui=False) as server:
+        monkeypatch.setenv("TEMPORAL_ADDRESS", server.address)
+        async with running_temporal(said.append) as external:
+            client = await external.connect()
+            await client.start_workflow(
+                "nobody", id="order-1", task_queue="nowhere", search_attributes=CREATED
+            )
 
 
 async def test_an_address_without_a_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
