@@ -8,7 +8,6 @@ one step down is a modification that makes room above a whole fill. Fills are th
 quantities, the average price and fees come from them alone.
 """
 
-import decimal
 from collections.abc import Callable
 from decimal import Decimal
 from enum import StrEnum
@@ -17,10 +16,10 @@ from typing import Any, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from trading.oms.enums import OrderStatus, Pending, ReasonCode, RejectedBy
+from trading.oms.exact import EXACT
 from trading.oms.models import DECIMALS_MAX, Exact, Fill, OrderState, Utc
 from trading.oms.transitions import RANK, TABLE, Step
 
-EXACT = decimal.Context(prec=100)
 _EIGHTEEN = Decimal(1).scaleb(-DECIMALS_MAX)
 
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trading.oms.exact import EXACT
 from trading.oms.models import Balance, Exact, Symbol
 
 
@@ -52,5 +53,6 @@ class Portfolio(BaseModel):
             if symbol not in self.prices:
                 msg = f"the exposure is not known: {symbol} is held and has no price"
                 raise LookupError(msg)
-            total += abs(position) * self.prices[symbol]
+            worth = EXACT.multiply(position.copy_abs(), self.prices[symbol])
+            total = EXACT.add(total, worth)
         return total

@@ -1,0 +1,158 @@
+"""The risk checker: the standard checks in their order, then the custom ones in theirs."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from decimal import Decimal
+
+from trading.oms.enums import OrderSide, ReasonCode
+from trading.oms.exact import EXACT
+from trading.oms.interfaces import IInstrumentMapper
+from trading.oms.models import Order, OrderState, Quote, utc_now
+from trading.oms.portfolio import Portfolio
+from trading.oms.risk.base import CustomCheck, RiskCheckResult
+from trading.oms.risk.checks import STANDARD_CHECKS
+from trading.oms.risk.limits import LimitRule, RiskLimits, limits_for
+from trading.oms.risk.snapshot import Denial, RiskSnapshot
+
+CUSTOM_CHECK_S_MAX = 1.0
+
+GetQuote = Callable[[str], Awaitable[Quote | None]]
+"""The best bid and ask of a symbol; None where there are none."""
+GetOpenOrders = Callable[[], Sequence[OrderState]]
+"""All open orders, as `StateTracker.get_open_orders` gives them."""
+
+
+def run_checks(order: Order, snapshot: RiskSnapshot) -> tuple[list[str], Denial | None]:
+    """Run the standard checks up to the first denial; the names that ran, and the denial."""
+    names = []
+    for name, check in STANDARD_CHECKS:
+        names.append(name)
+        denial = check(order, snapshot)
+        if denial is not None:
+            return names, denial
+    return names, None
+
+
+class RiskChecker:
+    """Runs the checks of an order (specification, "IRiskChecker").
+
+    The order of the checks is fixed: `STANDARD_CHECKS`, then the custom ones as they were added.
+    The first denial ends the run. A custom check that raises, or that takes longer than
+    `CUSTOM_CHECK_S_MAX` seconds, denies the order: what cannot be checked does not go out.
+    """
+
+    def __init__(
+        self,
+        limits: RiskLimits | None = None,
+        *,
+        rules: Iterable[LimitRule] = (),
+        instrument_mapper: IInstrumentMapper | None = None,
+        get_quote: GetQuote | None = None,
+        get_open_orders: GetOpenOrders | None = None,
+    ) -> None:
+        """The three sources serve `check_order`; `check` takes a ready snapshot instead."""
+        self.limits = limits or RiskLimits()
+        self.rules = tuple(rules)
+        self._instrument_mapper = instrument_mapper
+        self._get_quote = get_quote
+        self._get_open_orders = get_open_orders
+        self._custom: dict[str, CustomCheck] = {}
+
+    @property
+    def check_names(self) -> list[str]:
+        """Every check in the order in which they run."""
+        return [*(name for name, _ in STANDARD_CHECKS), *self._custom]
+
+    def limits_for(self, order: Order, exchange: str, account: str) -> RiskLimits:
+        """The limits of this order on the venue chosen for it."""
+        return limits_for(order, exchange, account, self.limits, self.rules)
+
+    def add_check(self, name: str, check_func: CustomCheck) -> None:
+        """Add a check that runs after the others. Raises `ValueError` for a name that is taken."""
+        if name in self.check_names:
+            msg = f"there is already a check {name!r}; the checks are {', '.join(self.check_names)}"
+            raise ValueError(msg)
+        self._custom[name] = check_func
+
+    async def check_order(self, order: Order, portfolio: Portfolio) -> RiskCheckResult:
+        """Check against the portfolio and the sources given to the constructor."""
+        return await self.check(order, await self._snapshot(order, portfolio), portfolio)
+
+    async def check(
+        self, order: Order, snapshot: RiskSnapshot, portfolio: Portfolio
+    ) -> RiskCheckResult:
+        """Check against a ready snapshot; the custom checks are given the portfolio."""
+        names, denial = run_checks(order, snapshot)
+        for name, check in self._custom.items():
+            if denial is not None:
+                break
+            names.append(name)
+            denial = await _run_custom(name, check, order, portfolio)
+        if denial is None:
+            return RiskCheckResult(passed=True, checks_run=names)
+        return RiskCheckResult(
+            passed=False,
+            reason=denial.message,
+            checks_run=names,
+            reason_code=denial.code,
+            numbers=denial.numbers,
+        )
+
+    async def _snapshot(self, order: Order, portfolio: Portfolio) -> RiskSnapshot:
+        mapper, get_quote = self._instrument_mapper, self._get_quote
+        base, _, quote_asset = order.symbol.partition("/")
+        open_orders = self._get_open_orders() if self._get_open_orders else ()
+        buys, sells = _open_quantities(open_orders, order)
+        return RiskSnapshot(
+            now=utc_now(),
+            limits=self.limits_for(order, order.exchange or "", order.account or ""),
+            instrument=mapper.get_instrument(order.symbol, order.exchange) if mapper else None,
+            quote=await get_quote(order.symbol) if get_quote else None,
+            available_quote=portfolio.available(quote_asset),
+            available_base=portfolio.available(base),
+            position=portfolio.get_position(order.symbol),
+            open_buys=buys,
+            open_sells=sells,
+            open_orders=len(open_orders),
+            exposure=_exposure(portfolio, open_orders),
+        )
+
+
+async def _run_custom(
+    name: str, check: CustomCheck, order: Order, portfolio: Portfolio
+) -> Denial | None:
+    try:
+        async with asyncio.timeout(CUSTOM_CHECK_S_MAX):
+            passed = await check(order, portfolio)
+    except TimeoutError:
+        message = f"the check {name} has taken longer than {CUSTOM_CHECK_S_MAX:g} s"
+    except Exception as error:  # noqa: BLE001 - a check that cannot say yes says no
+        message = f"the check {name} has failed: {type(error).__name__}: {error}"
+    else:
+        if passed:
+            return None
+        message = f"the check {name} has denied the order"
+    return Denial(ReasonCode.RISK_CHECK_FAILED, message, {})
+
+
+def _open_quantities(orders: Sequence[OrderState], order: Order) -> tuple[Decimal, Decimal]:
+    """What other open orders of this symbol may still buy and sell."""
+    totals = {OrderSide.BUY: Decimal(0), OrderSide.SELL: Decimal(0)}
+    for other in orders:
+        if other.symbol == order.symbol and other.client_order_id != order.client_order_id:
+            totals[other.side] += max(Decimal(0), other.remaining_quantity)
+    return totals[OrderSide.BUY], totals[OrderSide.SELL]
+
+
+def _exposure(portfolio: Portfolio, orders: Sequence[OrderState]) -> Decimal | None:
+    """The worth of the positions and of all open buys; None where a price is missing."""
+    try:
+        exposure = portfolio.calculate_exposure()
+        for order in orders:
+            if order.side is OrderSide.BUY and order.remaining_quantity > 0:
+                price = order.price or order.stop_price or portfolio.prices[order.symbol]
+                worth = EXACT.multiply(order.remaining_quantity, price)
+                exposure = EXACT.add(exposure, worth)
+    except LookupError:
+        return None
+    return exposure

@@ -1,0 +1,253 @@
+"""The standard pre-trade checks (specification, "Standard Pre-Trade Checks"): pure functions.
+
+Where the specification's formulas ignore the side, these are signed and take the worst case: an
+order that can only make a position smaller is not held back by a limit on its size.
+"""
+
+from decimal import Decimal
+
+from trading.oms.enums import OrderSide, OrderType, ReasonCode, TradingState
+from trading.oms.exact import EXACT
+from trading.oms.models import Order
+from trading.oms.reading import number
+from trading.oms.risk.instrument_checks import (
+    check_instrument_known,
+    check_max_notional,
+    check_min_notional,
+    check_price_valid,
+    check_quantity_valid,
+    stale_quote,
+)
+from trading.oms.risk.limits import WithoutQuote
+from trading.oms.risk.snapshot import (
+    ZERO,
+    Check,
+    Denial,
+    RiskSnapshot,
+    required_funds,
+    worst_price,
+)
+
+_CENT = Decimal("0.01")
+_HUNDRED = Decimal(100)
+
+
+def check_trading_state(order: Order, snapshot: RiskSnapshot) -> Denial | None:
+    """HALTED lets nothing out, REDUCING only what makes the position smaller."""
+    if snapshot.trading_state is TradingState.HALTED:
+        return Denial(ReasonCode.TRADING_HALTED, "trading is halted", {})
+    if snapshot.trading_state is TradingState.REDUCING:
+        return _must_reduce(order, snapshot, "trading is set to reducing")
+    return None
+
+
+def check_reduce_only(order: Order, snapshot: RiskSnapshot) -> Denial | None:
+    """A reduce-only order must not exceed the position less what is already out against it."""
+    if not order.reduce_only:
+        return None
+    return _must_reduce(order, snapshot, "the order is reduce-only")
+
+
+def check_price_sanity(order: Order, snapshot: RiskSnapshot) -> Denial | None:
+    """A price must lie near the market's, a stop's limit near its trigger.
+
+    A stop must also trigger on the far side of the market: above it to buy, below it to sell.
+    """
+    if order.order_type is OrderType.MARKET or snapshot.limits.max_price_deviation is None:
+        return None
+    if order.stop_price is not None and order.price is not None:
+        denial = _too_far(order.price, order.stop_price, "the stop price", snapshot)
+        if denial is not None:
+            return denial
+    return _away_from_market(order, snapshot)
+
+
+def check_sufficient_capital(order: Order, snapshot: RiskSnapshot) -> Denial | None:
+    """A buy needs the quote asset with the worst fee, a sell the base asset."""
+    required = required_funds(order, snapshot)
+    if required is None:
+        return stale_quote(order, snapshot)
+    buys = order.side is OrderSide.BUY
+    available = snapshot.available_quote if buys else snapshot.available_base
+    if required <= available:
+        return None
+    base, _, quote = order.symbol.partition("/")
+    asset = quote if buys else base
+    return Denial(
+        ReasonCode.INSUFFICIENT_FUNDS,
+        f"the order needs {number(required)} {asset}, {number(available)} are available",
+        {"required": required, "available": available},
+    )
+
+
+def check_position_limit(order: Order, snapshot: RiskSnapshot) -> Denial | None:
+    """The position must stay within the limit even if all orders of this side are filled."""
+    limit = snapshot.limits.max_position_size
+    if limit is None:
+        return None
+    before, after = _worst_positions(order, snapshot)
+    if after.copy_abs() <= limit or _only_shrinks(before, after):
+        return None
+    return Denial(
+        ReasonCode.POSITION_LIMIT,
+        f"the position may become {number(after)}, the limit is {number(limit)}",
+        {"position": snapshot.position, "worst_position": after, "max_position_size": limit},
+    )
+
+
+def check_order_count(order: Order, snapshot: RiskSnapshot) -> Denial | None:  # noqa: ARG001
+    """One more open order must fit."""
+    limit = snapshot.limits.max_open_orders
+    if limit is None or snapshot.open_orders < limit:
+        return None
+    return Denial(
+        ReasonCode.ORDER_COUNT_LIMIT,
+        f"{snapshot.open_orders} orders are open, the limit is {limit}",
+        {"open_orders": Decimal(snapshot.open_orders), "max_open_orders": Decimal(limit)},
+    )
+
+
+def check_order_rate(order: Order, snapshot: RiskSnapshot) -> Denial | None:  # noqa: ARG001
+    """One more order must fit into the minute."""
+    limit = snapshot.limits.max_orders_per_minute
+    count = snapshot.orders_last_minute
+    if limit is None or count < limit:
+        return None
+    return Denial(
+        ReasonCode.ORDER_RATE_LIMIT,
+        f"{count} orders were submitted in the last minute, the limit is {limit}",
+        {"orders_last_minute": Decimal(count), "max_orders_per_minute": Decimal(limit)},
+    )
+
+
+def check_exposure_limit(order: Order, snapshot: RiskSnapshot) -> Denial | None:
+    """All that is held and ordered, and what this order adds to it, must stay within the limit."""
+    limit = snapshot.limits.max_exposure
+    if limit is None:
+        return None
+    before, after = _worst_positions(order, snapshot)
+    increase = EXACT.subtract(after.copy_abs(), before.copy_abs())
+    if increase <= 0:
+        return None
+    price = worst_price(order, snapshot)
+    if price is None or snapshot.exposure is None:
+        return stale_quote(order, snapshot)
+    added = EXACT.multiply(increase, price)
+    exposure = EXACT.add(snapshot.exposure, added)
+    if exposure <= limit:
+        return None
+    return Denial(
+        ReasonCode.EXPOSURE_LIMIT,
+        f"the exposure would be {number(exposure)}, the limit is {number(limit)}",
+        {"exposure": snapshot.exposure, "added": added, "max_exposure": limit},
+    )
+
+
+def check_daily_loss(order: Order, snapshot: RiskSnapshot) -> Denial | None:
+    """A strategy that has lost its limit today may only make its position smaller."""
+    limit = snapshot.limits.max_daily_loss
+    if limit is None or snapshot.lost_today < limit or _is_reducing(order, snapshot):
+        return None
+    return Denial(
+        ReasonCode.DAILY_LOSS_LIMIT,
+        f"the strategy has lost {number(snapshot.lost_today)} today, the limit is {number(limit)}",
+        {"lost_today": snapshot.lost_today, "max_daily_loss": limit},
+    )
+
+
+STANDARD_CHECKS: tuple[tuple[str, Check], ...] = (
+    ("trading_state", check_trading_state),
+    ("instrument_known", check_instrument_known),
+    ("quantity_valid", check_quantity_valid),
+    ("price_valid", check_price_valid),
+    ("price_sanity", check_price_sanity),
+    ("min_notional", check_min_notional),
+    ("max_notional", check_max_notional),
+    ("reduce_only", check_reduce_only),
+    ("order_rate", check_order_rate),
+    ("daily_loss", check_daily_loss),
+    ("sufficient_capital", check_sufficient_capital),
+    ("position_limit", check_position_limit),
+    ("order_count", check_order_count),
+    ("exposure_limit", check_exposure_limit),
+)
+"""Name and function, in the order in which they run.
+
+First what makes the order wrong whoever sends it, then what the strategy may do, and last what
+depends on everything else that is open, because that is what a reservation repeats.
+"""
+
+
+def _worst_positions(order: Order, snapshot: RiskSnapshot) -> tuple[Decimal, Decimal]:
+    """The position if all open orders of the order's side are filled, without and with it."""
+    if order.side is OrderSide.BUY:
+        before = EXACT.add(snapshot.position, snapshot.open_buys)
+        return before, EXACT.add(before, order.quantity)
+    before = EXACT.subtract(snapshot.position, snapshot.open_sells)
+    return before, EXACT.subtract(before, order.quantity)
+
+
+def _only_shrinks(before: Decimal, after: Decimal) -> bool:
+    """Whether `after` lies between 0 and `before`: nearer to 0, and not past it."""
+    return ZERO <= after <= before or before <= after <= ZERO
+
+
+def _is_reducing(order: Order, snapshot: RiskSnapshot) -> bool:
+    return _only_shrinks(*_worst_positions(order, snapshot))
+
+
+def _must_reduce(order: Order, snapshot: RiskSnapshot, why: str) -> Denial | None:
+    if _is_reducing(order, snapshot):
+        return None
+    before, _ = _worst_positions(order, snapshot)
+    closes = before if order.side is OrderSide.SELL else before.copy_negate()
+    reducible = max(ZERO, closes)
+    return Denial(
+        ReasonCode.NOT_REDUCING,
+        f"quantity is {number(order.quantity)}, but {why} and "
+        f"{number(reducible)} is all that a {order.side} can reduce",
+        {"quantity": order.quantity, "reducible": reducible, "position": snapshot.position},
+    )
+
+
+def _too_far(
+    price: Decimal, reference: Decimal, whose: str, snapshot: RiskSnapshot
+) -> Denial | None:
+    limit = snapshot.limits.max_price_deviation
+    distance = EXACT.subtract(price, reference).copy_abs()
+    if limit is None or distance <= EXACT.multiply(limit, reference):
+        return None
+    percent = EXACT.divide(EXACT.multiply(distance, _HUNDRED), reference)
+    percent = percent.quantize(_CENT, context=EXACT)
+    return Denial(
+        ReasonCode.PRICE_TOO_FAR,
+        f"price is {number(price)}, which is {number(percent)} % from {whose} at "
+        f"{number(reference)}; the limit is {number(EXACT.multiply(limit, _HUNDRED))} %",
+        {"price": price, "reference": reference, "max_price_deviation": limit},
+    )
+
+
+def _trigger_side(order: Order, stop: Decimal, ask: Decimal, bid: Decimal) -> Denial | None:
+    buys = order.side is OrderSide.BUY
+    market = ask if buys else bid
+    if stop > market if buys else stop < market:
+        return None
+    side = "above the ask" if buys else "below the bid"
+    return Denial(
+        ReasonCode.TRIGGER_ON_WRONG_SIDE,
+        f"stop_price is {number(stop)}, a {order.side} must trigger {side} of {number(market)}",
+        {"stop_price": stop, "market": market},
+    )
+
+
+def _away_from_market(order: Order, snapshot: RiskSnapshot) -> Denial | None:
+    quote = snapshot.fresh_quote
+    if quote is None:
+        if snapshot.limits.without_quote is WithoutQuote.SKIP:
+            return None
+        return stale_quote(order, snapshot)
+    if order.stop_price is not None:
+        return _trigger_side(order, order.stop_price, quote.ask, quote.bid)
+    if order.price is None:
+        return None
+    return _too_far(order.price, quote.mid, "the market", snapshot)

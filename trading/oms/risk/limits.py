@@ -1,0 +1,73 @@
+"""The limits of the risk checks, and how rules narrow them by account, strategy and symbol."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trading.oms.models import Order, Positive
+
+
+class WithoutQuote(StrEnum):
+    """What to do with a limit order where a check needs a quote and there is no fresh one."""
+
+    DENY = "deny"
+    SKIP = "skip"
+
+
+class RiskLimits(BaseModel):
+    """What the checks compare with; None turns a check off.
+
+    `max_position_size` is in the base asset; `max_exposure`, `max_order_notional` and
+    `max_daily_loss` are in the quote asset; `max_price_deviation` is a fraction (0.05 is 5 %).
+    `market_margin` is the fraction by which a market order is taken to trade worse than the
+    quote. A market order is never let through without a fresh quote; `without_quote` speaks of
+    limit orders.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_position_size: Positive | None = None
+    max_open_orders: int | None = Field(default=None, ge=0)
+    max_price_deviation: Positive | None = Decimal("0.05")
+    max_exposure: Positive | None = None
+    max_order_notional: Positive | None = None
+    max_daily_loss: Positive | None = None
+    max_orders_per_minute: int | None = Field(default=None, ge=0)
+    market_margin: Positive = Decimal("0.01")
+    quote_age_s_max: Positive = Decimal(5)
+    without_quote: WithoutQuote = WithoutQuote.DENY
+
+
+class LimitRule(BaseModel):
+    """Limits for the orders that match; only those that are given here replace the others'."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exchange: str | None = None
+    account: str | None = None
+    strategy_id: str | None = None
+    symbol: str | None = None
+    limits: RiskLimits
+
+    def matches(self, order: Order, exchange: str, account: str) -> bool:
+        """Whether each name given here is the order's, on the venue chosen for it."""
+        return (
+            self.exchange in {None, exchange}
+            and self.account in {None, account}
+            and self.strategy_id in {None, order.strategy_id}
+            and self.symbol in {None, order.symbol}
+        )
+
+
+def limits_for(
+    order: Order, exchange: str, account: str, default: RiskLimits, rules: Iterable[LimitRule]
+) -> RiskLimits:
+    """The default with every matching rule laid over it, the later over the earlier."""
+    limits = default
+    for rule in rules:
+        if rule.matches(order, exchange, account):
+            given = {name: getattr(rule.limits, name) for name in rule.limits.model_fields_set}
+            limits = limits.model_copy(update=given)
+    return limits
