@@ -192,6 +192,7 @@ class Batch:
 
     def _number_within_orders(self) -> None:
         last: dict[str, int] = {}
+        newest: dict[str, tuple[OrderState, OrderState]] = {}
         for position, (row, draft) in enumerate(self._drafts):
             order_id = row.state.client_order_id
             known = last.get(order_id)
@@ -200,9 +201,13 @@ class Batch:
             last[order_id] = known + 1
             numbered = draft.state.model_copy(update={"sequence": known + 1})
             self._drafts[position] = (row, draft._replace(state=numbered))
-        for order_id, sequence in last.items():
+            newest[order_id] = (draft.state, numbered)
+        for order_id, (bare, numbered) in newest.items():
             row = self.orders[order_id]
-            row.state = row.state.model_copy(update={"sequence": sequence})
+            if row.state is bare:
+                row.state = numbered
+            else:
+                row.state = row.state.model_copy(update={"sequence": numbered.sequence})
 
     def _write_orders(self) -> None:
         inserts, updates = [], []

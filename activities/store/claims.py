@@ -188,9 +188,8 @@ class Settle(OnOrder):
         known = _outcome(claim.values)
         newest = given.stamp in {None, claim.values["stamp"]}
         proof = given.outcome is ClaimOutcome.ACCEPTED
-        if (known in _OPEN_OUTCOMES and (newest or proof)) or (
-            known is ClaimOutcome.NOT_PLACED and proof
-        ):
+        is_revived = known is ClaimOutcome.NOT_PLACED and proof
+        if is_revived or (known in _OPEN_OUTCOMES and (newest or proof)):
             self._set(claim, batch.now)
         events = given.events
         if not (newest or proof):

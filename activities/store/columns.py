@@ -1,6 +1,6 @@
 """Column types that keep the same exact values on SQLite and on PostgreSQL."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -31,7 +31,9 @@ class Exact(TypeDecorator[Decimal]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Text where the database would compute with floats."""
-        return dialect.type_descriptor(String(80) if dialect.name == "sqlite" else self.impl)
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(80))
+        return dialect.type_descriptor(self.impl_instance)
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         """Exact digits for SQLite; PostgreSQL's driver takes decimals."""
@@ -46,31 +48,8 @@ class Exact(TypeDecorator[Decimal]):
         return Decimal(value if dialect.name == "sqlite" else plain(value))
 
 
-class _TextTime(String):
-    """An aware time as text of one length, so that text order is time order."""
-
-    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:
-        """Write in UTC."""
-
-        def process(value: datetime | None) -> str | None:
-            if value is None:
-                return None
-            if value.tzinfo is None:
-                msg = f"{value.isoformat()} has no time zone; the store takes aware times only"
-                raise ValueError(msg)
-            return value.astimezone(UTC).isoformat(timespec="microseconds")
-
-        return process
-
-    def result_processor(
-        self, dialect: Dialect, coltype: object
-    ) -> Callable[[str | None], datetime | None]:
-        """Read as aware UTC."""
-        return lambda value: None if value is None else datetime.fromisoformat(value)
-
-
 class UtcTime(TypeDecorator[datetime]):
-    """An aware time in UTC: TIMESTAMPTZ on PostgreSQL, ISO text on SQLite."""
+    """An aware time in UTC: TIMESTAMPTZ, or on SQLite text of one length that sorts by time."""
 
     impl = DateTime
     cache_ok = True
@@ -78,8 +57,26 @@ class UtcTime(TypeDecorator[datetime]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Both come back aware: the PostgreSQL driver reads TIMESTAMPTZ as UTC."""
         if dialect.name == "sqlite":
-            return _TextTime(32)
+            return String(32)
         return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Refuse a time without a zone, whose meaning nobody knows."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = f"{value.isoformat()} has no time zone; the store takes aware times only"
+            raise ValueError(msg)
+        if dialect.name != "sqlite":
+            return value
+        utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+        return utc.isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Read as aware UTC."""
+        if value is None or dialect.name != "sqlite":
+            return value  # type: ignore[no-any-return]
+        return datetime.fromisoformat(value)
 
 
 class Json(TypeDecorator[Any]):

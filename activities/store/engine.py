@@ -26,7 +26,7 @@ _DURABLE = frozenset({"on", "remote_apply"})
 
 
 class Engines(NamedTuple):
-    """Where to write and where to read; on PostgreSQL they are one."""
+    """Where to write and where to read; on PostgreSQL both share one pool."""
 
     writer: AsyncEngine
     reader: AsyncEngine
@@ -35,7 +35,7 @@ class Engines(NamedTuple):
     async def dispose(self) -> None:
         """Close every connection."""
         await self.writer.dispose()
-        if self.reader is not self.writer:
+        if not self.is_postgres:
             await self.reader.dispose()
 
 
@@ -84,7 +84,9 @@ def make_engines(url: URL, settings: StoreSettings) -> Engines:
             "server_settings": {"application_name": "oms-store", "jit": "off"},
         },
     )
-    return Engines(engine, engine, is_postgres=True)
+    # Reads are single statements: no BEGIN, no ROLLBACK.
+    reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+    return Engines(engine, reader, is_postgres=True)
 
 
 def _engine(url: URL, **options: Any) -> AsyncEngine:
@@ -103,17 +105,21 @@ def _sqlite_engine(url: URL, settings: StoreSettings, *, writes: bool) -> AsyncE
         pool_size=1 if writes else settings.readers,
         max_overflow=0,
         pool_timeout=settings.answer_within_s,
+        # Reads are single statements in autocommit; there is nothing to roll back.
+        pool_reset_on_return="rollback" if writes else None,
         connect_args={"timeout": settings.answer_within_s},
     )
-    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
     sa.event.listen(engine.sync_engine, "connect", _sqlite_pragmas(writes=writes))
-    sa.event.listen(engine.sync_engine, "begin", lambda c: c.exec_driver_sql(begin))
+    if writes:
+        sa.event.listen(
+            engine.sync_engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE")
+        )
     return engine
 
 
 def _sqlite_pragmas(*, writes: bool) -> Callable[[Any, ConnectionPoolEntry], None]:
     def connected(connection: Any, _entry: ConnectionPoolEntry) -> None:
-        # The driver's own BEGIN comes late and is deferred; ours is in the "begin" event.
+        # No BEGIN by the driver, which comes late and deferred; the writer begins for itself.
         connection.isolation_level = None
         cursor = connection.cursor()
         if writes:
@@ -148,7 +154,7 @@ async def schema_version(connection: AsyncConnection) -> str | None:
 
 async def complaints(engines: Engines, name: str) -> list[str]:
     """What is wrong with the store, in sentences that say what to do; nothing when all is well."""
-    async with engines.writer.connect() as connection:
+    async with engines.reader.connect() as connection:
         version = await schema_version(connection)
         found = [] if version == SCHEMA_VERSION else [_about_version(version, name)]
         if engines.is_postgres:

@@ -7,7 +7,7 @@ yielded, so a lost hint costs time and never an entry.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,8 +17,10 @@ from activities.store.engine import Engines
 from activities.store.schema import journal_head
 from activities.store.statements import CHANNEL
 from activities.store.types import JournalEntry, StoreSettings
+from trading.oms.errors import StoreUnavailable
 
-_RECENT_MAX = 5000
+_RECENT_MAX = 100
+"""Batches of this process that are kept for its followers; older ones are read again."""
 _READ_MAX = 500
 _RECONNECT_S = 0.5
 
@@ -33,7 +35,7 @@ class Followers:
         self._engines = engines
         self._settings = settings
         self._read = read
-        self._recent: deque[JournalEntry] = deque(maxlen=_RECENT_MAX)
+        self._recent: deque[list[JournalEntry]] = deque(maxlen=_RECENT_MAX)
         self._callbacks: list[Callable[[list[JournalEntry]], None]] = []
         self._events: set[asyncio.Event] = set()
         self._watch: asyncio.Task[None] | None = None
@@ -46,9 +48,9 @@ class Followers:
 
     def committed(self, entries: list[JournalEntry]) -> None:
         """Tell everyone about a commit of this process."""
-        if self._recent and self._recent[-1].sequence + 1 != entries[0].sequence:
+        if self._recent and self._recent[-1][-1].sequence + 1 != entries[0].sequence:
             self._recent.clear()
-        self._recent.extend(entries)
+        self._recent.append(entries)
         self._wake()
         loop = asyncio.get_running_loop()
         for callback in list(self._callbacks):
@@ -59,7 +61,7 @@ class Followers:
                     {"message": "a subscriber of the journal has failed", "exception": error}
                 )
 
-    async def follow(self, after: int) -> AsyncIterator[list[JournalEntry]]:
+    async def follow(self, after: int) -> AsyncGenerator[list[JournalEntry]]:
         """Yield batches of entries with sequences `after + 1`, `after + 2` and so on, for ever."""
         woken = asyncio.Event()
         self._events.add(woken)
@@ -95,15 +97,15 @@ class Followers:
 
     def _at_hand(self, after: int) -> list[JournalEntry]:
         """The next entries without a look at the database, where this process has written them."""
-        if not self._recent or not self._recent[0].sequence <= after + 1:
-            return []
-        skip = after + 1 - self._recent[0].sequence
-        return list(self._recent)[skip:] if skip < len(self._recent) else []
+        for batch in reversed(self._recent):
+            if batch[0].sequence <= after + 1:
+                return batch[after + 1 - batch[0].sequence :]
+        return []
 
     async def _read_on(self, after: int) -> list[JournalEntry]:
         try:
             return await self._read(after, _READ_MAX)
-        except (sa.exc.SQLAlchemyError, OSError, TimeoutError):
+        except StoreUnavailable:
             # The database is away; the fallback poll comes back to it.
             return []
 
@@ -115,7 +117,8 @@ class Followers:
         """Wake the followers when another process commits."""
         watch = self._listen if self._engines.is_postgres else self._poll
         while True:
-            with contextlib.suppress(sa.exc.SQLAlchemyError, OSError, TimeoutError):
+            # Whatever ends the watch, the fallback poll goes on and the watch begins again.
+            with contextlib.suppress(Exception):
                 async with self._engines.reader.connect() as connection:
                     await watch(connection)
             await asyncio.sleep(_RECONNECT_S)
@@ -141,7 +144,6 @@ class Followers:
         known = None
         while True:
             head = await connection.scalar(sa.select(journal_head.c.sequence))
-            await connection.rollback()
             if head != known:
                 known = head
                 self._wake()

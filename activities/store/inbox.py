@@ -44,7 +44,7 @@ class InboxAdd:
     def __init__(self, reports: Sequence[ExecutionReport]) -> None:
         """Serialise outside the transaction."""
         now = utc_now()
-        self._rows = [
+        self._rows: list[dict[str, Any]] = [
             {
                 "key": report_key(report),
                 "exchange": report.exchange,

@@ -1,6 +1,7 @@
 """Bring a database to the newest schema, from Python or from the command line."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -8,11 +9,12 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from activities.store.engine import make_engines, store_url
+from activities.store.engine import make_engines, sqlite_file, store_url
 from activities.store.types import StoreSettings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x6F6D_7301
+_RETRY_S = 0.05
 
 
 def alembic_config() -> Config:
@@ -32,19 +34,35 @@ def _upgrade(connection: sa.Connection) -> None:
     command.upgrade(config, "head")
 
 
-async def migrate(engine: AsyncEngine) -> None:
-    """Run the missing migrations in one transaction; nothing to do is fine."""
-    async with engine.begin() as connection:
-        await connection.run_sync(_upgrade)
+async def migrate(engine: AsyncEngine, patience_s: float) -> None:
+    """Run the missing migrations in one transaction; nothing to do is fine.
+
+    Waits up to `patience_s` seconds for another process that is migrating the same SQLite file.
+    """
+    file = sqlite_file(engine.url)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    give_up_at = time.monotonic() + patience_s
+    while True:
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(_upgrade)
+        except sa.exc.OperationalError:
+            if time.monotonic() > give_up_at:
+                raise
+            await asyncio.sleep(_RETRY_S)
+        else:
+            return
 
 
 def migrate_url(url: str) -> None:
     """Migrate the store at `url`; for the command line, where no event loop runs."""
 
     async def run() -> None:
-        engines = make_engines(store_url(url), StoreSettings())
+        settings = StoreSettings()
+        engines = make_engines(store_url(url), settings)
         try:
-            await migrate(engines.writer)
+            await migrate(engines.writer, settings.answer_within_s)
         finally:
             await engines.dispose()
 

@@ -52,7 +52,7 @@ def _in_array(element: Among, compiler: SQLCompiler, **options: Any) -> str:
 def _in_json(element: Among, compiler: SQLCompiler, **options: Any) -> str:
     column = compiler.process(element.column, **options)
     keys = compiler.process(element.listed, **options)
-    return f"{column} IN (SELECT value FROM json_each({keys}))"
+    return f"{column} IN (SELECT value FROM json_each({keys}))"  # noqa: S608 - compiled parts
 
 
 LOCK_TRADING_SHARED = sa.text(f"SELECT pg_advisory_xact_lock_shared({_TRADING_LOCK})")
@@ -110,8 +110,8 @@ TAKE_SEQUENCES = (
     .values(sequence=journal_head.c.sequence + sa.bindparam("count", type_=sa.BigInteger()))
     .returning(journal_head.c.sequence)
 )
-TAKE_AND_NOTIFY = sa.text(
-    "WITH head AS (UPDATE journal_head SET sequence = sequence + :count RETURNING sequence) "
-    f"SELECT sequence, pg_notify('{CHANNEL}', CAST(sequence AS TEXT)) FROM head"
-).bindparams(sa.bindparam("count", type_=sa.BigInteger()))
+_taken = TAKE_SEQUENCES.cte("taken")
+TAKE_AND_NOTIFY = sa.select(
+    _taken.c.sequence, sa.func.pg_notify(CHANNEL, sa.cast(_taken.c.sequence, sa.Text()))
+)
 INSERT_ENTRY = sa.insert(order_events)

@@ -76,20 +76,17 @@ class Store:
         """
         store = cls(store_url(url), settings or StoreSettings())
         try:
-            file = sqlite_file(store._url)
-            if create and file is not None:
-                file.parent.mkdir(parents=True, exist_ok=True)
-            elif file is not None and not file.is_file():
-                msg = f"there is no store at {file}; migrate it first, which makes it"
-                raise StartUpError(msg)
             if create:
                 await store.migrate()
-            if wrong := await store.check():
-                raise StartUpError("; ".join(wrong))
+            await store._refuse_what_is_wrong()
         except BaseException:
             await store.close()
             raise
         return store
+
+    async def _refuse_what_is_wrong(self) -> None:
+        if wrong := await self.check():
+            raise StartUpError("; ".join(wrong))
 
     def __repr__(self) -> str:
         """The address, without its password."""
@@ -106,10 +103,13 @@ class Store:
         from activities.store.migrate import migrate
 
         with translated(self._url):
-            await migrate(self._engines.writer)
+            await migrate(self._engines.writer, self._settings.answer_within_s)
 
     async def check(self) -> list[str]:
         """What is wrong (schema version, durability of commits), each with what to do."""
+        file = sqlite_file(self._url)
+        if file is not None and not file.is_file():
+            return [f"there is no store at {file}; migrate it first, which makes it"]
         with translated(self._url):
             return await complaints(self._engines, masked(self._url))
 
@@ -319,8 +319,7 @@ class Store:
     async def head(self) -> int:
         """The sequence of the newest entry; 0 in an empty journal."""
         async with self._reading() as connection:
-            head: int = await connection.scalar(sa.select(journal_head.c.sequence))
-            return head
+            return int(await connection.scalar(sa.select(journal_head.c.sequence)) or 0)
 
     def subscribe(self, callback: Callable[[list[JournalEntry]], None]) -> Callable[[], None]:
         """Call back right after each commit of *this process*, in order; returns how to stop.
@@ -339,10 +338,8 @@ class Store:
     async def epoch(self) -> str:
         """The id that this store was given when it was made."""
         async with self._reading() as connection:
-            epoch: str = await connection.scalar(
-                sa.select(meta.c.value).where(meta.c.name == "epoch")
-            )
-            return epoch
+            query = sa.select(meta.c.value).where(meta.c.name == "epoch")
+            return str(await connection.scalar(query))
 
     # The execution inbox and cursors.
 
@@ -375,7 +372,9 @@ class Store:
     async def inbox_oldest(self, exchange: str, account: str) -> datetime | None:
         """Since when the oldest undelivered report waits; None: none does."""
         async with self._reading() as connection:
-            return await connection.scalar(inbox.oldest_query(exchange, account))
+            query = inbox.oldest_query(exchange, account)
+            oldest: datetime | None = await connection.scalar(query)
+            return oldest
 
     async def inbox_prune(self, delivered_before: datetime) -> int:
         """Forget reports that were delivered before then; how many."""

@@ -9,7 +9,7 @@ command is idempotent, so it does not matter whether a lost transaction was comm
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,8 +21,10 @@ from trading.oms.errors import OmsError, StoreRefused, StoreUnavailable
 _RETRY_S = 0.05
 _PASSING_STATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300"})
 """SQLSTATEs that pass by themselves: serialisation, deadlock, lock, shutdown, start, full."""
+_CONNECTION_CLASS = "08"
 
 
+@runtime_checkable
 class StatementCommand(Protocol):
     """A write that is no order's: it runs its own statements in the batch's transaction."""
 
@@ -157,49 +159,56 @@ class Writer:
 
 def _work(connection: sa.Connection, waiting: Sequence[_Waiting]) -> list[JournalEntry]:
     """Everything between BEGIN and COMMIT."""
-    orders, statements = [], []
+    orders: list[tuple[_Waiting, OrderCommand]] = []
+    statements: list[tuple[_Waiting, StatementCommand]] = []
     for one in waiting:
         one.error = None
-        (statements if hasattr(one.command, "run") else orders).append(one)
-    for one in sorted(statements, key=lambda each: each.command.rank):
+        if isinstance(one.command, StatementCommand):
+            statements.append((one, one.command))
+        else:
+            orders.append((one, one.command))
+    for one, statement in sorted(statements, key=lambda pair: pair[1].rank):
         try:
-            one.answer = one.command.run(connection)
+            one.answer = statement.run(connection)
         except OmsError as error:
             one.error = error
     if not orders:
         return []
     batch = Batch(connection)
-    batch.load([one.command for one in orders])
-    for one in orders:
+    batch.load([command for _, command in orders])
+    for one, command in orders:
         try:
-            one.command.plan(batch)
+            command.plan(batch)
         except Exception as error:  # noqa: BLE001 - it fails alone
             one.error = error
     batch.write()
-    for one in orders:
+    for one, command in orders:
         if one.error is None:
-            one.answer = one.command.answer(batch)
+            one.answer = command.answer(batch)
     return batch.entries
 
 
 def is_passing(error: Exception) -> bool:
     """Whether the same transaction may succeed later."""
-    if isinstance(error, sa.exc.DBAPIError):
-        state = getattr(error.orig, "sqlstate", None)
-        return (
-            error.connection_invalidated
-            or (
-                isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
-                and not isinstance(error, sa.exc.DataError)
-            )
-            or state in _PASSING_STATES
-            or (state or "").startswith("08")
-        )
-    state = getattr(error, "sqlstate", None)
-    return isinstance(error, OSError | sa.exc.TimeoutError) or state in _PASSING_STATES
+    if not isinstance(error, sa.exc.DBAPIError):
+        # A refused connection comes as the driver or the system raises it.
+        state = getattr(error, "sqlstate", None)
+        return isinstance(error, OSError | sa.exc.TimeoutError) or state in _PASSING_STATES
+    if error.orig is not None and isinstance(error.orig.__cause__, ValueError):
+        # The driver could not encode a value: an "interface error", and no fault of the line.
+        return False
+    state = getattr(error.orig, "sqlstate", None) or ""
+    is_line = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+    return (
+        error.connection_invalidated
+        or is_line
+        or state in _PASSING_STATES
+        or state.startswith(_CONNECTION_CLASS)
+    )
 
 
-def in_words(error: Exception) -> str:
+def in_words(error: BaseException) -> str:
+    """What the driver said, in one line; parameters and passwords are not in it."""
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     text = " ".join(str(cause).split())
     return f"{type(cause).__name__}: {text[:200]}" if text else type(cause).__name__

@@ -1,4 +1,5 @@
 """Alembic's entry: migrate over the connection that `activities.store.migrate` gives."""
+# ruff: noqa: INP001 - Alembic loads this file by its path
 
 from alembic import context
 

@@ -175,4 +175,5 @@ def upgrade() -> None:
     )
     op.execute("INSERT INTO journal_head (id, sequence) VALUES (1, 0)")
     # The epoch: a store that was made anew, or restored into another, is told apart by it.
-    op.execute(f"INSERT INTO meta (name, value) VALUES ('epoch', '{uuid.uuid4().hex}')")
+    meta = sa.table("meta", sa.column("name"), sa.column("value"))
+    op.bulk_insert(meta, [{"name": "epoch", "value": uuid.uuid4().hex}])
