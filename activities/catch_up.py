@@ -1,0 +1,101 @@
+"""Asking the exchange for what the stream may have missed: fills, and orders that have ended."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from trading.oms.enums import OrderStatus
+from trading.oms.models import utc_now
+from trading.oms.venue import ExecutionReport, OrderRef, ReportSource
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from activities.store import Store
+    from trading.oms.models import Fill, OrderState
+    from trading.oms.venue import IExecutionConnector
+
+_RESTING = frozenset({OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
+_OVERLAP = timedelta(minutes=1)
+_SETTLING = timedelta(seconds=2)
+
+
+class CatchUp:
+    """One account's catch-up. It only writes to the inbox; the orders decide what is new."""
+
+    def __init__(self, store: Store, connector: IExecutionConnector) -> None:
+        """Take the store and the account's connector."""
+        self._store = store
+        self._connector = connector
+
+    async def run(self) -> bool:
+        """Look once; True where anything was put into the inbox. Raises `ExchangeError`."""
+        started = utc_now()
+        orders = await self._store.open_orders(
+            exchange=self._connector.exchange, account=self._connector.account
+        )
+        found: list[ExecutionReport] = []
+        for symbol in sorted({order.symbol for order in orders}):
+            oldest = min(order.created_at for order in orders if order.symbol == symbol)
+            found += await self._missed_fills(symbol, oldest - _OVERLAP)
+        found += await self._missed_ends(orders, started - _SETTLING)
+        return bool(found)
+
+    async def _missed_fills(self, symbol: str, since: datetime) -> list[ExecutionReport]:
+        """The fills from the cursor on; the cursor moves only after they are in the inbox."""
+        name = f"fills:{self._connector.exchange}:{self._connector.account}:{symbol}"
+        cursor = await self._store.cursor(name)
+        fills = await self._connector.fills_after(symbol, trade_id=cursor, since=since)
+        known = await self._store.fills_known([fill.fill_id for fill in fills])
+        reports = [_report_of(fill) for fill in fills if fill.fill_id not in known]
+        if reports:
+            await self._store.inbox_add(reports)
+        ids = [fill.trade_id or "" for fill in fills]
+        trade_ids = [int(trade_id) for trade_id in ids if trade_id.isdecimal()]
+        if trade_ids:
+            await self._store.advance_cursor(name, cursor, str(max(trade_ids)))
+        return reports
+
+    async def _missed_ends(
+        self, orders: Sequence[OrderState], before: datetime
+    ) -> list[ExecutionReport]:
+        """Orders that rest by our book and not by the exchange's: each is asked after."""
+        resting = [
+            order for order in orders if order.status in _RESTING and order.last_updated_at < before
+        ]
+        if not resting:
+            return []
+        there = {report.exchange_client_id for report in await self._connector.open_orders()}
+        reports = []
+        for order in resting:
+            if order.exchange_client_id is None or order.exchange_client_id in there:
+                continue
+            report = await self._connector.find_order(
+                OrderRef(
+                    symbol=order.symbol,
+                    exchange_client_id=order.exchange_client_id,
+                    exchange_order_id=order.exchange_order_id,
+                )
+            )
+            if report is not None:
+                reports.append(report)
+        if reports:
+            await self._store.inbox_add(reports)
+        return reports
+
+
+def _report_of(fill: Fill) -> ExecutionReport:
+    """A fill alone, as a report: it says nothing of the order's status."""
+    return ExecutionReport(
+        exchange=fill.exchange,
+        account=fill.account,
+        symbol=fill.symbol,
+        exchange_order_id=fill.exchange_order_id,
+        side=fill.side,
+        fills=(fill,),
+        at=fill.timestamp,
+        received_at=utc_now(),
+        source=ReportSource.QUERY,
+    )

@@ -1,0 +1,283 @@
+"""The steps that ask the exchange about an order that it may have: cancel, reduce, look, collect.
+
+All of them are safe to repeat: a cancel and a reduction name their target, the others only read.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.booking import Booking
+from activities.messages import (
+    Booked,
+    CancelAt,
+    ChangeAnswer,
+    ChangeKind,
+    OrderAt,
+    Reduce,
+    Sighting,
+    SightingKind,
+)
+from trading.oms.errors import (
+    ExchangeError,
+    ExchangeRejected,
+    ExchangeUnavailable,
+    OutcomeUnknown,
+)
+from trading.oms.exact import EXACT
+from trading.oms.lifecycle import EventKind, LifecycleEvent
+from trading.oms.models import utc_now
+from trading.oms.venue import Amend, OrderRef, VenueMargins, VenueStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from decimal import Decimal
+
+    from activities.order_steps import Parts
+    from activities.store import StoredClaim
+    from trading.oms.models import OrderState
+    from trading.oms.venue import ExecutionReport, IExecutionConnector
+
+_ENDED = frozenset(
+    {VenueStatus.FILLED, VenueStatus.CANCELLED, VenueStatus.EXPIRED, VenueStatus.REJECTED}
+)
+
+
+class ExchangeSteps:
+    """The activities that ask an exchange about one of our orders there."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Take the parts; nothing is opened here."""
+        self._parts = parts
+        self._store = parts.store
+        self._booking = Booking(parts.store)
+
+    @activity.defn(name="cancel_at_exchange")
+    async def cancel_at_exchange(self, message: CancelAt) -> ChangeAnswer:
+        """Cancel by client id. "Unknown order" is asked after: it may be filled, or ended."""
+        claim, connector = await self._there(message.at)
+        if not message.is_replacement:
+            await self._mark(message.at, EventKind.CANCEL_REQUESTED, message.reason)
+        ref = await self._ref(claim, message.at)
+        try:
+            report = await connector.cancel(ref)
+        except ExchangeRejected as error:
+            return await self._after_refused_cancel(connector, ref, message.at, str(error))
+        except ExchangeUnavailable as error:
+            return await self._not_now(message.at, error)
+        except OutcomeUnknown as error:
+            return await self._after_refused_cancel(connector, ref, message.at, str(error))
+        return await self._done(message.at, [report])
+
+    @activity.defn(name="reduce_at_exchange")
+    async def reduce_at_exchange(self, message: Reduce) -> ChangeAnswer:
+        """Reduce the total quantity in place, where the exchange can."""
+        at = OrderAt(order_id=message.order_id, leg=message.leg, generation=message.generation)
+        claim, connector = await self._there(at)
+        state = await self._state(at.order_id)
+        if connector.capabilities.amend not in {Amend.IN_PLACE, Amend.IN_PLACE_REDUCE}:
+            return ChangeAnswer(kind=ChangeKind.UNSUPPORTED, state=state)
+        target = EXACT.subtract(message.new_quantity, await self._filled_elsewhere(state))
+        ref = await self._ref(claim, at)
+        try:
+            report = await connector.reduce(ref, target)
+        except ExchangeUnavailable as error:
+            return await self._not_now(at, error)
+        except (ExchangeRejected, OutcomeUnknown) as error:
+            return await self._after_unclear_reduction(connector, ref, message, target, error)
+        return await self._reduced(at, message, report)
+
+    @activity.defn(name="collect_fills")
+    async def collect_fills(self, at: OrderAt) -> Booked:
+        """Fetch the order and its fills, and book them; still missing when it cannot be asked."""
+        claim, connector = await self._there(at)
+        ref = await self._ref(claim, at)
+        try:
+            report = await connector.find_order(ref)
+            if report is None:
+                return Booked(state=await self._state(at.order_id), fills_missing=True)
+            if not ref.exchange_order_id:
+                ref = ref.model_copy(update={"exchange_order_id": report.exchange_order_id})
+            fills = await connector.fills_of(ref)
+        except ExchangeError:
+            return Booked(state=await self._state(at.order_id), fills_missing=True)
+        whole = report.model_copy(update={"fills": (*report.fills, *fills)})
+        return await self._booking.book(at.order_id, [whole])
+
+    @activity.defn(name="look_up_order")
+    async def look_up_order(self, at: OrderAt) -> Sighting:
+        """Look for an order whose send has no known outcome. A failed query sees nothing.
+
+        "Not placed" needs the fence to have passed by the exchange's own clock, and two sources:
+        the query by client id, and all orders since the claim, whatever their status.
+        """
+        claim, connector = await self._there(at)
+        request = claim.request
+        ref = OrderRef(symbol=request.symbol, exchange_client_id=request.exchange_client_id)
+        try:
+            now = await connector.server_time()
+            report = await connector.find_order(ref)
+            if report is None:
+                report = await self._among_all(connector, claim)
+            if report is None:
+                return await self._absent(at, claim, connector, now)
+            fills = await connector.fills_of(
+                ref.model_copy(update={"exchange_order_id": report.exchange_order_id})
+            )
+        except ExchangeError as error:
+            state = await self._state(at.order_id)
+            return Sighting(kind=SightingKind.NO_OBSERVATION, state=state, reason=str(error))
+        return await self._adopt(at, claim, report.model_copy(update={"fills": tuple(fills)}))
+
+    async def _among_all(
+        self, connector: IExecutionConnector, claim: StoredClaim
+    ) -> ExecutionReport | None:
+        since = datetime.fromtimestamp(claim.request.timestamp_ms / 1000, UTC)
+        margin = timedelta(milliseconds=connector.capabilities.clock_skew_ms + 1000)
+        for report in await connector.orders_since(claim.request.symbol, since - margin):
+            if report.exchange_client_id == claim.request.exchange_client_id:
+                return report
+        return None
+
+    async def _absent(
+        self, at: OrderAt, claim: StoredClaim, connector: IExecutionConnector, now: datetime
+    ) -> Sighting:
+        """Two sources do not know it: proof once the fence has passed, and only where one is."""
+        state = await self._state(at.order_id)
+        margin_ms = VenueMargins.of(connector.capabilities).fence_margin_ms
+        passed = now.timestamp() * 1000 > claim.request.deadline_ms + margin_ms
+        if connector.capabilities.fence is None or not passed:
+            return Sighting(kind=SightingKind.NOT_YET, state=state)
+        return Sighting(kind=SightingKind.NOT_PLACED, state=state)
+
+    async def _adopt(self, at: OrderAt, claim: StoredClaim, report: ExecutionReport) -> Sighting:
+        """It lives. It is ours only if it is what we claimed to send."""
+        strange = _difference(claim, report)
+        if strange:
+            reason = f"the exchange has another order under our id: {strange}"
+            state = await self._mark(at, EventKind.ALARM, reason)
+            return Sighting(kind=SightingKind.NO_OBSERVATION, state=state, reason=reason)
+        booked = await self._booking.book(at.order_id, [report])
+        return Sighting(
+            kind=SightingKind.SEEN, state=booked.state, fills_missing=booked.fills_missing
+        )
+
+    async def _after_refused_cancel(
+        self, connector: IExecutionConnector, ref: OrderRef, at: OrderAt, reason: str
+    ) -> ChangeAnswer:
+        """The cancel was refused or is unclear: the order itself says what became of it."""
+        try:
+            report = await connector.find_order(ref)
+        except ExchangeError as error:
+            report, reason = None, str(error)
+        if report is None or report.status not in _ENDED:
+            state = await self._state(at.order_id)
+            return ChangeAnswer(kind=ChangeKind.UNKNOWN, state=state, reason=reason)
+        return await self._done(at, [report])
+
+    async def _after_unclear_reduction(
+        self,
+        connector: IExecutionConnector,
+        ref: OrderRef,
+        message: Reduce,
+        target: Decimal,
+        error: ExchangeError,
+    ) -> ChangeAnswer:
+        at = OrderAt(order_id=message.order_id, leg=message.leg, generation=message.generation)
+        try:
+            report = await connector.find_order(ref)
+        except ExchangeError as failure:
+            state = await self._state(at.order_id)
+            return ChangeAnswer(kind=ChangeKind.UNKNOWN, state=state, reason=str(failure))
+        if report is not None and report.quantity == target:
+            return await self._reduced(at, message, report)
+        booked = await self._booking.book(at.order_id, [report] if report else [])
+        refused = isinstance(error, ExchangeRejected)
+        return ChangeAnswer(
+            kind=ChangeKind.REFUSED if refused else ChangeKind.UNKNOWN,
+            state=booked.state,
+            reason=str(error),
+            fills_missing=booked.fills_missing,
+        )
+
+    async def _reduced(self, at: OrderAt, message: Reduce, report: ExecutionReport) -> ChangeAnswer:
+        modified = LifecycleEvent(
+            kind=EventKind.MODIFIED,
+            at=report.at,
+            leg=at.leg,
+            revision=message.revision,
+            quantity=message.new_quantity,
+        )
+        await self._store.record(at.order_id, [modified])
+        return await self._done(at, [report])
+
+    async def _done(self, at: OrderAt, reports: Sequence[ExecutionReport]) -> ChangeAnswer:
+        booked = await self._booking.book(at.order_id, reports)
+        self._parts.on_state(booked.state)
+        return ChangeAnswer(
+            kind=ChangeKind.DONE, state=booked.state, fills_missing=booked.fills_missing
+        )
+
+    async def _not_now(self, at: OrderAt, error: ExchangeUnavailable) -> ChangeAnswer:
+        return ChangeAnswer(
+            kind=ChangeKind.UNKNOWN,
+            state=await self._state(at.order_id),
+            reason=str(error),
+            retry_after_s=error.retry_after or 0.0,
+        )
+
+    async def _filled_elsewhere(self, state: OrderState) -> Decimal:
+        """What the order's other exchange orders have filled; theirs is part of its total."""
+        if state.leg == 1:
+            return EXACT.create_decimal(0)
+        total = EXACT.create_decimal(0)
+        for fill in await self._store.fills(state.client_order_id):
+            if fill.exchange_order_id != state.exchange_order_id:
+                total = EXACT.add(total, fill.quantity)
+        return total
+
+    async def _mark(self, at: OrderAt, kind: EventKind, reason: str | None) -> OrderState:
+        event = LifecycleEvent(kind=kind, at=utc_now(), leg=at.leg, reason=reason)
+        return await self._store.record(at.order_id, [event])
+
+    async def _there(self, at: OrderAt) -> tuple[StoredClaim, IExecutionConnector]:
+        claim = await self._store.claim(at.order_id, at.leg, at.generation)
+        if claim is None:
+            msg = f"order {at.order_id} has no claim for leg {at.leg}, generation {at.generation}"
+            raise LookupError(msg)
+        request = claim.request
+        return claim, self._parts.connectors[request.exchange, request.account]
+
+    async def _ref(self, claim: StoredClaim, at: OrderAt) -> OrderRef:
+        state = await self._state(at.order_id)
+        return OrderRef(
+            symbol=claim.request.symbol,
+            exchange_client_id=claim.request.exchange_client_id,
+            exchange_order_id=state.exchange_order_id if state.leg == at.leg else None,
+        )
+
+    async def _state(self, order_id: str) -> OrderState:
+        state = await self._store.order(order_id)
+        if state is None:
+            msg = f"no order has the id {order_id!r}"
+            raise LookupError(msg)
+        return state
+
+
+def _difference(claim: StoredClaim, report: ExecutionReport) -> str:
+    """What differs between the claimed request and what the exchange has; empty: nothing."""
+    request = claim.request
+    pairs = [
+        ("symbol", request.symbol, report.symbol),
+        ("side", request.side, report.side),
+        ("quantity", request.quantity, report.quantity),
+        ("price", request.price, report.price),
+    ]
+    return "; ".join(
+        f"{name} is {found}, claimed was {claimed}"
+        for name, claimed, found in pairs
+        if claimed is not None and found is not None and claimed != found
+    )

@@ -1,0 +1,124 @@
+"""The execution feed of one exchange account: what the exchange says reaches the orders.
+
+Each report is committed to the inbox before anything else, then delivered to its order and only
+then marked: a crash at any point repeats a delivery, and a fill that is delivered twice is booked
+once. After each gap in the stream, and from time to time without one, the feed asks the exchange
+for the fills and ends that it may have missed. Two feeds of one account may overlap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.catch_up import CatchUp
+from activities.delivery import Delivery
+from trading.oms.errors import ExchangeError, StoreUnavailable
+from trading.oms.venue import StreamState
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+    from activities.messages import Account
+    from activities.order_steps import Parts
+    from trading.oms.venue import ExecutionReport, IExecutionConnector
+
+_log = logging.getLogger(__name__)
+_HEARTBEAT_S = 1.0
+_RECONNECT_S = 0.5
+_CATCH_UP_S = 30.0
+_TURN = timedelta(hours=1)
+
+
+class ExecutionFeed:
+    """The activity that runs the feed of an account."""
+
+    def __init__(self, parts: Parts, client: Client, task_queue: str) -> None:
+        """`task_queue` is the one of the order workflows, for orders that must be reopened."""
+        self._parts = parts
+        self._client = client
+        self._task_queue = task_queue
+
+    @activity.defn(name="watch_executions")
+    async def watch_executions(self, account: Account) -> None:
+        """Run the feed until its turn ends or its worker does."""
+        turn = _Turn(self._parts, self._client, self._task_queue, account)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TURN.total_seconds()):
+                await turn.run()
+
+
+class _Turn:
+    """One run of the feed activity."""
+
+    def __init__(self, parts: Parts, client: Client, task_queue: str, account: Account) -> None:
+        self._store = parts.store
+        self._connector: IExecutionConnector = parts.connectors[account.exchange, account.account]
+        self._delivery = Delivery(parts.store, client, task_queue, account)
+        self._catch_up = CatchUp(parts.store, self._connector)
+        self._arrived: asyncio.Queue[ExecutionReport] = asyncio.Queue()
+        self._gap = asyncio.Event()
+
+    async def run(self) -> None:
+        """Read, keep, deliver and catch up, each in a task; one that fails ends the run."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._heartbeat())
+            tasks.create_task(self._read_stream())
+            tasks.create_task(self._keep())
+            tasks.create_task(self._close_gaps())
+            tasks.create_task(self._delivery.run())
+
+    async def _heartbeat(self) -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(_HEARTBEAT_S)
+
+    async def _read_stream(self) -> None:
+        while True:
+            try:
+                async for item in self._connector.executions():
+                    if isinstance(item, StreamState):
+                        self._gap.set()
+                    else:
+                        self._arrived.put_nowait(item)
+            except ExchangeError as error:
+                _log.warning("the execution stream was lost, opening it again: %s", error)
+            await asyncio.sleep(_RECONNECT_S)
+
+    async def _keep(self) -> None:
+        """Commit what arrived, in one transaction for all that waits."""
+        while True:
+            reports = [await self._arrived.get()]
+            while not self._arrived.empty():
+                reports.append(self._arrived.get_nowait())
+            await self._commit(reports)
+
+    async def _commit(self, reports: list[ExecutionReport]) -> None:
+        while True:
+            try:
+                await self._store.inbox_add(reports)
+            except StoreUnavailable as error:
+                _log.warning("the store is away, %d reports wait: %s", len(reports), error)
+                await asyncio.sleep(_RECONNECT_S)
+            else:
+                self._delivery.wake()
+                return
+
+    async def _close_gaps(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CATCH_UP_S):
+                    await self._gap.wait()
+            self._gap.clear()
+            try:
+                if await self._catch_up.run():
+                    self._delivery.wake()
+            except (ExchangeError, StoreUnavailable) as error:
+                _log.warning("catching up failed, it is tried again: %s", error)
+                await asyncio.sleep(_RECONNECT_S)
+                self._gap.set()

@@ -1,0 +1,222 @@
+"""What the order workflow tells its activities, and what they answer. One model in, one out."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from trading.oms.enums import ReasonCode
+from trading.oms.lifecycle import LifecycleEvent
+from trading.oms.models import Exact, Order, OrderState
+from trading.oms.venue import ExecutionReport
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Account(_Message):
+    """One account at one exchange; the two names that name a connector."""
+
+    exchange: str
+    account: str
+
+
+class ClaimFacts(_Message):
+    """The newest send claim of an order; `outcome` None means that its sender said nothing."""
+
+    leg: int
+    generation: int
+    stamp: int
+    outcome: str | None
+
+
+class Admission(_Message):
+    """The order's row: made now, or known before; `difference` says what a known one has else."""
+
+    created: bool
+    state: OrderState
+    difference: tuple[str, ...] = ()
+    claim: ClaimFacts | None = None
+
+
+class Known(_Message):
+    """An order that a former run left: the trader's words, the state, the newest claim."""
+
+    order: Order
+    state: OrderState
+    claim: ClaimFacts | None = None
+
+
+class Denied(_Message):
+    """A refusal by our own rules, before anything was sent."""
+
+    reason_code: ReasonCode
+    reason: str
+
+
+class Routed(_Message):
+    """The venue chosen for an order, or why there is none."""
+
+    exchange: str = ""
+    account: str = ""
+    denied: Denied | None = None
+
+
+class RiskQuestion(_Message):
+    """May this order go to this venue? The quantity and price are those to be checked."""
+
+    order_id: str
+    exchange: str
+    account: str
+    quantity: Exact
+    price: Exact | None = None
+    is_modification: bool = False
+
+
+class RiskAnswer(_Message):
+    """Which checks ran, and the denial of the first that did not pass."""
+
+    checks_run: tuple[str, ...] = ()
+    denied: Denied | None = None
+
+
+class RateQuestion(_Message):
+    """May one request of this kind leave for the exchange now?"""
+
+    exchange: str
+    account: str
+    endpoint: str
+    order_id: str
+
+
+class RateAnswer(_Message):
+    """How long to wait first, in seconds; 0 means now. The slot is the asker's."""
+
+    wait_s: float = 0.0
+
+
+class Send(_Message):
+    """One send of an order: leg and generation name it, `stamp` counts its stamped requests.
+
+    `revision` is that of the modification which this leg carries out, 0 for the first leg;
+    `new_quantity` then is the order's new total. `before` are events to commit with the claim.
+    """
+
+    order_id: str
+    exchange: str
+    account: str
+    leg: int = 1
+    generation: int = 1
+    stamp: int = 1
+    quantity: Exact
+    price: Exact | None = None
+    stop_price: Exact | None = None
+    revision: int = 0
+    new_quantity: Exact | None = None
+    before: tuple[LifecycleEvent, ...] = ()
+
+
+class SendKind(StrEnum):
+    """How a send ended: exchange said yes, no; not known; never reached it; we refused it."""
+
+    ACKNOWLEDGED = "acknowledged"
+    REJECTED = "rejected"
+    IN_DOUBT = "in_doubt"
+    NEVER_REACHED = "never_reached"
+    REFUSED = "refused"
+
+
+class SendAnswer(_Message):
+    """The outcome of a send. `retry_after_s` goes with NEVER_REACHED, `denied` with REFUSED."""
+
+    kind: SendKind
+    state: OrderState
+    stamp: int = 1
+    retry_after_s: float = 0.0
+    denied: Denied | None = None
+    fills_missing: bool = False
+
+
+class OrderAt(_Message):
+    """One exchange order of ours: which order, which leg, which generation."""
+
+    order_id: str
+    leg: int = 1
+    generation: int = 1
+
+
+class Note(_Message):
+    """Events to commit for an order; `not_placed` is a claim that is concluded with them."""
+
+    order_id: str
+    events: tuple[LifecycleEvent, ...]
+    not_placed: OrderAt | None = None
+
+
+class Reports(_Message):
+    """What the exchange said about an order, to be translated and committed."""
+
+    order_id: str
+    reports: tuple[ExecutionReport, ...]
+
+
+class Booked(_Message):
+    """The state after a commit. `fills_missing`: the exchange's total is above the booked sum."""
+
+    state: OrderState
+    fills_missing: bool = False
+
+
+class CancelAt(_Message):
+    """Cancel an exchange order; one that is to be replaced is not marked as cancelled by wish."""
+
+    at: OrderAt
+    reason: str | None = None
+    is_replacement: bool = False
+
+
+class Reduce(_Message):
+    """Reduce an order in place to this total quantity."""
+
+    order_id: str
+    leg: int
+    generation: int
+    new_quantity: Exact
+    revision: int
+
+
+class ChangeKind(StrEnum):
+    """How a cancel or a reduction ended: done, refused, not known yet, or not possible there."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    UNSUPPORTED = "unsupported"
+
+
+class ChangeAnswer(_Message):
+    """The outcome of a cancel or a reduction, with the state after it."""
+
+    kind: ChangeKind
+    state: OrderState
+    reason: str | None = None
+    retry_after_s: float = 0.0
+    fills_missing: bool = False
+
+
+class SightingKind(StrEnum):
+    """What a look-up saw: the order, nothing before the fence, nothing after it, no answer."""
+
+    SEEN = "seen"
+    NOT_YET = "not_yet"
+    NOT_PLACED = "not_placed"
+    NO_OBSERVATION = "no_observation"
+
+
+class Sighting(_Message):
+    """One observation of an order in doubt."""
+
+    kind: SightingKind
+    state: OrderState
+    fills_missing: bool = False
+    reason: str | None = None

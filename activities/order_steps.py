@@ -1,0 +1,176 @@
+"""The steps of an order's story, as activities: each is safe to repeat from the start.
+
+A crash repeats an activity from attempt 1, so none of them counts attempts. The store decides:
+the order's key, the send claim and the fill key make each step idempotent. What an exchange
+refuses comes back as a value; an exception means that the step could not be taken (the database
+is away) and is retried.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.booking import Booking
+from activities.messages import (
+    Admission,
+    Booked,
+    ClaimFacts,
+    Denied,
+    Known,
+    Note,
+    RateAnswer,
+    RateQuestion,
+    Reports,
+    RiskAnswer,
+    RiskQuestion,
+    Routed,
+    Send,
+    SendAnswer,
+)
+from activities.sending import Sender
+from trading.oms.enums import ReasonCode
+from trading.oms.routing.base import RoutingDenied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from activities.risk_desk import RiskDesk
+    from activities.store import Store
+    from trading.oms.interfaces import IOrderRouter, IRateLimitGuard
+    from trading.oms.models import Order, OrderState
+    from trading.oms.venue import IExecutionConnector
+
+_ORDERS_REMEMBERED = 10_000
+
+
+class Parts(NamedTuple):
+    """What the steps are made of; the composition root brings them.
+
+    `connectors` are named by (exchange, account); `on_state` is told every committed state, for
+    the callers that wait in this process.
+    """
+
+    deployment: str
+    store: Store
+    connectors: Mapping[tuple[str, str], IExecutionConnector]
+    default_accounts: Mapping[str, str]
+    risk: RiskDesk
+    router: IOrderRouter
+    rate_limits: IRateLimitGuard
+    on_state: Callable[[OrderState], None]
+
+
+class OrderSteps:
+    """The activities of the order workflow that decide, store and send."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Take the parts; nothing is opened here."""
+        self._parts = parts
+        self._store = parts.store
+        self._booking = Booking(parts.store)
+        self._sender = Sender(parts)
+        self._orders: dict[str, Order] = {}
+
+    @activity.defn(name="admit_order")
+    async def admit_order(self, order: Order) -> Admission:
+        """Insert the order, or find the one that has its id already."""
+        admission = await self._store.admit(order)
+        claim = None if admission.created else await self._newest_claim(order.client_order_id)
+        if admission.created:
+            self._remember(order)
+        return Admission(
+            created=admission.created,
+            state=admission.state,
+            difference=tuple(admission.differs),
+            claim=claim,
+        )
+
+    @activity.defn(name="load_order")
+    async def load_order(self, order_id: str) -> Known:
+        """Read a known order, for a run that takes it up again."""
+        state = await self._store.order(order_id)
+        order = await self._store.trader_order(order_id)
+        if state is None or order is None:
+            msg = f"no order has the id {order_id!r}"
+            raise ApplicationError(msg, type="OrderNotFound", non_retryable=True)
+        return Known(order=order, state=state, claim=await self._newest_claim(order_id))
+
+    @activity.defn(name="route_order")
+    async def route_order(self, order_id: str) -> Routed:
+        """Choose the venue, and the account there (the order's own, or the venue's default)."""
+        order = await self._order(order_id)
+        try:
+            exchange = await self._parts.router.route_order(order)
+        except RoutingDenied as denial:
+            return Routed(denied=Denied(reason_code=denial.reason_code, reason=str(denial)))
+        account = order.account or self._parts.default_accounts.get(exchange, "")
+        if (exchange, account) not in self._parts.connectors:
+            known = ", ".join(sorted(f"{e}/{a}" for e, a in self._parts.connectors)) or "none"
+            reason = f"account is {account!r} at {exchange!r}; the accounts here are: {known}"
+            return Routed(denied=Denied(reason_code=ReasonCode.NO_EXCHANGE, reason=reason))
+        return Routed(exchange=exchange, account=account)
+
+    @activity.defn(name="check_risk")
+    async def check_risk(self, question: RiskQuestion) -> RiskAnswer:
+        """Run every pre-trade check on the venue and account chosen."""
+        return await self._parts.risk.check(await self._order(question.order_id), question)
+
+    @activity.defn(name="acquire_rate_limit")
+    async def acquire_rate_limit(self, question: RateQuestion) -> RateAnswer:
+        """Take a slot of the exchange's limit: now, or at a time to come that is the order's."""
+        wait_s = self._parts.rate_limits.reserve(question.exchange, question.endpoint)
+        return RateAnswer(wait_s=wait_s)
+
+    @activity.defn(name="send_order")
+    async def send_order(self, send: Send) -> SendAnswer:
+        """Claim the send durably, then write the claimed request to the exchange, once."""
+        answer = await self._sender.send(await self._order(send.order_id), send)
+        self._parts.on_state(answer.state)
+        return answer
+
+    @activity.defn(name="record_events")
+    async def record_events(self, note: Note) -> Booked:
+        """Commit events of our own, with the verdict on a claim where they conclude one."""
+        if note.not_placed is None:
+            state = await self._store.record(note.order_id, note.events)
+        else:
+            state = await self._sender.conclude_not_placed(note.not_placed, note.events)
+        self._parts.on_state(state)
+        return Booked(state=state)
+
+    @activity.defn(name="book_reports")
+    async def book_reports(self, message: Reports) -> Booked:
+        """Commit what the exchange said: acceptance, fills, the end."""
+        booked = await self._booking.book(message.order_id, message.reports)
+        self._parts.on_state(booked.state)
+        return booked
+
+    async def _order(self, order_id: str) -> Order:
+        order = self._orders.get(order_id)
+        if order is None:
+            order = await self._store.trader_order(order_id)
+            if order is None:
+                msg = f"no order has the id {order_id!r}"
+                raise ApplicationError(msg, type="OrderNotFound", non_retryable=True)
+            self._remember(order)
+        return order
+
+    def _remember(self, order: Order) -> None:
+        if len(self._orders) >= _ORDERS_REMEMBERED:
+            del self._orders[next(iter(self._orders))]
+        self._orders[order.client_order_id] = order
+
+    async def _newest_claim(self, order_id: str) -> ClaimFacts | None:
+        claims = await self._store.claims_of(order_id)
+        if not claims:
+            return None
+        newest = max(claims, key=lambda claim: claim.key[1:])
+        return ClaimFacts(
+            leg=newest.key.leg,
+            generation=newest.key.generation,
+            stamp=newest.stamp,
+            outcome=newest.outcome.value if newest.outcome else None,
+        )

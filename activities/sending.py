@@ -1,0 +1,244 @@
+"""Sending an order: claim, write, record the outcome. Never twice.
+
+The claim is one durable statement in the store. Whoever finds it taken without an outcome does
+not send: the order is in doubt, and it is looked for at the exchange by its client id.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from activities.booking import fills_missing_by
+from activities.messages import Denied, OrderAt, Send, SendAnswer, SendKind
+from activities.store import ClaimOutcome
+from trading.oms.enums import ReasonCode, RejectedBy
+from trading.oms.errors import (
+    ExchangeError,
+    ExchangeRejected,
+    ExchangeUnavailable,
+    OutcomeUnknown,
+)
+from trading.oms.identity import exchange_client_id
+from trading.oms.lifecycle import EventKind, LifecycleEvent
+from trading.oms.models import utc_now
+from trading.oms.reports import events_of
+from trading.oms.venue import OrderRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from activities.order_steps import Parts
+    from activities.store import Claim
+    from trading.oms.models import Order, OrderState
+    from trading.oms.venue import ExecutionReport, IExecutionConnector
+
+_REFUSALS = {
+    ReasonCode.CANCELLED_BEFORE_SEND: "cancelled before it was sent",
+    ReasonCode.SEND_BY_PASSED: "the time by which it had to be sent has passed",
+    ReasonCode.TRADING_HALTED: "trading is halted",
+}
+_KNOWN_OUTCOMES = {
+    ClaimOutcome.ACCEPTED: SendKind.ACKNOWLEDGED,
+    ClaimOutcome.REJECTED: SendKind.REJECTED,
+    ClaimOutcome.NEVER_REACHED: SendKind.NEVER_REACHED,
+}
+
+
+class Sender:
+    """Sends legs of orders, each under its claim."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Take the parts; a claimant's name tells processes apart in the claim table."""
+        self._parts = parts
+        self._store = parts.store
+        self._claimant = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+    async def send(self, order: Order, send: Send) -> SendAnswer:
+        """Claim, and if the claim is ours write its request; the answer is committed before."""
+        connector = self._parts.connectors[send.exchange, send.account]
+        request = self._request(order, send, connector)
+        claim = await self._claim(order, send, request)
+        if claim.refusal is not None:
+            return _refused(send, claim)
+        if not claim.won:
+            return await self._taken(send, claim)
+        try:
+            report = await connector.place(claim.request)
+        except ExchangeRejected as error:
+            return await self._rejected(send, claim, error)
+        except ExchangeUnavailable as error:
+            return await self._never_reached(send, claim, error)
+        except OutcomeUnknown as error:
+            return await self._unknown(send, claim, error)
+        return await self._acknowledged(send, claim, report)
+
+    async def conclude_not_placed(
+        self, at: OrderAt, events: Sequence[LifecycleEvent]
+    ) -> OrderState:
+        """Commit the verdict that a send placed nothing, with what follows from it."""
+        return await self._store.settle_claim(
+            at.order_id, at.leg, at.generation, outcome=ClaimOutcome.NOT_PLACED, events=events
+        )
+
+    def _request(self, order: Order, send: Send, connector: IExecutionConnector) -> OrderRequest:
+        now_ms = int(connector.exchange_now().timestamp() * 1000)
+        return OrderRequest(
+            exchange=send.exchange,
+            account=send.account,
+            symbol=order.symbol,
+            exchange_client_id=exchange_client_id(
+                self._parts.deployment, send.order_id, send.leg, send.generation
+            ),
+            side=order.side,
+            order_type=order.order_type,
+            quantity=send.quantity,
+            price=send.price,
+            stop_price=send.stop_price,
+            time_in_force=order.time_in_force,
+            post_only=order.post_only,
+            timestamp_ms=now_ms,
+            window_ms=connector.capabilities.fence_ms,
+        )
+
+    async def _claim(self, order: Order, send: Send, request: OrderRequest) -> Claim:
+        if send.stamp > 1:
+            return await self._store.reclaim(
+                send.order_id,
+                send.leg,
+                send.generation,
+                stamp=send.stamp - 1,
+                request=request,
+                claimant=self._claimant,
+            )
+        limits = [time for time in (order.send_by, order.expire_at) if time is not None]
+        return await self._store.claim_send(
+            send.order_id,
+            send.leg,
+            send.generation,
+            request,
+            claimant=self._claimant,
+            not_after=min(limits) if limits else None,
+            before=send.before,
+            events=[_leg_started(send, request)] if send.revision else [],
+        )
+
+    async def _taken(self, send: Send, claim: Claim) -> SendAnswer:
+        """Somebody claimed this send before: its recorded outcome, else doubt."""
+        kind = SendKind.IN_DOUBT
+        if claim.outcome is not None:
+            kind = _KNOWN_OUTCOMES.get(claim.outcome, SendKind.IN_DOUBT)
+        state = claim.state
+        if kind is SendKind.IN_DOUBT:
+            doubt = _event(EventKind.IN_DOUBT, send, reason="the send was claimed before")
+            state = await self._store.record(send.order_id, [doubt])
+        return SendAnswer(kind=kind, state=state, stamp=claim.stamp)
+
+    async def _acknowledged(self, send: Send, claim: Claim, report: ExecutionReport) -> SendAnswer:
+        events = events_of(report, send.leg, claim.state)
+        if send.revision:
+            events.insert(0, _modified(send, report))
+        answer = report.model_dump(mode="json", exclude={"fills"})
+        state = await self._settle(send, claim, ClaimOutcome.ACCEPTED, answer, events)
+        missing = await fills_missing_by(self._store, state, [report])
+        return SendAnswer(
+            kind=SendKind.ACKNOWLEDGED, state=state, stamp=claim.stamp, fills_missing=missing
+        )
+
+    async def _rejected(self, send: Send, claim: Claim, error: ExchangeRejected) -> SendAnswer:
+        reason = str(error)
+        if send.leg > 1:
+            events = [
+                _event(EventKind.REQUEST_ENDED, send, reason=reason),
+                _event(
+                    EventKind.CANCELLED, send, reason_code=ReasonCode.REPLACE_FAILED, reason=reason
+                ),
+            ]
+        else:
+            events = [
+                _event(
+                    EventKind.REJECTED,
+                    send,
+                    rejected_by=RejectedBy.EXCHANGE,
+                    reason_code=ReasonCode.EXCHANGE_REJECTED,
+                    reason=reason,
+                )
+            ]
+        state = await self._settle(send, claim, ClaimOutcome.REJECTED, _answer(error), events)
+        return SendAnswer(kind=SendKind.REJECTED, state=state, stamp=claim.stamp)
+
+    async def _never_reached(
+        self, send: Send, claim: Claim, error: ExchangeUnavailable
+    ) -> SendAnswer:
+        state = await self._settle(send, claim, ClaimOutcome.NEVER_REACHED, _answer(error), [])
+        return SendAnswer(
+            kind=SendKind.NEVER_REACHED,
+            state=state,
+            stamp=claim.stamp,
+            retry_after_s=error.retry_after or 0.0,
+        )
+
+    async def _unknown(self, send: Send, claim: Claim, error: OutcomeUnknown) -> SendAnswer:
+        doubt = _event(EventKind.IN_DOUBT, send, reason=str(error))
+        state = await self._settle(send, claim, ClaimOutcome.UNKNOWN, _answer(error), [doubt])
+        return SendAnswer(kind=SendKind.IN_DOUBT, state=state, stamp=claim.stamp)
+
+    async def _settle(
+        self,
+        send: Send,
+        claim: Claim,
+        outcome: ClaimOutcome,
+        answer: dict[str, Any],
+        events: Sequence[LifecycleEvent],
+    ) -> OrderState:
+        return await self._store.settle_claim(
+            send.order_id,
+            send.leg,
+            send.generation,
+            outcome=outcome,
+            answer=answer,
+            events=events,
+            stamp=claim.stamp,
+        )
+
+
+def _refused(send: Send, claim: Claim) -> SendAnswer:
+    code = claim.refusal or ReasonCode.CANCELLED_BEFORE_SEND
+    denied = Denied(reason_code=code, reason=_REFUSALS.get(code, code.value))
+    return SendAnswer(kind=SendKind.REFUSED, state=claim.state, stamp=send.stamp, denied=denied)
+
+
+def _event(kind: EventKind, send: Send, **fields: Any) -> LifecycleEvent:
+    return LifecycleEvent(kind=kind, at=utc_now(), leg=send.leg, **fields)
+
+
+def _leg_started(send: Send, request: OrderRequest) -> LifecycleEvent:
+    """The next leg of a modified order.
+
+    Its totals hold from the claim on: an early fill of it counts against the new quantity.
+    """
+    return _event(
+        EventKind.LEG_STARTED,
+        send,
+        exchange_client_id=request.exchange_client_id,
+        revision=send.revision,
+        quantity=send.new_quantity,
+        price=send.price,
+        stop_price=send.stop_price,
+    )
+
+
+def _modified(send: Send, report: ExecutionReport) -> LifecycleEvent:
+    return LifecycleEvent(
+        kind=EventKind.MODIFIED,
+        at=report.at,
+        leg=send.leg,
+        revision=send.revision,
+        quantity=send.new_quantity,
+        price=send.price,
+    )
+
+
+def _answer(error: ExchangeError) -> dict[str, Any]:
+    return {"code": error.code, "text": error.text, "status": error.status}

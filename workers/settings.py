@@ -1,0 +1,143 @@
+"""The settings of a process, from the environment. Secrets are masked wherever they show.
+
+Exchanges are listed in OMS_EXCHANGES; each has its own variables, with its name in capitals:
+OMS_ALPHA_URL, OMS_ALPHA_API_KEY and so on. A secret can also be given as a file, by the same
+name with _FILE behind it. The connection to Temporal is read by the SDK from TEMPORAL_ADDRESS,
+TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS… (`temporalio.envconfig`).
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from activities.connectors.settings import ConnectorSettings
+from trading.oms.commands import problem
+from trading.oms.errors import StartUpError
+from trading.oms.models import Name
+
+DEFAULT_STORE = "sqlite:///oms.sqlite3"
+
+
+class Variable(NamedTuple):
+    """One documented environment variable."""
+
+    name: str
+    meaning: str
+    default: str = ""
+
+
+VARIABLES = (
+    Variable("OMS_STORE_URL", "the database: sqlite:///file or postgresql://…", DEFAULT_STORE),
+    Variable("OMS_DEPLOYMENT", "the name that marks this deployment's exchange ids", "oms"),
+    Variable("OMS_TASK_QUEUE", "the task queue of the order workflows", "oms-orders"),
+    Variable("OMS_EXCHANGES", "the exchanges to connect to, separated by commas"),
+    Variable("OMS_DEFAULT_EXCHANGE", "where orders go that name none", "the first one"),
+    Variable("OMS_UI_URL", "the address of the Temporal web UI, for links"),
+    Variable("OMS_METRICS", "host:port where Prometheus metrics are served"),
+    Variable("OMS_LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR", "INFO"),
+)
+EXCHANGE_VARIABLES = (
+    Variable("OMS_<NAME>_ACCOUNT", "the account's name", "main"),
+    Variable("OMS_<NAME>_KIND", "the connector", "binance"),
+    Variable("OMS_<NAME>_MARKET", "the market; spot is all there is", "spot"),
+    Variable("OMS_<NAME>_URL", "another REST address than the exchange's own"),
+    Variable("OMS_<NAME>_WS_URL", "another stream address", "derived from the REST address"),
+    Variable("OMS_<NAME>_API_KEY", "the key (or OMS_<NAME>_API_KEY_FILE)"),
+    Variable("OMS_<NAME>_API_SECRET", "its secret (or OMS_<NAME>_API_SECRET_FILE)"),
+    Variable("OMS_<NAME>_RECV_WINDOW_MS", "the fence of a request, milliseconds", "5000"),
+    Variable("OMS_<NAME>_PROCESSING_BOUND_MS", "how late an order may appear", "10000"),
+    Variable("OMS_<NAME>_CLOCK_SKEW_MS", "how far clocks may be apart", "1000"),
+    Variable("OMS_<NAME>_DATA_LAG_MS", "how far queries may lag behind", "1000"),
+    Variable("OMS_<NAME>_TIMEOUT_MS", "how long to wait for an answer", "3000"),
+    Variable("OMS_<NAME>_LIVE", "true where real money is meant", "false"),
+)
+_CONNECTOR_FIELDS = {
+    "ACCOUNT": "account",
+    "KIND": "kind",
+    "MARKET": "market",
+    "URL": "rest_url",
+    "WS_URL": "ws_url",
+    "API_KEY": "api_key",
+    "API_SECRET": "secret",
+    "RECV_WINDOW_MS": "recv_window_ms",
+    "PROCESSING_BOUND_MS": "processing_bound_ms",
+    "CLOCK_SKEW_MS": "clock_skew_ms",
+    "DATA_LAG_MS": "data_lag_ms",
+    "TIMEOUT_MS": "timeout_ms",
+    "LIVE": "live",
+}
+_SECRETS = frozenset({"API_KEY", "API_SECRET"})
+
+
+class Settings(BaseModel):
+    """What a process is told at its start."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store_url: SecretStr = SecretStr(DEFAULT_STORE)
+    deployment: Name = "oms"
+    task_queue: str = Field(default="oms-orders", min_length=1)
+    exchanges: tuple[ConnectorSettings, ...] = ()
+    default_exchange: str = ""
+    ui_url: str = ""
+    metrics: str = ""
+    log_level: str = "INFO"
+
+    @property
+    def live(self) -> list[str]:
+        """The accounts that trade with real money, as exchange/account."""
+        return [f"{one.exchange}/{one.account}" for one in self.exchanges if one.live]
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Read the variables above. Raises `StartUpError` with everything that is wrong."""
+        values = os.environ if environment is None else environment
+        names = [name.strip() for name in values.get("OMS_EXCHANGES", "").split(",")]
+        given: dict[str, Any] = {
+            field: values[f"OMS_{field.upper()}"]
+            for field in cls.model_fields
+            if field != "exchanges" and values.get(f"OMS_{field.upper()}")
+        }
+        try:
+            return cls(exchanges=tuple(_exchange(name, values) for name in names if name), **given)
+        except ValidationError as error:
+            msg = f"the settings are wrong: {problem(error)}"
+            raise StartUpError(msg) from None
+
+
+def _exchange(name: str, values: Mapping[str, str]) -> ConnectorSettings:
+    prefix = f"OMS_{re.sub('[^A-Z0-9]', '_', name.upper())}_"
+    given: dict[str, Any] = {"exchange": name, "account": "main"}
+    for suffix, field in _CONNECTOR_FIELDS.items():
+        value = values.get(prefix + suffix)
+        if suffix in _SECRETS and not value:
+            value = _from_file(values.get(f"{prefix}{suffix}_FILE"))
+        if value:
+            given[field] = value
+    missing = [prefix + suffix for suffix in sorted(_SECRETS) if not _has(given, suffix)]
+    if missing:
+        msg = f"exchange {name!r} is in OMS_EXCHANGES, but {' and '.join(missing)} is not set"
+        raise StartUpError(msg)
+    try:
+        return ConnectorSettings(**given)
+    except ValidationError as error:
+        msg = f"the settings of exchange {name!r} ({prefix}…) are wrong: {problem(error)}"
+        raise StartUpError(msg) from None
+
+
+def _has(given: Mapping[str, Any], suffix: str) -> bool:
+    return bool(given.get(_CONNECTOR_FIELDS[suffix]))
+
+
+def _from_file(path: str | None) -> str | None:
+    if not path:
+        return None
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        msg = f"the secret's file {path!r} cannot be read: {error.strerror}"
+        raise StartUpError(msg) from None

@@ -1,0 +1,130 @@
+"""An order in doubt: sent, outcome unknown. It is looked for until there is proof."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.messages import Booked, OrderAt, SightingKind
+    from trading.oms.enums import ReasonCode, RejectedBy
+    from trading.oms.lifecycle import EventKind
+
+from workflows import steps
+from workflows.requests import Seen
+
+if TYPE_CHECKING:
+    from workflows.order_work import OrderWork
+
+_BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_NOT_PLACED_SIGHTINGS = 2
+RESEND_AGE_S_MAX = 60.0
+
+
+class InDoubt:
+    """The doubt about one send, named by leg and generation."""
+
+    def __init__(self, work: OrderWork) -> None:
+        """No doubt yet."""
+        self._work = work
+        self._at: OrderAt | None = None
+        self._looks = 0
+        self._not_placed = 0
+        self._look: asyncio.Task[None] | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether a send of this order has no known outcome."""
+        return self._at is not None
+
+    async def begin(self, leg: int, generation: int) -> None:
+        """A send ended without an outcome: look for it, at once and then with back-off."""
+        work = self._work
+        if work.state.in_doubt_since is None:
+            await work.record(work.event(EventKind.IN_DOUBT, leg=leg))
+        if work.state.is_open:
+            self._at = OrderAt(order_id=work.state.client_order_id, leg=leg, generation=generation)
+            self._looks = self._not_placed = 0
+            self.look()
+
+    def state_changed(self) -> None:
+        """The exchange's own word on this leg, from the stream, ends the doubt."""
+        if self._at is not None and self._work.state.in_doubt_since is None:
+            self._end()
+
+    def look(self) -> None:
+        """Start one look-up beside the loop, so that a cancel need not wait for it."""
+        if self._at is not None and (self._look is None or self._look.done()):
+            self._look = asyncio.create_task(self._look_once(self._at))
+
+    async def _look_once(self, at: OrderAt) -> None:
+        sighting = await steps.look_up(at)
+        self._work.enqueue(Seen(sighting, at))
+
+    async def take(self, seen: Seen) -> None:
+        """Take what a look-up saw. Only proof ends the doubt; two proofs where it is absence."""
+        if self._at != seen.at:
+            return
+        sighting = seen.sighting
+        self._looks += 1
+        if sighting.kind is SightingKind.SEEN:
+            self._work.take(Booked(state=sighting.state, fills_missing=sighting.fills_missing))
+            self._end()
+            return
+        if sighting.kind is SightingKind.NOT_PLACED:
+            self._not_placed += 1
+            if self._not_placed >= _NOT_PLACED_SIGHTINGS:
+                await self._was_not_placed(seen.at)
+                return
+        self._work.later("look", self._pause_s())
+
+    def _pause_s(self) -> float:
+        if self._not_placed:
+            return 0.3
+        return _BACK_OFF_S[min(self._looks, len(_BACK_OFF_S) - 1)]
+
+    def _end(self) -> None:
+        """What waited for certainty (a cancel, a modification) goes on."""
+        if self._at is not None:
+            self._at = None
+            self._work.later("certain", 0)
+
+    async def _was_not_placed(self, at: OrderAt) -> None:
+        """Nothing was placed: cancelled, sent again, or ended, by the order's own rule."""
+        work = self._work
+        self._at = None
+        if at.leg > 1 or work.cancellation.is_wanted:
+            code = (
+                ReasonCode.CANCEL_REQUESTED
+                if work.cancellation.is_wanted
+                else ReasonCode.REPLACE_FAILED
+            )
+            await work.conclude_not_placed(
+                at,
+                work.event(EventKind.DOUBT_ENDED),
+                work.event(EventKind.REQUEST_ENDED),
+                work.event(EventKind.CANCELLED, reason_code=code, reason="proved not placed"),
+            )
+            work.later("certain", 0)
+        elif self._may_be_sent_again():
+            await work.conclude_not_placed(at, work.event(EventKind.DOUBT_ENDED))
+            await work.send_again()
+        else:
+            await work.conclude_not_placed(
+                at,
+                work.event(
+                    EventKind.NOT_PLACED,
+                    rejected_by=RejectedBy.OMS,
+                    reason_code=ReasonCode.NOT_PLACED,
+                    reason="the exchange proved to have no such order after its deadline",
+                ),
+            )
+
+    def _may_be_sent_again(self) -> bool:
+        work = self._work
+        if work.order is None or not work.order.resend_if_not_placed:
+            return False
+        submitted = work.state.submitted_at or work.state.created_at
+        return (workflow.now() - submitted).total_seconds() <= RESEND_AGE_S_MAX

@@ -1,0 +1,144 @@
+"""Every order is one run of this workflow: from the trader's wish to the last fill.
+
+`run` reads as the story of an order. Handlers only validate and put a message into the inbox;
+one loop takes them out, one after the other, so there are no locks. The store decides what two
+processes could race for (see `activities`), the workflow decides what happens next.
+"""
+
+import asyncio
+from typing import Any
+
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from trading.oms.commands import (
+        CancelRequest,
+        ExecutionBatch,
+        ModifyRequest,
+        OrderInput,
+        OutcomeRequest,
+        decode,
+    )
+    from trading.oms.errors import InvalidOrder
+    from trading.oms.models import CancelResult, OrderResult, OrderState
+
+from workflows.answers import cancel_result, result_of
+from workflows.order_work import OrderWork
+from workflows.requests import Cancel, Executions, Modify, Refused
+
+NOTHING = RawValue(Payload())
+
+
+@workflow.defn(name="Order")
+class OrderWorkflow:
+    """One order. Workflow id `order-<client_order_id>`; the input is described in `docs/`."""
+
+    def __init__(self) -> None:
+        """Nothing is parsed here: a failing constructor would repeat its task for ever."""
+        self._work = OrderWork()
+
+    @workflow.run
+    async def run(self, payload: RawValue) -> OrderResult:
+        """Live the order's whole life and return how it ended.
+
+        Raises a non-retryable `ApplicationError` that names the field for input that is no order.
+        A request to cancel the workflow is a cancel of the order; only settling ends a run.
+        """
+        command = _decoded(payload, OrderInput)
+        story = asyncio.create_task(self._story(command))
+        while True:
+            try:
+                return await asyncio.shield(story)
+            except asyncio.CancelledError:
+                if story.cancelled():  # The worker evicts this run; it goes on elsewhere.
+                    raise
+                self._work.enqueue(Cancel(CancelRequest(reason="workflow cancellation")))
+
+    async def _story(self, command: OrderInput) -> OrderResult:
+        work = self._work
+        if command.order is not None:
+            await work.admit(command.order)
+        else:
+            await work.take_up_again(str(command.resume))
+        await work.route()
+        await work.check_risk()
+        await work.acquire_rate_limit()
+        await work.send()
+        await work.until_settled()
+        return work.refusal or result_of(work.state)
+
+    @workflow.update(name="cancel")
+    async def cancel(self, payload: RawValue = NOTHING) -> CancelResult:
+        """Cancel the order; answers with the exchange's outcome, or `pending` after `wait_s`."""
+        request = Cancel(_decoded(payload, CancelRequest))
+        await self._work.wait_for_answer(request, request.command.wait_s)
+        return request.answer or cancel_result(self._work.state)
+
+    @cancel.validator
+    def _cancel_is_valid(self, payload: RawValue = NOTHING) -> None:
+        self._work.refuse_mismatch(_decoded(payload, CancelRequest))
+
+    @workflow.update(name="modify")
+    async def modify(self, payload: RawValue = NOTHING) -> OrderResult:
+        """Change quantity, price or both; after `wait_s` answers with the state, still pending."""
+        request = Modify(_decoded(payload, ModifyRequest))
+        await self._work.wait_for_answer(request, request.command.wait_s)
+        return request.answer or result_of(self._work.state)
+
+    @modify.validator
+    def _modify_is_valid(self, payload: RawValue = NOTHING) -> None:
+        _decoded(payload, ModifyRequest)
+
+    @workflow.update(name="outcome")
+    async def outcome(self, payload: RawValue = NOTHING) -> OrderResult:
+        """Wait for the outcome of the submission: the exchange's word, a denial, or doubt."""
+        return await self._work.outcome(_decoded(payload, OutcomeRequest))
+
+    @outcome.validator
+    def _outcome_is_valid(self, payload: RawValue = NOTHING) -> None:
+        _decoded(payload, OutcomeRequest)
+
+    @workflow.update(name="executions")
+    async def executions(self, payload: RawValue = NOTHING) -> None:
+        """Book what the exchange said about this order; returns once the store has it."""
+        request = Executions(_decoded(payload, ExecutionBatch))
+        await self._work.wait_for_answer(request, None)
+
+    @executions.validator
+    def _executions_are_valid(self, payload: RawValue = NOTHING) -> None:
+        _decoded(payload, ExecutionBatch)
+
+    @workflow.signal(name="cancel")
+    def signal_cancel(self, payload: RawValue = NOTHING) -> None:
+        """Cancel the order, from the web UI or a CLI; a refused one is journalled."""
+        try:
+            command = decode(payload.payload.data, CancelRequest)
+        except InvalidOrder as error:
+            self._work.enqueue(Refused(f"cancel signal: {error}"))
+        else:
+            self._work.enqueue(Cancel(command))
+
+    @workflow.signal(name="modify")
+    def signal_modify(self, payload: RawValue = NOTHING) -> None:
+        """Modify the order, from the web UI or a CLI; a refused one is journalled."""
+        try:
+            command = decode(payload.payload.data, ModifyRequest)
+        except InvalidOrder as error:
+            self._work.enqueue(Refused(f"modify signal: {error}"))
+        else:
+            self._work.enqueue(Modify(command))
+
+    @workflow.query(name="state")
+    def state(self) -> OrderState | None:
+        """The order's state as this run knows it; None before the order is admitted."""
+        return self._work.known_state
+
+
+def _decoded(payload: RawValue, model: type[Any]) -> Any:
+    try:
+        return decode(payload.payload.data, model)
+    except InvalidOrder as error:
+        raise ApplicationError(str(error), type="InvalidOrder", non_retryable=True) from None

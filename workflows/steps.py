@@ -1,0 +1,147 @@
+"""The order's activities as the workflow calls them: one function each, with its time limits.
+
+Local activities run inside the workflow task and cost no state transition. They are retried for
+ever: what an exchange refuses comes back as a value, so an exception means that the store is
+away, and an order waits for it. Long look-ups are regular activities on the `oms-io` queue.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from activities.exchange_steps import ExchangeSteps
+    from activities.messages import (
+        Admission,
+        Booked,
+        CancelAt,
+        ChangeAnswer,
+        Known,
+        Note,
+        OrderAt,
+        RateAnswer,
+        RateQuestion,
+        Reduce,
+        Reports,
+        RiskAnswer,
+        RiskQuestion,
+        Routed,
+        Send,
+        SendAnswer,
+        Sighting,
+    )
+    from activities.order_steps import OrderSteps
+    from trading.oms.lifecycle import LifecycleEvent
+    from trading.oms.models import Order
+    from trading.oms.venue import ExecutionReport
+
+IO_QUEUE = "oms-io"
+_Answer = TypeVar("_Answer")
+_RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=50),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=2),
+)
+_STEP_TIMEOUT = timedelta(seconds=10)
+_LOOK_UP_TIMEOUT = timedelta(seconds=20)
+
+
+async def _local(
+    step: Callable[..., Any], argument: Any, answer: type[_Answer], summary: str | None = None
+) -> _Answer:
+    result = await workflow.execute_local_activity_method(
+        step,
+        argument,
+        start_to_close_timeout=_STEP_TIMEOUT,
+        local_retry_threshold=timedelta(seconds=20),
+        retry_policy=_RETRY,
+        summary=summary,
+    )
+    if not isinstance(result, answer):  # pragma: no cover - the activities are typed
+        msg = f"{step} answered {type(result)}"
+        raise TypeError(msg)
+    return result
+
+
+async def admit(order: Order) -> Admission:
+    """Insert the order with its content hash, or find it."""
+    return await _local(OrderSteps.admit_order, order, Admission)
+
+
+async def load(order_id: str) -> Known:
+    """Read the state of a known order."""
+    return await _local(OrderSteps.load_order, order_id, Known)
+
+
+async def route(order_id: str) -> Routed:
+    """Choose venue and account."""
+    return await _local(OrderSteps.route_order, order_id, Routed)
+
+
+async def check_risk(question: RiskQuestion) -> RiskAnswer:
+    """Run the pre-trade checks."""
+    return await _local(OrderSteps.check_risk, question, RiskAnswer)
+
+
+async def acquire_rate_limit(question: RateQuestion) -> RateAnswer:
+    """Take a slot of the exchange's rate limit."""
+    return await _local(OrderSteps.acquire_rate_limit, question, RateAnswer)
+
+
+async def send(message: Send, summary: str) -> SendAnswer:
+    """Claim and send, once."""
+    return await _local(OrderSteps.send_order, message, SendAnswer, summary)
+
+
+async def record(
+    order_id: str, *events: LifecycleEvent, not_placed: OrderAt | None = None
+) -> Booked:
+    """Commit events of our own, and with them the verdict that a send placed nothing."""
+    note = Note(order_id=order_id, events=events, not_placed=not_placed)
+    return await _local(OrderSteps.record_events, note, Booked)
+
+
+async def book(order_id: str, reports: tuple[ExecutionReport, ...]) -> Booked:
+    """Commit what the exchange said."""
+    return await _local(
+        OrderSteps.book_reports, Reports(order_id=order_id, reports=reports), Booked
+    )
+
+
+async def cancel(
+    order: OrderAt, reason: str | None, *, is_replacement: bool = False
+) -> ChangeAnswer:
+    """Ask the exchange to cancel."""
+    message = CancelAt(at=order, reason=reason, is_replacement=is_replacement)
+    return await _local(ExchangeSteps.cancel_at_exchange, message, ChangeAnswer, "cancel")
+
+
+async def reduce(message: Reduce) -> ChangeAnswer:
+    """Ask the exchange to reduce the quantity in place."""
+    summary = f"reduce to {message.new_quantity}"
+    return await _local(ExchangeSteps.reduce_at_exchange, message, ChangeAnswer, summary)
+
+
+async def collect_fills(order: OrderAt) -> Booked:
+    """Fetch the order's fills from the exchange and book them."""
+    return await _local(ExchangeSteps.collect_fills, order, Booked, "collect fills")
+
+
+async def look_up(order: OrderAt) -> Sighting:
+    """Look for an order whose send has no known outcome, by several sources."""
+    sighting: Sighting = await workflow.execute_activity_method(
+        ExchangeSteps.look_up_order,
+        order,
+        task_queue=IO_QUEUE,
+        start_to_close_timeout=_LOOK_UP_TIMEOUT,
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(milliseconds=500),
+            backoff_coefficient=1.5,
+            maximum_interval=timedelta(seconds=10),
+        ),
+        summary=f"look up leg {order.leg} generation {order.generation}",
+    )
+    return sighting
