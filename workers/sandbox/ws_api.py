@@ -146,17 +146,15 @@ class _Connection:
     def _call(self, frame: dict[str, Any]) -> tuple[Call, bool]:
         """Errors: -1135 for a frame of another shape, -1020 for an unknown method."""
         method = frame.get("method")
-        if not isinstance(method, str):
+        if not isinstance(method, str) or isinstance(method, _Number):
             raise errors.invalid_json()
         method = method.removeprefix("v3/")
         route = self._own.get(method) or self._gateway.methods.get(method)
         if route is None:
             raise ApiError(-1020, "This operation is not supported.")
         params = _parameters(frame.get("params", {}))
-        shows_limits = params.pop("returnRateLimits", "true") == "true"
         signed = {name: value for name, value in params.items() if name != "signature"}
-        if frame_limits := frame["params"].get("returnRateLimits") if "params" in frame else None:
-            signed["returnRateLimits"] = _text(frame_limits)
+        shows_limits = params.pop("returnRateLimits", "true") == "true"
         call = Call(
             route=route,
             params=params,
@@ -252,6 +250,6 @@ def _payloads(signed: dict[str, str]) -> tuple[bytes, ...]:
     """What may have been signed: sorted pairs, as they are or percent-encoded."""
     pairs = sorted(signed.items())
     plain = "&".join(f"{name}={value}" for name, value in pairs)
-    encoded = "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
+    encoded = "&".join(f"{name}={quote(value, safe='', errors='replace')}" for name, value in pairs)
     raw = plain.encode("utf-8", "replace")
     return (raw,) if plain == encoded else (raw, encoded.encode())
