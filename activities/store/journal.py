@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from activities.store.columns import clean, to_json
 from activities.store.types import JournalEntry
-from trading.oms.enums import OrderStatus
+from trading.oms.enums import OrderStatus, Pending
 from trading.oms.lifecycle import EventKind, LifecycleEvent, always_journalled
 from trading.oms.models import Fill, OrderState
 
@@ -81,7 +81,8 @@ def _status_names(before: OrderState, event: LifecycleEvent, after: OrderState) 
         overfilled = after.remaining_quantity <= 0
         return ["order_fill"] if overfilled else ["order_fill", "order_partially_filled"]
     if event.kind is EventKind.MODIFIED:
-        name = "order_modified" if after.revision > before.revision else UPDATED
+        took_effect = after.revision > before.revision or before.pending is Pending.MODIFY
+        name = "order_modified" if took_effect else UPDATED
         return [name, "order_filled"] if filled else [name]
     if event.kind in _NAME_OF_WORD:
         status, name = _NAME_OF_WORD[event.kind]
