@@ -145,12 +145,6 @@ Total = Annotated[
     PlainSerializer(_plain, return_type=str, when_used="json"),
 ]
 """A sum of exact decimals or of their products: up to 40 digits before the point."""
-Total = Annotated[
-    Decimal,
-    BeforeValidator(_exact),
-    PlainSerializer(_plain, return_type=str, when_used="json"),
-]
-"""An exact sum of products: as `Exact`, but with as many digits before the point as it needs."""
 Positive = Annotated[Exact, AfterValidator(_positive)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable)]
 """Anything that JSON can say, up to 16 KiB; decimals and times go in as text."""
