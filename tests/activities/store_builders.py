@@ -1,0 +1,91 @@
+"""Stores, requests and reports for the tests of the store."""
+
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+from activities.store import ClaimOutcome, Store, StoreSettings
+from tests.oms.builders import NOW, event, fill, order
+from trading.oms.identity import exchange_client_id
+from trading.oms.lifecycle import EventKind, LifecycleEvent
+from trading.oms.models import Order
+from trading.oms.venue import ExecutionReport, OrderRequest, ReportSource, VenueStatus
+
+_numbers = itertools.count(1)
+QUICK = StoreSettings(answer_within_s=1.0, poll_interval_s=0.01, fallback_poll_s=0.2)
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, settings: StoreSettings | None = None) -> AsyncIterator[Store]:
+    store = await Store.open(url, create=True, settings=settings)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def new_order(**fields: Any) -> Order:
+    """An order with an id of its own."""
+    given = {"client_order_id": f"order-{next(_numbers)}", "account": "main", **fields}
+    return order(**given)
+
+
+def request_of(order: Order, leg: int = 1, generation: int = 1, **fields: Any) -> OrderRequest:
+    given: dict[str, Any] = {
+        "exchange": "sandbox",
+        "account": "main",
+        "symbol": order.symbol,
+        "exchange_client_id": exchange_client_id("test", order.client_order_id, leg, generation),
+        "side": order.side,
+        "order_type": order.order_type,
+        "quantity": order.quantity,
+        "price": order.price,
+        "timestamp_ms": 1000,
+        "window_ms": 500,
+        **fields,
+    }
+    return OrderRequest(**given)
+
+
+def fill_event(order: Order, trade: str, quantity: str = "1", **fields: Any) -> LifecycleEvent:
+    """A fill of the order; the same trade is the same fill."""
+    one = fill(f"{order.client_order_id}/{trade}", quantity, account="main", order_id="", **fields)
+    return event(EventKind.FILL, fill=one)
+
+
+def report(order: Order | None = None, **fields: Any) -> ExecutionReport:
+    given: dict[str, Any] = {
+        "exchange": "sandbox",
+        "account": "main",
+        "symbol": "BTC/USDT",
+        "exchange_client_id": order and request_of(order).exchange_client_id,
+        "status": VenueStatus.NEW,
+        "cumulative_quantity": Decimal(0),
+        "at": NOW,
+        "received_at": NOW,
+        "source": ReportSource.STREAM,
+        **fields,
+    }
+    return ExecutionReport(**given)
+
+
+async def claimed(store: Store, order: Order) -> Order:
+    """Admit the order and claim its first send."""
+    await store.admit(order)
+    claim = await store.claim_send(
+        order.client_order_id, 1, 1, request_of(order), claimant="test"
+    )
+    assert claim.won
+    return order
+
+
+async def accepted(store: Store, order: Order, exchange_order_id: str = "x-1") -> Order:
+    """Admit, claim and settle as accepted."""
+    await claimed(store, order)
+    known = event(EventKind.ACCEPTED, exchange_order_id=exchange_order_id)
+    await store.settle_claim(
+        order.client_order_id, 1, 1, outcome=ClaimOutcome.ACCEPTED, events=[known]
+    )
+    return order

@@ -1,0 +1,118 @@
+"""The execution inbox and the cursors."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from activities.store import ClaimKey, Store
+from tests.activities.store_builders import accepted, claimed, new_order, opened, report
+from tests.oms.builders import after, fill
+from trading.oms.models import utc_now
+from trading.oms.venue import VenueStatus
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Store]:
+    async with opened(store_url) as store:
+        yield store
+
+
+async def test_a_report_waits_for_its_order_until_it_is_delivered(store: Store) -> None:
+    order = await claimed(store, new_order())
+    first, second = report(order), report(order, status=VenueStatus.FILLED)
+    ids = await store.inbox_add([first, second])
+    items = await store.inbox_undelivered("sandbox", "main")
+    assert [item.id for item in items] == ids
+    assert [item.report for item in items] == [first, second]
+    assert {item.claim for item in items} == {ClaimKey(order.client_order_id, 1, 1)}
+    assert items[0].order_id == order.client_order_id
+    assert not items[0].external
+    assert await store.inbox_oldest("sandbox", "main") == items[0].added_at
+    for _ in range(2):
+        await store.inbox_delivered([ids[0]])
+    assert [i.id for i in await store.inbox_undelivered("sandbox", "main")] == [ids[1]]
+    await store.inbox_delivered(ids)
+    assert await store.inbox_oldest("sandbox", "main") is None
+
+
+async def test_the_same_report_is_kept_once(store: Store) -> None:
+    one = report(fills=(fill("f-1"),), status=VenueStatus.PARTIALLY_FILLED)
+    again = one.model_copy(update={"received_at": after(9)})
+    others = [
+        report(fills=(fill("f-2"),), status=VenueStatus.PARTIALLY_FILLED),
+        report(exchange_client_id="c-1"),
+        report(exchange_client_id="c-1", cumulative_quantity=Decimal(1)),
+        report(exchange_client_id="c-1", at=after(1)),
+        report(exchange_client_id="c-1", account="other"),
+    ]
+    [first, second, *rest] = await store.inbox_add([one, again, *others])
+    assert first == second
+    assert len({first, *rest}) == 6
+    assert await store.inbox_add([again]) == [first]
+    await store.inbox_delivered([first])
+    assert await store.inbox_add([one]) == [first]
+    assert first not in {i.id for i in await store.inbox_undelivered("sandbox", "main")}
+
+
+async def test_two_feeds_that_overlap_keep_one_report_each(store: Store, store_url: str) -> None:
+    reports = [report(exchange_client_id=f"c-{n}") for n in range(20)]
+    async with opened(store_url) as other:
+        one = await store.inbox_add(reports)
+        two = await other.inbox_add(list(reversed(reports)))
+    assert two == list(reversed(one))
+
+
+async def test_a_report_of_an_order_that_is_not_ours_is_external(store: Store) -> None:
+    await store.inbox_add([report(exchange_client_id="foreign", exchange_order_id="x-9")])
+    [item] = await store.inbox_undelivered("sandbox", "main")
+    assert item.external
+    assert item.claim is None
+
+
+async def test_a_report_without_our_id_is_matched_by_the_exchanges(store: Store) -> None:
+    order = await accepted(store, new_order(), "x-5")
+    await store.inbox_add([report(exchange_order_id="x-5"), report(exchange_order_id="x-6")])
+    ours, foreign = await store.inbox_undelivered("sandbox", "main")
+    assert ours.order_id == order.client_order_id
+    assert ours.claim == ClaimKey(order.client_order_id, 1, 1)
+    assert foreign.external
+
+
+async def test_a_stuck_order_does_not_hide_the_reports_behind_it(store: Store) -> None:
+    ids = await store.inbox_add([report(exchange_client_id=f"c-{n}") for n in range(5)])
+    page = await store.inbox_undelivered("sandbox", "main", 2)
+    assert [item.id for item in page] == ids[:2]
+    page = await store.inbox_undelivered("sandbox", "main", 2, after=page[-1].id)
+    assert [item.id for item in page] == ids[2:4]
+    earlier = utc_now() - timedelta(minutes=1)
+    assert await store.inbox_undelivered("sandbox", "main", before=earlier) == []
+    assert await store.inbox_undelivered("sandbox", "other") == []
+
+
+async def test_only_delivered_reports_are_forgotten(store: Store) -> None:
+    ids = await store.inbox_add([report(exchange_client_id=f"c-{n}") for n in range(3)])
+    await store.inbox_delivered(ids[:2])
+    assert await store.inbox_prune(utc_now() - timedelta(minutes=1)) == 0
+    assert await store.inbox_prune(utc_now() + timedelta(minutes=1)) == 2
+    assert [i.id for i in await store.inbox_undelivered("sandbox", "main")] == ids[2:]
+
+
+async def test_adding_and_delivering_nothing_is_fine(store: Store) -> None:
+    assert await store.inbox_add([]) == []
+    await store.inbox_delivered([])
+
+
+async def test_a_cursor_moves_by_compare_and_set_and_never_back(store: Store) -> None:
+    assert await store.cursor("c") is None
+    assert not await store.advance_cursor("c", "5", "6")
+    assert await store.advance_cursor("c", None, "9")
+    assert await store.advance_cursor("c", None, "9")
+    assert not await store.advance_cursor("c", None, "10")
+    assert await store.advance_cursor("c", "9", "10")
+    assert not await store.advance_cursor("c", "10", "9")
+    assert await store.cursor("c") == "10"
+    assert await store.advance_cursor("c", "10", "page-b")
+    assert await store.advance_cursor("c", "page-b", "page-a")
+    assert await store.cursor("c") == "page-a"
