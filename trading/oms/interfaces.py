@@ -5,6 +5,7 @@
 from here as well.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -98,6 +99,14 @@ class IRateLimiter(Protocol):
         """Whether `reserve` would say "now"; counts nothing."""
         ...
 
+    def pause(self, seconds: float) -> None:
+        """Let nothing leave for so long: the exchange has answered 429 or 418."""
+        ...
+
+    def sync(self, used: Mapping[str, int]) -> None:
+        """Take the exchange's own counts by rule, from its response headers."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """How much of each limit is used, as plain JSON."""
         ...
@@ -106,22 +115,30 @@ class IRateLimiter(Protocol):
 class IRateLimitGuard(Protocol):
     """Coordinates the limits of all exchanges (specification, "IRateLimitGuard")."""
 
-    async def check_rate_limit(self, exchange: str, endpoint: str) -> bool:
+    async def check_rate_limit(
+        self, exchange: str, endpoint: str, account: str | None = None
+    ) -> bool:
         """Whether a request may be sent now; counts nothing."""
         ...
 
-    async def acquire_rate_limit(self, exchange: str, endpoint: str) -> None:
+    async def acquire_rate_limit(
+        self, exchange: str, endpoint: str, account: str | None = None
+    ) -> None:
         """Wait until a request may be sent, and count it."""
         ...
 
-    def reserve(self, exchange: str, endpoint: str) -> float:
+    def reserve(self, exchange: str, endpoint: str, account: str | None = None) -> float:
         """Count a request: 0 means send it now, else the seconds until the slot that is ours.
 
         For callers that wait durably and not here.
         """
         ...
 
-    def get_rate_limit_status(self, exchange: str) -> dict[str, Any]:
+    def pause(self, exchange: str, seconds: float, account: str | None = None) -> None:
+        """Let nothing leave for the exchange for so long (429, 418), cancels included."""
+        ...
+
+    def get_rate_limit_status(self, exchange: str, account: str | None = None) -> dict[str, Any]:
         """How much of each limit is used, who waits, and until when requests pause."""
         ...
 

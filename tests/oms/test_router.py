@@ -1,0 +1,298 @@
+"""Orders go where the trader says, else where it is best; a denial has a reason per venue."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+
+from tests.oms.builders import NOW, after, instrument, order, quote
+from trading.oms.enums import OrderSide, OrderType, ReasonCode
+from trading.oms.models import Instrument
+from trading.oms.routing.base import IOrderRouter, RoutingDenied
+from trading.oms.routing.markets import Level, VenueMarket, offer_of
+from trading.oms.routing.simple import SimpleRouter
+from trading.oms.routing.smart import RoutingStrategy, SmartOrderRouter
+from trading.oms.venue import IExecutionConnector
+
+SELL = OrderSide.SELL
+MARKET = {"order_type": OrderType.MARKET}
+
+
+class Connector:
+    """The two things of a connector that a router looks at."""
+
+    def __init__(self, account: str = "main", symbols: Sequence[str] = ("BTC/USDT",)) -> None:
+        self.account = account
+        self.symbols = symbols
+
+    def instrument(self, symbol: str) -> Instrument | None:
+        return instrument(symbol=symbol) if symbol in self.symbols else None
+
+
+def connector(account: str = "main", symbols: Sequence[str] = ("BTC/USDT",)) -> IExecutionConnector:
+    return cast("IExecutionConnector", Connector(account, symbols))
+
+
+def simple(*exchanges: str, default: str | None = None) -> SimpleRouter:
+    router = SimpleRouter(default)
+    for exchange in exchanges:
+        router.register_exchange(exchange, connector())
+    return router
+
+
+@pytest.mark.parametrize(
+    ("router", "fields", "exchange"),
+    [
+        (simple("binance", "kraken"), {"exchange": "kraken"}, "kraken"),
+        (
+            simple("binance", "kraken"),
+            {"exchange": None, "metadata": {"exchange": "kraken"}},
+            "kraken",
+        ),
+        (
+            simple("binance", "kraken"),
+            {"exchange": "binance", "metadata": {"exchange": "kraken"}},
+            "binance",
+        ),
+        (simple("binance", "kraken", default="kraken"), {"exchange": None}, "kraken"),
+        (simple("binance"), {"exchange": None}, "binance"),
+    ],
+)
+async def test_the_trader_is_asked_first_and_then_the_configuration(
+    router: IOrderRouter, fields: dict[str, Any], exchange: str
+) -> None:
+    assert await router.route_order(order(**fields)) == exchange
+
+
+@pytest.mark.parametrize(
+    ("router", "fields", "message"),
+    [
+        (
+            simple("binance", "kraken"),
+            {"exchange": "okx"},
+            "exchange is 'okx'; the known ones are binance, kraken",
+        ),
+        (
+            simple("binance"),
+            {"exchange": None, "metadata": {"exchange": 7}},
+            "exchange is '7'; the known ones are binance",
+        ),
+        (
+            simple("binance", "kraken"),
+            {"exchange": None},
+            "names no exchange and there is no default; the known ones are binance, kraken",
+        ),
+        (simple(default="okx"), {"exchange": None}, "the default exchange is 'okx'"),
+        (simple(), {"exchange": None}, "the known ones are none"),
+    ],
+)
+async def test_an_unknown_exchange_is_denied_with_the_known_ones(
+    router: IOrderRouter, fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RoutingDenied) as denial:
+        await router.route_order(order(**fields))
+    assert message in str(denial.value)
+    assert denial.value.reason_code is ReasonCode.NO_EXCHANGE
+
+
+def test_a_venue_can_have_several_accounts() -> None:
+    router = SimpleRouter()
+    for account in ("main", "other", "main"):
+        router.register_exchange("binance", connector(account))
+    assert [each.account for each in router.connectors("binance")] == ["main", "other"]
+    assert router.exchanges == ["binance"]
+
+
+Book = list[tuple[str, str]]
+
+
+def market(
+    exchange: str,
+    asks: Book | None = None,
+    bids: Book | None = None,
+    fee: str = "0",
+    at: datetime = NOW,
+) -> VenueMarket:
+    return VenueMarket(
+        exchange=exchange,
+        symbol="BTC/USDT",
+        asks=tuple(Level(Decimal(p), Decimal(q)) for p, q in asks or []),
+        bids=tuple(Level(Decimal(p), Decimal(q)) for p, q in bids or []),
+        fee_rate=Decimal(fee),
+        received_at=at,
+    )
+
+
+def smart(
+    *markets: VenueMarket,
+    strategy: RoutingStrategy = RoutingStrategy.BEST_PRICE,
+    default: str | None = None,
+) -> SmartOrderRouter:
+    by_name = {each.exchange: each for each in markets}
+
+    async def get_market(exchange: str, symbol: str) -> VenueMarket | None:
+        return by_name.get(exchange)
+
+    router = SmartOrderRouter(get_market, strategy, default_exchange=default, clock=lambda: NOW)
+    for each in markets:
+        router.register_exchange(each.exchange, connector())
+    return router
+
+
+@pytest.mark.parametrize(
+    ("what", "a", "b", "fields", "exchange"),
+    [
+        ("the lower ask", {"asks": [("100", "10")]}, {"asks": [("99", "10")]}, {}, "b"),
+        (
+            "the higher bid",
+            {"bids": [("100", "10")]},
+            {"bids": [("99", "10")]},
+            {"side": SELL},
+            "a",
+        ),
+        (
+            "the fee included",
+            {"asks": [("100", "10")]},
+            {"asks": [("99.95", "10")], "fee": "0.001"},
+            {},
+            "a",
+        ),
+        (
+            "the fee of a sell included",
+            {"bids": [("100", "10")], "fee": "0.001"},
+            {"bids": [("99.95", "10")]},
+            {"side": SELL},
+            "b",
+        ),
+        (
+            "the depth included",
+            {"asks": [("99", "1"), ("102", "9")]},
+            {"asks": [("100", "10")]},
+            {},
+            "b",
+        ),
+        ("equal offers by name", {"asks": [("100", "10")]}, {"asks": [("100", "10")]}, {}, "a"),
+        (
+            "enough for a market order",
+            {"asks": [("99", "9")]},
+            {"asks": [("100", "10")]},
+            MARKET,
+            "b",
+        ),
+        (
+            "a limit order may rest in a thin book",
+            {"asks": [("99", "1")]},
+            {"asks": [("100", "10")]},
+            {},
+            "a",
+        ),
+        (
+            "a quote that is fresh",
+            {"asks": [("99", "10")], "at": after(-6)},
+            {"asks": [("100", "10")]},
+            {},
+            "b",
+        ),
+    ],
+)
+async def test_the_best_price_is(
+    what: str, a: dict[str, Any], b: dict[str, Any], fields: dict[str, Any], exchange: str
+) -> None:
+    router = smart(market("a", **a), market("b", **b))
+    assert await router.route_order(order(exchange=None, **fields)) == exchange
+
+
+async def test_the_default_exchange_decides_between_equal_offers() -> None:
+    same: Book = [("100", "10")]
+    router = smart(market("a", same), market("b", same), default="b")
+    assert await router.route_order(order(exchange=None)) == "b"
+
+
+@pytest.mark.parametrize(
+    ("fields", "exchange"),
+    [
+        ({}, "b"),  # Up to the limit price of 100: 3 against 4.
+        ({"price": Decimal(103)}, "a"),
+        ({**MARKET, "quantity": Decimal(3)}, "b"),  # Within 1 % of the best.
+    ],
+)
+async def test_the_deepest_book_within_reach_wins(fields: dict[str, Any], exchange: str) -> None:
+    router = smart(
+        market("a", [("99", "3"), ("102", "90")]),
+        market("b", [("100", "4"), ("102", "1")]),
+        strategy=RoutingStrategy.LIQUIDITY,
+    )
+    assert await router.route_order(order(exchange=None, **fields)) == exchange
+
+
+async def test_a_named_venue_is_taken_whatever_the_strategy() -> None:
+    router = smart(market("a", [("100", "10")]), market("b", [("99", "10")]))
+    assert await router.route_order(order(exchange="a")) == "a"
+    with pytest.raises(RoutingDenied, match="the known ones are a, b"):
+        await router.route_order(order(exchange="c"))
+
+
+async def test_the_configured_strategy_looks_at_no_market() -> None:
+    router = smart(
+        market("a", [("1", "1")]),
+        market("b"),
+        strategy=RoutingStrategy.CONFIGURED,
+        default="b",
+    )
+    assert await router.route_order(order(exchange=None)) == "b"
+
+
+async def test_where_no_venue_is_left_each_says_why() -> None:
+    async def get_market(exchange: str, symbol: str) -> VenueMarket | None:
+        if exchange == "broken":
+            raise ConnectionError(exchange)
+        return {
+            "empty": market("empty", [("99", "0")]),
+            "stale": market("stale", [("99", "10")], at=after(-7)),
+            "thin": market("thin", [("99", "9")]),
+        }.get(exchange)
+
+    router = SmartOrderRouter(get_market, clock=lambda: NOW)
+    for exchange in ("broken", "empty", "none", "stale", "thin"):
+        router.register_exchange(exchange, connector())
+    router.register_exchange("unlisted", connector(symbols=()))
+    with pytest.raises(RoutingDenied) as denial:
+        await router.route_order(order(exchange=None, **MARKET))
+    assert denial.value.reason_code is ReasonCode.NO_EXCHANGE
+    assert denial.value.venues == {
+        "broken": "its quote cannot be had: ConnectionError: broken",
+        "empty": "nobody sells there",
+        "none": "it has no quote",
+        "stale": "its quote is 7 s old, the limit is 5 s",
+        "thin": "it has 9 on offer, the quantity is 10",
+        "unlisted": "it does not list BTC/USDT",
+    }
+    assert "stale: its quote is 7 s old" in str(denial.value)
+
+
+async def test_a_symbol_that_nobody_lists_is_denied_as_unknown() -> None:
+    router = SmartOrderRouter(lambda *_: pytest.fail("not asked"))
+    router.register_exchange("a", connector(symbols=()))
+    with pytest.raises(RoutingDenied) as denial:
+        await router.route_order(order(exchange=None))
+    assert denial.value.reason_code is ReasonCode.UNKNOWN_SYMBOL
+
+
+async def test_a_venue_without_the_orders_account_does_not_count() -> None:
+    router = smart(market("a", [("99", "10")]))
+    with pytest.raises(RoutingDenied, match="a: it has no account other"):
+        await router.route_order(order(exchange=None, account="other"))
+
+
+async def test_without_any_exchange_the_denial_says_so() -> None:
+    with pytest.raises(RoutingDenied, match="no exchange is registered"):
+        await smart().route_order(order(exchange=None))
+
+
+def test_a_quote_alone_is_a_book_of_one_level() -> None:
+    offer = offer_of(order(), VenueMarket.of_quote(quote(), Decimal(10), Decimal("0.001")), NOW)
+    assert offer == ("sandbox", Decimal("100.11001"), 0)
+    one_sided = VenueMarket.of_quote(quote(ask="0"), Decimal(10))
+    assert offer_of(order(), one_sided, NOW) == "nobody sells there"

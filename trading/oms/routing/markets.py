@@ -1,0 +1,130 @@
+"""What the venues offer for an order, and which offer is the best: pure functions."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from trading.oms.enums import OrderSide, OrderType
+from trading.oms.exact import EXACT
+from trading.oms.models import Exact, Order, Quote, Utc
+from trading.oms.reading import number
+
+ZERO = Decimal(0)
+ONE = Decimal(1)
+LIQUIDITY_BAND = Decimal("0.01")
+QUOTE_AGE_S_MAX = Decimal(5)
+
+
+class Level(NamedTuple):
+    """A price of the book, in the quote asset, and what is on offer there, in the base asset."""
+
+    price: Exact
+    quantity: Exact
+
+
+class VenueMarket(BaseModel):
+    """The book of a symbol at one venue, best levels first, and the venue's taker fee.
+
+    `fee_rate` is a fraction (0.001 is 0.1 %).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exchange: str
+    symbol: str
+    bids: tuple[Level, ...] = ()
+    asks: tuple[Level, ...] = ()
+    fee_rate: Exact = ZERO
+    received_at: Utc
+
+    @classmethod
+    def of_quote(cls, quote: Quote, size: Decimal, fee_rate: Decimal = ZERO) -> "VenueMarket":
+        """A book of one level on each side, where nothing but a quote is known."""
+        return cls(
+            exchange=quote.exchange,
+            symbol=quote.symbol,
+            bids=(Level(quote.bid, size),) if quote.bid > 0 else (),
+            asks=(Level(quote.ask, size),) if quote.ask > 0 else (),
+            fee_rate=fee_rate,
+            received_at=quote.received_at,
+        )
+
+
+class Offer(NamedTuple):
+    """What a venue offers: the average price with its fee, and the quantity within reach."""
+
+    exchange: str
+    net_price: Decimal
+    quantity: Decimal
+
+
+def offer_of(
+    order: Order, market: VenueMarket, now: datetime, age_s_max: Decimal = QUOTE_AGE_S_MAX
+) -> Offer | str:
+    """The venue's offer for this order, or in words why it does not count."""
+    age = Decimal(f"{(now - market.received_at).total_seconds():.3f}")
+    if age > age_s_max:
+        return f"its quote is {number(age)} s old, the limit is {number(age_s_max)} s"
+    buys = order.side is OrderSide.BUY
+    levels = market.asks if buys else market.bids
+    taken, notional = _walk(levels, order.quantity)
+    if not taken:
+        return f"nobody {'sells' if buys else 'buys'} there"
+    if order.order_type is OrderType.MARKET and taken < order.quantity:
+        return f"it has {number(taken)} on offer, the quantity is {number(order.quantity)}"
+    fee = market.fee_rate if buys else market.fee_rate.copy_negate()
+    average = EXACT.divide(notional, taken)
+    net = EXACT.multiply(average, EXACT.add(ONE, fee))
+    return Offer(market.exchange, net, _within_reach(order, levels))
+
+
+def by_price(order: Order, offers: Iterable[Offer], preferred: str | None) -> list[Offer]:
+    """Best price with fees first; among equals the preferred venue, then by name."""
+    sign = ONE if order.side is OrderSide.BUY else -ONE
+    return sorted(
+        offers,
+        key=lambda offer: (
+            EXACT.multiply(sign, offer.net_price),
+            offer.exchange != preferred,
+            offer.exchange,
+        ),
+    )
+
+
+def by_liquidity(order: Order, offers: Iterable[Offer], preferred: str | None) -> list[Offer]:
+    """Most on offer first; among equals by price."""
+    return sorted(by_price(order, offers, preferred), key=lambda offer: -offer.quantity)
+
+
+def said(reasons: Mapping[str, str]) -> str:
+    """One line for all venues: "binance: its quote is 7 s old ...; kraken: ..."."""
+    return "; ".join(f"{exchange}: {reason}" for exchange, reason in sorted(reasons.items()))
+
+
+def _walk(levels: Iterable[Level], quantity: Decimal) -> tuple[Decimal, Decimal]:
+    """What of the quantity the levels fill, and what that is worth."""
+    taken, notional = ZERO, ZERO
+    for level in levels:
+        part = min(level.quantity, EXACT.subtract(quantity, taken))
+        taken = EXACT.add(taken, part)
+        notional = EXACT.add(notional, EXACT.multiply(part, level.price))
+        if taken >= quantity:
+            break
+    return taken, notional
+
+
+def _within_reach(order: Order, levels: tuple[Level, ...]) -> Decimal:
+    """What is on offer up to the limit price, or within 1 % of the best price."""
+    buys = order.side is OrderSide.BUY
+    best = levels[0].price
+    band = EXACT.multiply(best, EXACT.add(ONE, LIQUIDITY_BAND if buys else -LIQUIDITY_BAND))
+    worst = order.price if order.price is not None else band
+    reach = ZERO
+    for level in levels:
+        if level.price > worst if buys else level.price < worst:
+            break
+        reach = EXACT.add(reach, level.quantity)
+    return reach
