@@ -18,13 +18,13 @@ from temporalio import activity
 
 from activities.catch_up import CatchUp
 from activities.delivery import Delivery
+from activities.messages import Account
 from trading.oms.errors import ExchangeError, StoreUnavailable
 from trading.oms.venue import StreamState
 
 if TYPE_CHECKING:
     from temporalio.client import Client
 
-    from activities.messages import Account
     from activities.order_steps import Parts
     from trading.oms.venue import ExecutionReport, IExecutionConnector
 

@@ -32,6 +32,7 @@ from activities.messages import (
 )
 from activities.sending import Sender
 from trading.oms.enums import ReasonCode
+from trading.oms.models import Order
 from trading.oms.routing.base import RoutingDenied
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from activities.risk_desk import RiskDesk
     from activities.store import Store
     from trading.oms.interfaces import IOrderRouter, IRateLimitGuard
-    from trading.oms.models import Order, OrderState
+    from trading.oms.models import OrderState
     from trading.oms.venue import IExecutionConnector
 
 _ORDERS_REMEMBERED = 10_000

@@ -6,7 +6,6 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from activities.feed import ExecutionFeed
     from activities.messages import Account
 
 FEED_TURN = timedelta(hours=1)
@@ -23,8 +22,8 @@ class AccountFeedWorkflow:
     @workflow.run
     async def run(self, account: Account) -> None:
         """Run the feed for one turn, then continue as new."""
-        await workflow.execute_activity_method(
-            ExecutionFeed.watch_executions,
+        await workflow.execute_activity(
+            "watch_executions",
             account,
             start_to_close_timeout=FEED_TURN * 2,
             heartbeat_timeout=timedelta(seconds=5),

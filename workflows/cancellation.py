@@ -8,11 +8,11 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import Booked, ChangeKind
+    from trading.oms.answers import cancel_result
     from trading.oms.enums import ReasonCode
     from trading.oms.lifecycle import EventKind
 
 from workflows import steps
-from workflows.answers import cancel_result
 
 if TYPE_CHECKING:
     from workflows.order_work import OrderWork

@@ -21,12 +21,12 @@ with workflow.unsafe.imports_passed_through():
         SendAnswer,
         SendKind,
     )
+    from trading.oms.answers import modification_refused, result_of
     from trading.oms.enums import OrderStatus, Pending, ReasonCode
     from trading.oms.lifecycle import EventKind, LifecycleEvent
     from trading.oms.reading import number
 
 from workflows import steps
-from workflows.answers import modification_refused, result_of
 
 if TYPE_CHECKING:
     from decimal import Decimal

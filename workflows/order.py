@@ -14,6 +14,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from trading.oms.answers import cancel_result, result_of
     from trading.oms.commands import (
         CancelRequest,
         ExecutionBatch,
@@ -25,7 +26,6 @@ with workflow.unsafe.imports_passed_through():
     from trading.oms.errors import InvalidOrder
     from trading.oms.models import CancelResult, OrderResult, OrderState
 
-from workflows.answers import cancel_result, result_of
 from workflows.order_work import OrderWork
 from workflows.requests import Cancel, Executions, Modify, Refused
 
@@ -68,7 +68,7 @@ class OrderWorkflow:
         await work.acquire_rate_limit()
         await work.send()
         await work.until_settled()
-        return work.refusal or result_of(work.state)
+        return work.result()
 
     @workflow.update(name="cancel")
     async def cancel(self, payload: RawValue = NOTHING) -> CancelResult:

@@ -20,15 +20,14 @@ with workflow.unsafe.imports_passed_through():
         Send,
         SendKind,
     )
+    from trading.oms.answers import different_content, is_answer, result_of
     from trading.oms.commands import CancelRequest, OutcomeRequest
     from trading.oms.enums import OrderStatus, Pending, ReasonCode, RejectedBy
     from trading.oms.identity import content_hash
     from trading.oms.lifecycle import EventKind, LifecycleEvent
     from trading.oms.models import Order, OrderResult, OrderState
-    from trading.oms.reports import is_answer
 
 from workflows import blotter, steps
-from workflows.answers import different_content, result_of
 from workflows.cancellation import Cancellation
 from workflows.doubt import InDoubt
 from workflows.modification import Modification
@@ -193,11 +192,14 @@ class OrderWork:
         if self.known_state is None or self.order is None:
             msg = "the order has not been admitted yet; ask again"
             raise ApplicationError(msg, type="NotYet")
-        if self.refusal is not None:
-            return self.refusal
         if request.content_hash not in {None, content_hash(self.order)}:
             return different_content(self.state, ("the content hashes differ",))
-        return result_of(self.state)
+        return self.result()
+
+    def result(self) -> OrderResult:
+        """What became of the order, as far as is known."""
+        known = content_hash(self.order) if self.order is not None else None
+        return self.refusal or result_of(self.state, known)
 
     def refuse_mismatch(self, command: CancelRequest) -> None:
         """Refuse a cancel that names another exchange or symbol than the order's."""

@@ -1,11 +1,12 @@
 """The order's activities as the workflow calls them: one function each, with its time limits.
 
+They are called by their names, so that a workflow loads no database and no exchange.
+
 Local activities run inside the workflow task and cost no state transition. They are retried for
 ever: what an exchange refuses comes back as a value, so an exception means that the store is
 away, and an order waits for it. Long look-ups are regular activities on the `oms-io` queue.
 """
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -13,7 +14,6 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from activities.exchange_steps import ExchangeSteps
     from activities.messages import (
         Admission,
         Booked,
@@ -33,7 +33,6 @@ with workflow.unsafe.imports_passed_through():
         SendAnswer,
         Sighting,
     )
-    from activities.order_steps import OrderSteps
     from trading.oms.lifecycle import LifecycleEvent
     from trading.oms.models import Order
     from trading.oms.venue import ExecutionReport
@@ -50,50 +49,48 @@ _LOOK_UP_TIMEOUT = timedelta(seconds=20)
 
 
 async def _local(
-    step: Callable[..., Any], argument: Any, answer: type[_Answer], summary: str | None = None
+    step: str, argument: Any, answer: type[_Answer], summary: str | None = None
 ) -> _Answer:
-    result = await workflow.execute_local_activity_method(
+    result: _Answer = await workflow.execute_local_activity(
         step,
         argument,
+        result_type=answer,
         start_to_close_timeout=_STEP_TIMEOUT,
         local_retry_threshold=timedelta(seconds=20),
         retry_policy=_RETRY,
         summary=summary,
     )
-    if not isinstance(result, answer):  # pragma: no cover - the activities are typed
-        msg = f"{step} answered {type(result)}"
-        raise TypeError(msg)
     return result
 
 
 async def admit(order: Order) -> Admission:
     """Insert the order with its content hash, or find it."""
-    return await _local(OrderSteps.admit_order, order, Admission)
+    return await _local("admit_order", order, Admission)
 
 
 async def load(order_id: str) -> Known:
     """Read the state of a known order."""
-    return await _local(OrderSteps.load_order, order_id, Known)
+    return await _local("load_order", order_id, Known)
 
 
 async def route(order_id: str) -> Routed:
     """Choose venue and account."""
-    return await _local(OrderSteps.route_order, order_id, Routed)
+    return await _local("route_order", order_id, Routed)
 
 
 async def check_risk(question: RiskQuestion) -> RiskAnswer:
     """Run the pre-trade checks."""
-    return await _local(OrderSteps.check_risk, question, RiskAnswer)
+    return await _local("check_risk", question, RiskAnswer)
 
 
 async def acquire_rate_limit(question: RateQuestion) -> RateAnswer:
     """Take a slot of the exchange's rate limit."""
-    return await _local(OrderSteps.acquire_rate_limit, question, RateAnswer)
+    return await _local("acquire_rate_limit", question, RateAnswer)
 
 
 async def send(message: Send, summary: str) -> SendAnswer:
     """Claim and send, once."""
-    return await _local(OrderSteps.send_order, message, SendAnswer, summary)
+    return await _local("send_order", message, SendAnswer, summary)
 
 
 async def record(
@@ -101,14 +98,12 @@ async def record(
 ) -> Booked:
     """Commit events of our own, and with them the verdict that a send placed nothing."""
     note = Note(order_id=order_id, events=events, not_placed=not_placed)
-    return await _local(OrderSteps.record_events, note, Booked)
+    return await _local("record_events", note, Booked)
 
 
 async def book(order_id: str, reports: tuple[ExecutionReport, ...]) -> Booked:
     """Commit what the exchange said."""
-    return await _local(
-        OrderSteps.book_reports, Reports(order_id=order_id, reports=reports), Booked
-    )
+    return await _local("book_reports", Reports(order_id=order_id, reports=reports), Booked)
 
 
 async def cancel(
@@ -116,25 +111,26 @@ async def cancel(
 ) -> ChangeAnswer:
     """Ask the exchange to cancel."""
     message = CancelAt(at=order, reason=reason, is_replacement=is_replacement)
-    return await _local(ExchangeSteps.cancel_at_exchange, message, ChangeAnswer, "cancel")
+    return await _local("cancel_at_exchange", message, ChangeAnswer, "cancel")
 
 
 async def reduce(message: Reduce) -> ChangeAnswer:
     """Ask the exchange to reduce the quantity in place."""
     summary = f"reduce to {message.new_quantity}"
-    return await _local(ExchangeSteps.reduce_at_exchange, message, ChangeAnswer, summary)
+    return await _local("reduce_at_exchange", message, ChangeAnswer, summary)
 
 
 async def collect_fills(order: OrderAt) -> Booked:
     """Fetch the order's fills from the exchange and book them."""
-    return await _local(ExchangeSteps.collect_fills, order, Booked, "collect fills")
+    return await _local("collect_fills", order, Booked, "collect fills")
 
 
 async def look_up(order: OrderAt) -> Sighting:
     """Look for an order whose send has no known outcome, by several sources."""
-    sighting: Sighting = await workflow.execute_activity_method(
-        ExchangeSteps.look_up_order,
+    sighting: Sighting = await workflow.execute_activity(
+        "look_up_order",
         order,
+        result_type=Sighting,
         task_queue=IO_QUEUE,
         start_to_close_timeout=_LOOK_UP_TIMEOUT,
         retry_policy=RetryPolicy(

@@ -8,6 +8,7 @@
     ├── StartUpError              a process cannot start; says what is wrong and what to do
     ├── StoreUnavailable          the database did not confirm the write in time; safe to repeat
     ├── StoreRefused              the database refused the values; repeating will not help
+    ├── ServiceUnavailable        Temporal did not answer; the same call may be repeated
     └── ExchangeError             the classification of every call to an exchange
         ├── ExchangeRejected      definite: the exchange said no, nothing was placed or changed
         ├── ExchangeUnavailable   nothing was sent, or it provably never reached the engine
@@ -48,6 +49,10 @@ class StoreUnavailable(OmsError):
 
 class StoreRefused(OmsError):
     """The database refused the values of this write; nothing was changed, nor would be."""
+
+
+class ServiceUnavailable(OmsError):
+    """Temporal did not answer; the order may exist, so submit the same object again."""
 
 
 class ExchangeError(OmsError):

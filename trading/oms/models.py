@@ -370,7 +370,8 @@ class OrderResult(BaseModel):
 
     `success` says that the order (or the change) was not refused. An order in doubt is neither
     refused nor confirmed: `success` is true and `in_doubt` too, and the OMS goes on until it
-    knows. `error` is the reason in words, `reason_code` from the documented list.
+    knows. `error` is the reason in words, `reason_code` from the documented list;
+    `content_hash` is that of the order which has the id.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -382,6 +383,7 @@ class OrderResult(BaseModel):
     error: str | None = None
     reason_code: ReasonCode | None = None
     rejected_by: RejectedBy | None = None
+    content_hash: str | None = None
     state: OrderState | None = None
 
 

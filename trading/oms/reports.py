@@ -1,6 +1,6 @@
 """From what an exchange said to what happened to the order: pure translation."""
 
-from trading.oms.enums import OrderStatus, Pending, ReasonCode, RejectedBy, TimeInForce
+from trading.oms.enums import Pending, ReasonCode, RejectedBy, TimeInForce
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import OrderState
 from trading.oms.venue import ExecutionReport, VenueStatus
@@ -76,9 +76,3 @@ def _cancelled(report: ExecutionReport, leg: int, state: OrderState) -> Lifecycl
         reason_code=code,
         reason=report.reason,
     )
-
-
-def is_answer(state: OrderState) -> bool:
-    """Whether a submission has its outcome: the exchange's word, a refusal, or known doubt."""
-    waiting = {OrderStatus.CREATED, OrderStatus.PENDING_SUBMISSION, OrderStatus.SUBMITTED}
-    return state.status not in waiting or state.in_doubt_since is not None

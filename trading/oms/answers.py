@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from temporalio import workflow
+from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode, RejectedBy
+from trading.oms.models import CancelResult, OrderResult, OrderState
 
-with workflow.unsafe.imports_passed_through():
-    from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode, RejectedBy
-    from trading.oms.models import CancelResult, OrderResult, OrderState
-
+_UNANSWERED = frozenset(
+    {OrderStatus.CREATED, OrderStatus.PENDING_SUBMISSION, OrderStatus.SUBMITTED}
+)
 _REFUSED = frozenset({OrderStatus.REJECTED, OrderStatus.ERROR})
 _CANCEL_OUTCOMES = {
     OrderStatus.CANCELLED: CancelOutcome.CANCELLED,
@@ -15,7 +15,12 @@ _CANCEL_OUTCOMES = {
 }
 
 
-def result_of(state: OrderState) -> OrderResult:
+def is_answer(state: OrderState) -> bool:
+    """Whether a submission has its outcome: the exchange's word, a refusal, or known doubt."""
+    return state.status not in _UNANSWERED or state.in_doubt_since is not None
+
+
+def result_of(state: OrderState, content_hash: str | None = None) -> OrderResult:
     """The answer to a submission, as far as it is known."""
     refused = state.status in _REFUSED
     return OrderResult(
@@ -26,6 +31,7 @@ def result_of(state: OrderState) -> OrderResult:
         error=state.rejection_reason if refused else None,
         reason_code=state.reason_code if refused else None,
         rejected_by=state.rejected_by,
+        content_hash=content_hash,
         state=state,
     )
 

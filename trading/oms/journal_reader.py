@@ -1,0 +1,65 @@
+"""Feeds the state tracker and the event bus from the journal, in its order, without a gap."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from trading.oms.events import event_from
+from trading.oms.models import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from activities.store import Store
+    from trading.oms.event_bus import EventBus
+    from trading.oms.events import OrderEvent
+    from trading.oms.models import OrderState
+    from trading.oms.state_tracker import StateTracker
+
+_log = logging.getLogger(__name__)
+
+
+class JournalReader:
+    """One reader of the journal for one process."""
+
+    def __init__(
+        self,
+        store: Store,
+        tracker: StateTracker,
+        bus: EventBus,
+        on_state: Callable[[OrderState], None],
+    ) -> None:
+        """`on_state` is told each state too, for callers that wait for one."""
+        self._store = store
+        self._tracker = tracker
+        self._bus = bus
+        self._on_state = on_state
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Load the open orders, then follow the journal until the block ends."""
+        head = await self._store.head()
+        self._tracker.load(await self._store.open_orders(), sequence=head, at=utc_now())
+        self._bus.newest = max(self._bus.newest, head)
+        self._bus.read_journal = self._read
+        task = asyncio.create_task(self._follow(head), name="journal-reader")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _follow(self, head: int) -> None:
+        async for entries in self._store.follow(head):
+            for entry in entries:
+                self._tracker.apply(entry)
+                self._on_state(entry.state)
+                await self._bus.publish(event_from(entry))
+            self._tracker.mark(head=entries[-1].sequence, at=utc_now())
+
+    async def _read(self, after: int, limit: int) -> list[OrderEvent]:
+        return [event_from(entry) for entry in await self._store.events_after(after, limit)]

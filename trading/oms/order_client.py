@@ -1,0 +1,245 @@
+"""Orders as Temporal workflows, from the caller's side: start, update, read the result.
+
+Every call may be repeated: an update that times out is sent again under the same id, a start
+under a known id finds the order that exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from temporalio.client import (
+    WithStartWorkflowOperation,
+    WorkflowFailureError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from trading.oms.answers import cancel_result, different_content, modification_refused
+from trading.oms.commands import CancelRequest, ModifyRequest, OrderInput, OutcomeRequest
+from trading.oms.errors import InvalidOrder, OrderNotFound, ServiceUnavailable
+from trading.oms.identity import content_hash
+from trading.oms.models import CancelResult, Order, OrderResult, OrderState
+from trading.oms.reading import summary
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pydantic import BaseModel
+    from temporalio.client import Client, WorkflowHandle
+
+WORKFLOW = "Order"
+TASK_TIMEOUT = timedelta(seconds=5)
+_RPC_TIMEOUT = timedelta(seconds=15)
+_PATIENCE_S = 45.0
+_PAUSE_S = 0.2
+_TRY_AGAIN = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.FAILED_PRECONDITION,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.ABORTED,
+        RPCStatusCode.CANCELLED,
+    }
+)
+_Answer = TypeVar("_Answer")
+
+
+def workflow_id(order_id: str) -> str:
+    """The workflow id of an order: `order-<client_order_id>`."""
+    return f"order-{order_id}"
+
+
+class OrderClient:
+    """The calls of one Temporal client to order workflows."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        """`task_queue` is where the workers take order workflows from."""
+        self._client = client
+        self._task_queue = task_queue
+
+    async def start(self, order: Order) -> bool:
+        """Start the order's workflow, eagerly where a worker of this process can take it.
+
+        False when the order exists. Raises `ServiceUnavailable`.
+        """
+        try:
+            await self._client.start_workflow(
+                WORKFLOW,
+                OrderInput(order=order),
+                id=workflow_id(order.client_order_id),
+                task_queue=self._task_queue,
+                task_timeout=TASK_TIMEOUT,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                request_eager_start=True,
+                static_summary=summary(order),
+                memo={"content_hash": content_hash(order)},
+            )
+        except WorkflowAlreadyStartedError:
+            return False
+        except RPCError as error:
+            raise _unavailable(error) from error
+        return True
+
+    async def submit(self, order: Order) -> OrderResult:
+        """Start the order's workflow where there is none, and wait for the outcome, in one call."""
+
+        def start() -> WithStartWorkflowOperation[Any, Any]:
+            return WithStartWorkflowOperation(
+                WORKFLOW,
+                OrderInput(order=order),
+                id=workflow_id(order.client_order_id),
+                task_queue=self._task_queue,
+                task_timeout=TASK_TIMEOUT,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                static_summary=summary(order),
+                memo={"content_hash": content_hash(order)},
+            )
+
+        async def call(update_id: str) -> OrderResult:
+            answer: OrderResult = await self._client.execute_update_with_start_workflow(
+                "outcome",
+                OutcomeRequest(content_hash=content_hash(order)),
+                start_workflow_operation=start(),
+                id=update_id,
+                result_type=OrderResult,
+                rpc_timeout=_RPC_TIMEOUT,
+            )
+            return answer
+
+        try:
+            return await self._until_answered(call)
+        except (WorkflowAlreadyStartedError, OrderNotFound):
+            return await self._ended(order)
+
+    async def outcome(self, order: Order) -> OrderResult:
+        """Wait for the outcome of an order that was started before."""
+        request = OutcomeRequest(content_hash=content_hash(order))
+        try:
+            return await self._update(order.client_order_id, "outcome", request, OrderResult)
+        except OrderNotFound:
+            return await self._ended(order)
+
+    async def cancel(self, order_id: str, request: CancelRequest) -> CancelResult:
+        """Cancel. Raises `OrderNotFound`, `InvalidOrder`, `ServiceUnavailable`."""
+        try:
+            return await self._update(order_id, "cancel", request, CancelResult)
+        except OrderNotFound:
+            state = (await self._result(order_id)).state
+            if state is None:
+                raise
+            return cancel_result(state)
+
+    async def modify(self, order_id: str, request: ModifyRequest) -> OrderResult:
+        """Modify. Raises `OrderNotFound`, `InvalidOrder`, `ServiceUnavailable`."""
+        try:
+            return await self._update(order_id, "modify", request, OrderResult)
+        except OrderNotFound:
+            state = (await self._result(order_id)).state
+            if state is None:
+                raise
+            return modification_refused(state, f"the order has ended as {state.status.value}")
+
+    async def state(self, order_id: str) -> OrderState | None:
+        """The state as the order's workflow knows it; None where there is no such workflow."""
+        handle = self._client.get_workflow_handle(workflow_id(order_id))
+        try:
+            state: OrderState | None = await handle.query(
+                "state", result_type=OrderState, rpc_timeout=_RPC_TIMEOUT
+            )
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise _unavailable(error) from error
+        return state
+
+    async def _update(
+        self, order_id: str, name: str, request: BaseModel, answer: type[_Answer]
+    ) -> _Answer:
+        handle = self._client.get_workflow_handle(workflow_id(order_id))
+
+        async def call(update_id: str) -> _Answer:
+            given: _Answer = await handle.execute_update(
+                name, request, id=update_id, result_type=answer, rpc_timeout=_RPC_TIMEOUT
+            )
+            return given
+
+        return await self._until_answered(call)
+
+    async def _until_answered(self, call: Callable[[str], Awaitable[_Answer]]) -> _Answer:
+        """Repeat a call under one update id until the server has its answer."""
+        update_id = uuid.uuid4().hex
+        last: Exception | None = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                while True:
+                    try:
+                        return await call(update_id)
+                    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+                        last = error
+                    except WorkflowUpdateFailedError as error:
+                        last = _refused(error)
+                    except RPCError as error:
+                        last = _translated(error)
+                    await asyncio.sleep(_PAUSE_S)
+        msg = f"Temporal has not answered within {_PATIENCE_S:.0f} s: {last}"
+        raise ServiceUnavailable(msg)
+
+    async def _ended(self, order: Order) -> OrderResult:
+        """The result of a workflow that has ended; refused where it was another order's."""
+        result = await self._result(order.client_order_id)
+        if result.content_hash in {None, content_hash(order)} or result.state is None:
+            return result
+        return different_content(result.state, ("the content hashes differ",))
+
+    async def _result(self, order_id: str) -> OrderResult:
+        handle: WorkflowHandle[Any, OrderResult] = self._client.get_workflow_handle(
+            workflow_id(order_id), result_type=OrderResult
+        )
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                return await handle.result()
+        except WorkflowFailureError as error:
+            raise InvalidOrder(str(error.cause)) from None
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                msg = f"no order has the id {order_id!r}"
+                raise OrderNotFound(msg) from None
+            raise _unavailable(error) from error
+        except TimeoutError:
+            msg = f"Temporal has not answered within {_PATIENCE_S:.0f} s"
+            raise ServiceUnavailable(msg) from None
+
+
+def _refused(error: WorkflowUpdateFailedError) -> Exception:
+    """What a failed update means: asked too early, or refused for good."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.type == "NotYet":
+        return error
+    if isinstance(cause, ApplicationError) and cause.type == "InvalidOrder":
+        raise InvalidOrder(cause.message) from None
+    raise error
+
+
+def _translated(error: RPCError) -> Exception:
+    """What an RPC error means: try again, or there is no running workflow of this id."""
+    if error.status in _TRY_AGAIN:
+        return error
+    if error.status is RPCStatusCode.NOT_FOUND:
+        raise OrderNotFound(str(error)) from None
+    if error.status is RPCStatusCode.ALREADY_EXISTS:
+        raise WorkflowAlreadyStartedError("", WORKFLOW) from None
+    raise _unavailable(error) from error
+
+
+def _unavailable(error: RPCError) -> ServiceUnavailable:
+    return ServiceUnavailable(f"Temporal did not take the call: {error}")

@@ -1,0 +1,290 @@
+"""The door of the OMS: submit, cancel and modify orders, and read what became of them.
+
+Two doors, one class. *Embedded*: the worker runs in this process (`OrderManager(...)`), orders
+start eagerly and their outcome comes back in memory. *Remote*: only a Temporal client
+(`OrderManager.remote(...)`), the work is done by workers elsewhere; with a store's URL the
+synchronous reads work as well, without one they raise `StateUnavailable`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from decimal import Decimal
+from typing import TYPE_CHECKING, Self
+
+from trading.oms.answers import is_answer, result_of
+from trading.oms.commands import CancelRequest, ModifyRequest, validated
+from trading.oms.enums import CancelOutcome
+from trading.oms.errors import OrderNotFound, StartUpError, StateUnavailable
+from trading.oms.event_bus import EventBus
+from trading.oms.identity import content_hash
+from trading.oms.journal_reader import JournalReader
+from trading.oms.models import CancelResult, Order, OrderResult, OrderState
+from trading.oms.order_client import OrderClient
+from trading.oms.state_tracker import StateTracker
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+    from activities.store import Store
+    from trading.oms.interfaces import IOrderRouter, IRateLimitGuard
+    from trading.oms.portfolio import Portfolio
+    from trading.oms.risk.base import IRiskChecker
+    from workers.settings import Settings
+
+_SHORTCUT_S = 3.0
+
+
+class OrderManager:
+    """Submits orders and follows them (specification, "IOrderManager").
+
+    Use as `async with OrderManager(...) as oms:`; without it the first call starts everything,
+    and `close` ends it. `event_bus` gets every event of every order from the journal.
+    """
+
+    def __init__(  # noqa: PLR0913 - the specification's constructor
+        self,
+        event_bus: EventBus | None = None,
+        risk_checker: IRiskChecker | None = None,
+        rate_limit_guard: IRateLimitGuard | None = None,
+        order_router: IOrderRouter | None = None,
+        portfolio: Portfolio | None = None,
+        *,
+        settings: Settings | None = None,
+        client: Client | None = None,
+    ) -> None:
+        """The embedded door. `settings` default to the environment, `client` to TEMPORAL_*."""
+        self.event_bus = event_bus or EventBus()
+        self.tracker = StateTracker()
+        self._choices = (risk_checker, rate_limit_guard, order_router, portfolio)
+        self._settings = settings
+        self._client = client
+        self._store_url: str | None = None
+        self._task_queue = "oms-orders"
+        self._embedded = True
+        self._orders: OrderClient | None = None
+        self._store: Store | None = None
+        self._waiting: dict[str, list[asyncio.Future[OrderState]]] = {}
+        self._parts = contextlib.AsyncExitStack()
+        self._starting = asyncio.Lock()
+
+    @classmethod
+    def remote(
+        cls,
+        *,
+        client: Client | None = None,
+        store_url: str | None = None,
+        task_queue: str = "oms-orders",
+        event_bus: EventBus | None = None,
+    ) -> Self:
+        """The remote door. `store_url`, read-only here, makes `get_order` and the events work."""
+        manager = cls(event_bus, client=client)
+        manager._embedded = False
+        manager._store_url = store_url
+        manager._task_queue = task_queue
+        return manager
+
+    async def __aenter__(self) -> Self:
+        """Start everything."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End everything that was started."""
+        await self.close()
+
+    async def start(self) -> None:
+        """Connect, and start the worker on the embedded door. Raises `StartUpError`."""
+        async with self._starting:
+            if self._orders is None:
+                async with contextlib.AsyncExitStack() as parts:
+                    orders = await self._start(parts)
+                    self._parts = parts.pop_all()
+                self._orders = orders
+
+    async def _start(self, parts: contextlib.AsyncExitStack) -> OrderClient:
+        from workers.composition import Choices, connect, running
+        from workers.settings import Settings
+
+        client = self._client or await connect()
+        if self._embedded:
+            settings = self._settings or Settings.from_environment()
+            self._task_queue = settings.task_queue
+            runtime = await parts.enter_async_context(
+                running(settings, client, self._committed, Choices(*self._choices))
+            )
+            self._store = runtime.store
+        elif self._store_url is not None:
+            from activities.store import Store
+
+            self._store = await Store.open(self._store_url)
+            parts.push_async_callback(self._store.close)
+        if self._store is not None:
+            reader = JournalReader(self._store, self.tracker, self.event_bus, self._committed)
+            await parts.enter_async_context(reader.running())
+            parts.push_async_callback(self.event_bus.close)
+        return OrderClient(client, self._task_queue)
+
+    async def close(self) -> None:
+        """End the worker, after what it has begun is done, and close every connection."""
+        await self._parts.aclose()
+        self._orders = self._store = None
+
+    # Commands.
+
+    async def submit_order(self, order: Order) -> OrderResult:
+        """Submit an order and answer when the exchange, a denial or doubt has decided.
+
+        The same object again, after a time-out too, is the same order. Another order under a
+        known id is refused with `order_exists_with_different_content`. The workflow goes on
+        whatever happens to this call.
+        """
+        orders = await self._started()
+        result = await (
+            self._submit_here(orders, order) if self._embedded else orders.submit(order)
+        )
+        self._seen(result.state)
+        return result
+
+    async def cancel_order(
+        self,
+        order_id: str,
+        exchange: str | None = None,
+        symbol: str | None = None,
+        *,
+        wait: float = 5.0,
+        reason: str | None = None,
+    ) -> CancelResult:
+        """Cancel an order; answers with the exchange's outcome, or `pending` after `wait` seconds.
+
+        `exchange` and `symbol`, where given, must be the order's own: `InvalidOrder` otherwise.
+        An id that no order has is answered with the outcome `not_found`.
+        """
+        orders = await self._started()
+        request = validated(
+            {"reason": reason, "wait_s": wait, "exchange": exchange, "symbol": symbol},
+            CancelRequest,
+        )
+        try:
+            result = await orders.cancel(order_id, request)
+        except OrderNotFound as error:
+            return CancelResult(
+                success=False,
+                order_id=order_id,
+                outcome=CancelOutcome.NOT_FOUND,
+                error=str(error),
+            )
+        await self._catch_up(order_id)
+        return result
+
+    async def modify_order(
+        self,
+        order_id: str,
+        new_quantity: Decimal | None = None,
+        new_price: Decimal | None = None,
+        *,
+        wait: float = 5.0,
+    ) -> OrderResult:
+        """Change the total quantity, the price or both. Raises `OrderNotFound`, `InvalidOrder`.
+
+        In place where the exchange can, else by cancelling and sending the rest.
+        """
+        orders = await self._started()
+        request = validated(
+            {"new_quantity": new_quantity, "new_price": new_price, "wait_s": wait}, ModifyRequest
+        )
+        result = await orders.modify(order_id, request)
+        self._seen(result.state)
+        return result
+
+    # Reads.
+
+    def get_order(self, order_id: str) -> OrderState | None:
+        """The newest state that this process has read; None where no such order is known.
+
+        Raises `StateUnavailable` on a remote door without a store. See `tracker.freshness`.
+        """
+        self._must_know()
+        return self.tracker.get_order(order_id)
+
+    def get_open_orders(
+        self,
+        exchange: str | None = None,
+        symbol: str | None = None,
+        strategy_id: str | None = None,
+    ) -> list[OrderState]:
+        """The open orders that pass the filters. Raises `StateUnavailable` as `get_order`."""
+        self._must_know()
+        return self.tracker.get_open_orders(exchange, symbol, strategy_id)
+
+    async def fetch_order(self, order_id: str) -> OrderState | None:
+        """Ask the store, or without one the order's workflow, for the state as it is now."""
+        orders = await self._started()
+        if self._store is not None:
+            return await self._store.order(order_id)
+        return await orders.state(order_id)
+
+    # How it works.
+
+    async def _submit_here(self, orders: OrderClient, order: Order) -> OrderResult:
+        """Start eagerly; the outcome comes from this process's memory, else from the workflow.
+
+        The shortcut is not the truth: the start's answer may be lost, or the task may move to
+        another process. Then the journal or the workflow itself answers.
+        """
+        outcome = self._expect(order.client_order_id)
+        try:
+            if not await orders.start(order):
+                return await orders.outcome(order)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SHORTCUT_S):
+                    return result_of(await outcome, content_hash(order))
+            return await orders.outcome(order)
+        finally:
+            self._expect_no_more(order.client_order_id, outcome)
+
+    def _expect(self, order_id: str) -> asyncio.Future[OrderState]:
+        outcome: asyncio.Future[OrderState] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(order_id, []).append(outcome)
+        return outcome
+
+    def _expect_no_more(self, order_id: str, outcome: asyncio.Future[OrderState]) -> None:
+        outcome.cancel()
+        waiting = self._waiting[order_id]
+        waiting.remove(outcome)
+        if not waiting:
+            del self._waiting[order_id]
+
+    def _committed(self, state: OrderState) -> None:
+        """A state was committed, by this process or (told by the journal) by another."""
+        self.tracker.put(state)
+        if is_answer(state):
+            for outcome in self._waiting.get(state.client_order_id, ()):
+                if not outcome.done():
+                    outcome.set_result(state)
+
+    async def _started(self) -> OrderClient:
+        if self._orders is None:
+            await self.start()
+        if self._orders is None:  # pragma: no cover - start raises or sets it
+            msg = "the order manager did not start"
+            raise StartUpError(msg)
+        return self._orders
+
+    def _must_know(self) -> None:
+        if self._store is None:
+            msg = (
+                "this door has no store to read (or was not started); give store_url, "
+                "or ask with `await fetch_order(order_id)`"
+            )
+            raise StateUnavailable(msg)
+
+    def _seen(self, state: OrderState | None) -> None:
+        """After a command the same process reads at least the state that it answered."""
+        if state is not None:
+            self.tracker.put(state)
+
+    async def _catch_up(self, order_id: str) -> None:
+        if self._store is not None:
+            self._seen(await self._store.order(order_id))

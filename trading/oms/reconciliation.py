@@ -1,0 +1,263 @@
+"""Our picture of an account beside the exchange's: what differs, as values. Nothing is done here.
+
+Compared are exchange orders ("legs"): an order that was modified may have had several, and the
+exchange counts the fills of each on its own. A leg in doubt is left out, because its look-up has
+rules of its own; so is one that was sent after the exchange was asked.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import NamedTuple
+
+from trading.oms.enums import OrderSide
+from trading.oms.exact import EXACT
+from trading.oms.identity import HEXADECIMAL, deployment_mark
+from trading.oms.models import Fill, OrderState
+from trading.oms.reading import number
+from trading.oms.venue import ExecutionReport, VenueStatus
+
+LIVE = frozenset({VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED})
+_EXCHANGE_CLIENT_ID_LENGTH = 32
+
+
+class DifferenceKind(StrEnum):
+    """What can differ; the order here is the order in which differences are listed."""
+
+    TWO_ALIVE = "two_alive"
+    """Two exchange orders of one order rest at once."""
+    ALIVE_AFTER_END = "alive_after_end"
+    """The exchange has an order open that has ended here."""
+    UNKNOWN_HERE = "unknown_here"
+    """An open order with the mark of this deployment that the store does not know."""
+    IDENTITY_MISMATCH = "identity_mismatch"
+    """Our id, but another symbol or side."""
+    FILL_MISMATCH = "fill_mismatch"
+    """The exchange has executed another quantity than we have booked."""
+    ENDED_AT_EXCHANGE = "ended_at_exchange"
+    """Open here, ended there."""
+    MISSING_AT_EXCHANGE = "missing_at_exchange"
+    """Open here, and nothing there speaks of it: look it up."""
+    QUANTITY_MISMATCH = "quantity_mismatch"
+    """The quantity at the exchange is another one."""
+    PRICE_MISMATCH = "price_mismatch"
+    """The price at the exchange is another one."""
+    EXTERNAL = "external"
+    """An open order of somebody else on this account: counted, never touched."""
+
+
+class OurLeg(NamedTuple):
+    """An exchange order that we take to be open; `quantity` and `filled_quantity` are its own.
+
+    `sent_at` is the time of its send claim, in the exchange's clock where that is known.
+    """
+
+    order_id: str
+    exchange_client_id: str
+    symbol: str
+    side: OrderSide
+    quantity: Decimal
+    filled_quantity: Decimal
+    price: Decimal | None = None
+    sent_at: datetime | None = None
+    in_doubt: bool = False
+
+    @classmethod
+    def of(cls, state: OrderState) -> "OurLeg":
+        """The only leg of an order that was not replaced.
+
+        Raises `ValueError` for one that was: its fills by leg have to be counted first.
+        """
+        if state.leg != 1 or state.exchange_client_id is None:
+            msg = f"order {state.client_order_id} has leg {state.leg}; give its legs one by one"
+            raise ValueError(msg)
+        return cls(
+            order_id=state.client_order_id,
+            exchange_client_id=state.exchange_client_id,
+            symbol=state.symbol,
+            side=state.side,
+            quantity=state.quantity,
+            filled_quantity=state.filled_quantity,
+            price=state.price,
+            sent_at=state.submitted_at,
+            in_doubt=state.in_doubt_since is not None,
+        )
+
+
+class OurPicture(NamedTuple):
+    """The legs open here, and whose the ids of our ended ones were (exchange client id: order)."""
+
+    deployment: str
+    legs: Sequence[OurLeg]
+    ended: Mapping[str, str] = {}
+
+
+class ExchangePicture(NamedTuple):
+    """What the exchange has said, asked at `asked_at` in its clock.
+
+    `reports` are the open orders, and what it says about further ones that were asked for. With
+    `symbols` only these were asked for; None: the whole account.
+    """
+
+    asked_at: datetime
+    reports: Sequence[ExecutionReport]
+    symbols: Collection[str] | None = None
+
+
+class Difference(NamedTuple):
+    """One thing that differs; `report` is the exchange's word, where there is one."""
+
+    kind: DifferenceKind
+    symbol: str
+    message: str
+    order_id: str | None = None
+    exchange_client_id: str | None = None
+    exchange_order_id: str | None = None
+    numbers: Mapping[str, Decimal] = {}
+    report: ExecutionReport | None = None
+
+
+def compare(ours: OurPicture, theirs: ExchangePicture) -> list[Difference]:
+    """Everything that differs, the gravest kind first. Equal pictures give an empty list."""
+    legs = {leg.exchange_client_id: leg for leg in ours.legs}
+    newest = _newest_reports(theirs.reports)
+    found: list[Difference] = []
+    for leg in ours.legs:
+        report = newest.get(leg.exchange_client_id)
+        if report is not None:
+            found += _of_leg(leg, report)
+        elif _should_be_there(leg, theirs):
+            found.append(_missing(leg))
+    owners = {client_id: leg.order_id for client_id, leg in legs.items()}
+    found += _two_alive(newest, {**ours.ended, **owners})
+    for report in theirs.reports:
+        if report.status in LIVE and (report.exchange_client_id or "") not in legs:
+            found.append(_not_open_here(report, ours))
+    order = {kind: place for place, kind in enumerate(DifferenceKind)}
+    return sorted(found, key=lambda d: (order[d.kind], d.symbol, d.exchange_client_id or ""))
+
+
+def unbooked(fills: Iterable[Fill], booked: Collection[str]) -> list[Fill]:
+    """The exchange's fills whose `fill_id` is not booked, oldest first, each once."""
+    missing = {fill.fill_id: fill for fill in fills if fill.fill_id not in booked}
+    return sorted(missing.values(), key=lambda fill: (fill.timestamp, fill.fill_id))
+
+
+def is_marked(exchange_client_id: str | None, deployment: str) -> bool:
+    """Whether an exchange client id was made by this deployment."""
+    return (
+        exchange_client_id is not None
+        and len(exchange_client_id) == _EXCHANGE_CLIENT_ID_LENGTH
+        and exchange_client_id.startswith(deployment_mark(deployment))
+        and all(character in HEXADECIMAL for character in exchange_client_id)
+    )
+
+
+def _newest_reports(reports: Iterable[ExecutionReport]) -> dict[str, ExecutionReport]:
+    """By exchange client id, the report that knows most: an end, then the greater total."""
+    newest: dict[str, ExecutionReport] = {}
+    for report in reports:
+        client_id = report.exchange_client_id
+        if client_id is None or report.status is None:
+            continue
+        known = newest.get(client_id)
+        if known is None or _knowledge(report) > _knowledge(known):
+            newest[client_id] = report
+    return newest
+
+
+def _knowledge(report: ExecutionReport) -> tuple[bool, Decimal, datetime]:
+    return (report.status not in LIVE, report.cumulative_quantity or Decimal(0), report.at)
+
+
+def _should_be_there(leg: OurLeg, theirs: ExchangePicture) -> bool:
+    if leg.in_doubt or (theirs.symbols is not None and leg.symbol not in theirs.symbols):
+        return False
+    return leg.sent_at is None or leg.sent_at < theirs.asked_at
+
+
+def _missing(leg: OurLeg) -> Difference:
+    return Difference(
+        DifferenceKind.MISSING_AT_EXCHANGE,
+        leg.symbol,
+        f"order {leg.order_id} is open here, and the exchange does not list it",
+        leg.order_id,
+        leg.exchange_client_id,
+    )
+
+
+def _of_leg(leg: OurLeg, report: ExecutionReport) -> list[Difference]:
+    if report.symbol != leg.symbol or (report.side or leg.side) is not leg.side:
+        theirs = f"{report.side} {report.symbol}"
+        text = f"order {leg.order_id} is a {leg.side} of {leg.symbol} here and {theirs} there"
+        return [_about(DifferenceKind.IDENTITY_MISMATCH, leg, report, text)]
+    found = []
+    for kind, name, own, their in (
+        (
+            DifferenceKind.FILL_MISMATCH,
+            "filled_quantity",
+            leg.filled_quantity,
+            report.cumulative_quantity,
+        ),
+        (DifferenceKind.QUANTITY_MISMATCH, "quantity", leg.quantity, report.quantity),
+        (DifferenceKind.PRICE_MISMATCH, "price", leg.price, report.price or None),
+    ):
+        if own is None or their is None or own == their:
+            continue
+        text = f"{name} of order {leg.order_id} is {number(own)} here and {number(their)} there"
+        numbers = {"ours": own, "theirs": their, "missing_here": EXACT.subtract(their, own)}
+        found.append(_about(kind, leg, report, text)._replace(numbers=numbers))
+    if report.status not in LIVE and report.status is not None:
+        text = f"order {leg.order_id} is open here and {report.status} there"
+        found.append(_about(DifferenceKind.ENDED_AT_EXCHANGE, leg, report, text))
+    return found
+
+
+def _about(kind: DifferenceKind, leg: OurLeg, report: ExecutionReport, text: str) -> Difference:
+    return Difference(
+        kind,
+        leg.symbol,
+        text,
+        leg.order_id,
+        leg.exchange_client_id,
+        report.exchange_order_id,
+        report=report,
+    )
+
+
+def _two_alive(
+    newest: Mapping[str, ExecutionReport], owners: Mapping[str, str]
+) -> Iterable[Difference]:
+    alive: dict[str, list[ExecutionReport]] = {}
+    for client_id, report in newest.items():
+        if report.status in LIVE and client_id in owners:
+            alive.setdefault(owners[client_id], []).append(report)
+    for order_id, reports in alive.items():
+        for report in sorted(reports, key=lambda each: each.at)[1:]:
+            yield Difference(
+                DifferenceKind.TWO_ALIVE,
+                report.symbol,
+                f"order {order_id} rests {len(reports)} times at the exchange",
+                order_id,
+                report.exchange_client_id,
+                report.exchange_order_id,
+                report=report,
+            )
+
+
+def _not_open_here(report: ExecutionReport, ours: OurPicture) -> Difference:
+    client_id = report.exchange_client_id
+    order_id = ours.ended.get(client_id or "")
+    if order_id is not None:
+        kind = DifferenceKind.ALIVE_AFTER_END
+        text = f"order {order_id} has ended here and is open at the exchange"
+    elif is_marked(client_id, ours.deployment):
+        kind = DifferenceKind.UNKNOWN_HERE
+        text = f"the exchange has {client_id} open, which is ours by its mark and not in the store"
+    else:
+        kind = DifferenceKind.EXTERNAL
+        text = f"somebody else has {client_id or report.exchange_order_id} open on this account"
+    return Difference(
+        kind, report.symbol, text, order_id, client_id, report.exchange_order_id, report=report
+    )
