@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import aiohttp
 import ccxt.pro
 import pytest
+
 from workers.sandbox.addresses import ccxt_urls
 from workers.sandbox.config import SandboxConfig, parse_account
 from workers.sandbox.server import SandboxServer
@@ -119,7 +120,7 @@ Connect = Callable[..., Any]
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
-    """ccxt's own class, told nothing but the addresses (and to whom it belongs)."""
+    """Ccxt's own class, told nothing but the addresses (and to whom it belongs)."""
     clients: list[Any] = []
 
     def make(server: SandboxServer, key: str = "alice", **config: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The protocol is Binance's, not our idea of it: ccxt's own class works, told only the addresses."""
+"""The protocol is Binance's, not our idea of it: ccxt's own class works by the addresses alone."""
 
 import asyncio
 from typing import Any
@@ -75,9 +75,7 @@ async def test_edit_order_is_a_cancel_replace(exchange: Any) -> None:
 
 async def test_stop_limit_and_post_only_orders(exchange: Any, raw: Raw) -> None:
     await raw.control("trade", symbol="BTCUSDT", side="BUY", price="39000", quantity="0.01")
-    stop = await exchange.create_order(
-        PAIR, "limit", "sell", 0.01, 38000, {"stopLossPrice": 38500}
-    )
+    stop = await exchange.create_order(PAIR, "limit", "sell", 0.01, 38000, {"stopLossPrice": 38500})
     fetched = await exchange.fetch_order(stop["id"], PAIR)
     assert (fetched["status"], fetched["triggerPrice"]) == ("open", 38500.0)
     maker = await exchange.create_order(PAIR, "limit", "sell", 0.01, 40000, {"postOnly": True})
@@ -114,9 +112,7 @@ async def test_a_wrong_secret_is_refused(start: Start, connect: Connect) -> None
         await client.fetch_balance()
 
 
-async def test_watch_orders_my_trades_and_balance_follow_one_order(
-    exchange: Any, raw: Raw
-) -> None:
+async def test_watch_orders_my_trades_and_balance_follow_one_order(exchange: Any, raw: Raw) -> None:
     watchers = [
         asyncio.ensure_future(watch())
         for watch in (exchange.watch_orders, exchange.watch_my_trades, exchange.watch_balance)
@@ -139,7 +135,7 @@ async def until_subscribed(exchange: Any) -> None:
     """Until the user data stream's subscription is answered."""
     async with asyncio.timeout(5):
         url = exchange.urls["api"]["ws"]["ws-api"]["spot"]
-        while "spot:balance" not in exchange.client(url).futures:
+        while "spot:balance" not in exchange.client(url).futures:  # noqa: ASYNC110 - not ours
             await asyncio.sleep(0.01)
 
 

@@ -251,9 +251,7 @@ async def test_the_stream_tells_an_orders_life(raw: Raw, stream: UserStream) -> 
 async def test_the_exchange_may_cancel_of_its_own_accord(raw: Raw, stream: UserStream) -> None:
     await raw.order(newClientOrderId="mine")
     await stream.next()
-    await raw.fault(
-        "unsolicited_cancel", account="alice", symbol="BTCUSDT", client_order_id="mine"
-    )
+    await raw.fault("unsolicited_cancel", account="alice", symbol="BTCUSDT", client_order_id="mine")
     event = await stream.next()
     assert (event["x"], event["X"], event["eR"], event["c"]) == (
         "EXPIRED",

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import aiohttp
 import pytest
+
+from tests.sandbox.conftest import Raw, Start
 from workers.sandbox.__main__ import config_of
 from workers.sandbox.config import SandboxConfig, parse_account
 from workers.sandbox.replay import MarketMaker, Print, Quote, Replay, recorded
 from workers.sandbox.server import Sandbox
-
-from tests.sandbox.conftest import Start, aiohttp
 
 COMMAND = [sys.executable, "-m", "workers.sandbox"]
 
@@ -78,7 +79,7 @@ def test_the_recording_is_whole() -> None:
 
 def played(loops: int = 1) -> Sandbox:
     """The whole recording, and alice with an order that it trades through."""
-    config = SandboxConfig(accounts=(parse_account("alice:s"),), first_id=0)
+    config = SandboxConfig(accounts=(parse_account("alice:s"),), first_id=0, ladder_levels=1)
     sandbox = Sandbox(config)
     replay = Replay(sandbox.engine, MarketMaker(sandbox.engine))
     for _ in range(loops):
@@ -110,11 +111,9 @@ def test_the_replay_is_the_same_each_time_and_its_ids_grow_over_loops() -> None:
 async def test_resting_orders_fill_because_the_market_trades_through_them(
     start: Start, session: aiohttp.ClientSession
 ) -> None:
-    from tests.sandbox.conftest import Raw
-
     server = await start(market="replay", speed=Decimal(100))
     raw = Raw(server.url, session)
-    await raw.order(price="39450", quantity="0.05")
+    await raw.order(price="39431", quantity="0.05")
     await raw.order(side="SELL", price="39470", quantity="0.05")
     async with asyncio.timeout(10):
         while True:
@@ -122,5 +121,9 @@ async def test_resting_orders_fill_because_the_market_trades_through_them(
             if all(order["status"] == "FILLED" for order in orders):
                 break
             await asyncio.sleep(0.05)
-    trades = (await raw.ledger())["trades"]
-    assert {trade["price"] for trade in trades} <= {"39450.00000000", "39470.00000000"} or trades
+    counterparties = {
+        trade[side]["account"]
+        for trade in (await raw.ledger())["trades"]
+        for side in ("buyer", "seller")
+    }
+    assert counterparties == {"alice", "market"}

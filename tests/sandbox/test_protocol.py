@@ -5,10 +5,11 @@ import json
 import time
 from typing import Any
 
+import aiohttp
 import pytest
-from workers.sandbox.config import RateLimit
 
-from tests.sandbox.conftest import Raw, Start, aiohttp
+from tests.sandbox.conftest import Raw, Start
+from workers.sandbox.config import RateLimit
 
 
 def error(answer: tuple[int, Any]) -> tuple[int, int, str]:
@@ -38,7 +39,7 @@ ILLEGAL = "Illegal characters found in parameter 'quantity'; legal range is "
         ({"price": "9" * 20}, -1013, "Filter failure: PRICE_FILTER"),
         ({"quantity": "0.0001"}, -1013, "Filter failure: NOTIONAL"),
         ({"symbol": "NOSUCH"}, -1121, "Invalid symbol."),
-        ({"symbol": "１２３４５６"}, -1121, "Invalid symbol."),
+        ({"symbol": "\uff11\uff12\uff13"}, -1121, "Invalid symbol."),
         ({"symbol": "btc usdt"}, -1100, "Illegal characters found in parameter 'symbol'"),
         ({"symbol": None}, -1102, "Mandatory parameter 'symbol' was not sent"),
         ({"side": "HOLD"}, -1117, "Invalid side."),
@@ -377,7 +378,10 @@ async def test_malformed_frames_of_the_websocket_api_are_answered(raw: Raw) -> N
         ('{"id": 1, "method": "order.place", "params": []}', -1135),
         ('{"id": 1, "method": "order.place", "params": {"symbol": {"a": 1}}}', -2014),
         ('{"id": 1, "method": "depth", "params": {"symbol": "\\ud800"}}', -1121),
-        ('{"id": {"a": 1}, "method": "depth", "params": {"symbol": "BTCUSDT", "limit": 1e9}}', -1100),
+        (
+            '{"id": {"a": 1}, "method": "depth", "params": {"symbol": "BTCUSDT", "limit": 1e9}}',
+            -1100,
+        ),
     ]
     async with raw.session.ws_connect(f"{raw.url}/ws-api/v3") as socket:
         for frame, code in frames:

@@ -107,7 +107,7 @@ class AccountApi:
         ]
 
     def my_trades(self, call: Call) -> Any:
-        """From ``fromId`` on, or the most recent. A self-trade is there twice, once for each side."""
+        """From ``fromId`` on, or the most recent. A self-trade is there twice, once per side."""
         symbol = self._symbol(call)
         _refuse_mixed(call)
         start, end = _range(call)

@@ -1,7 +1,7 @@
 """A limit order book with price-time priority, in exact decimals.
 
-The book knows orders only by ``id``, ``side``, ``price`` and ``remaining``. It says who is next; who
-trades with whom, and at what fee, is the engine's affair.
+The book knows orders only by ``id``, ``side``, ``price`` and ``remaining``. It says who is next;
+who trades with whom, and at what fee, is the engine's affair.
 """
 
 from bisect import bisect_left, insort

@@ -152,8 +152,7 @@ class SandboxConfig:
             raise ValueError(f"market is {self.market!r}; {' or '.join(MARKETS)} is allowed")
         if self.speed < 0:
             raise ValueError(f"speed is {self.speed}; 0 (as fast as possible) or more is allowed")
-        if self.default_recv_window_ms > self.max_recv_window_ms:
-            self.default_recv_window_ms = self.max_recv_window_ms
+        self.default_recv_window_ms = min(self.default_recv_window_ms, self.max_recv_window_ms)
         keys = [account.key for account in self.accounts]
         if len(set(keys)) != len(keys):
             raise ValueError("two accounts have the same key")

@@ -239,8 +239,10 @@ UNKNOWN_OUTCOMES: dict[int, tuple[str, int]] = {
         500,
     ),
     -1007: (
-        "Timeout waiting for response from backend server. Send status unknown; "
-        "execution status unknown.",
+        (
+            "Timeout waiting for response from backend server. Send status unknown; "
+            "execution status unknown."
+        ),
         408,
     ),
     -1008: (

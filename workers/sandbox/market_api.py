@@ -1,4 +1,7 @@
-"""The public endpoints: time, exchangeInfo, depth, trades, tickers. Source: "Market Data endpoints"."""
+"""The public endpoints: time, exchangeInfo, depth, trades, tickers.
+
+Source: "General endpoints" and "Market Data endpoints" of the Public Rest API.
+"""
 
 import json
 from decimal import Decimal

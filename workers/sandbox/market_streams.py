@@ -39,7 +39,7 @@ class MarketStreams:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._sessions: dict[str, dict["StreamSession", None]] = {}
+        self._sessions: dict[str, dict[StreamSession, None]] = {}
         self.connections: set[StreamSession] = set()
         self._best: dict[str, tuple[str, str, str, str]] = {}
         self._depths = {
@@ -290,7 +290,7 @@ class _DepthDifference:
         market.book.changes.append(self._changes)
 
     def take(self, market: Market) -> dict[str, Any] | None:
-        """The event without its time, or None when nothing changed. ``U`` follows the last ``u``."""
+        """The event without its time, or None if nothing changed. ``U`` follows the last ``u``."""
         book = market.book
         if not self._changes:
             return None

@@ -52,7 +52,7 @@ class Balance:
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """One account. The market's own account is ``unlimited``: it has no locks and may go below 0."""
+    """One account. The market's own is ``unlimited``: it has no locks and may go below zero."""
 
     key: str
     secret: str = field(repr=False)

@@ -4,9 +4,9 @@
 market's own account keeps the recorded best bid and ask in the book. Each recorded trade is made
 again at its price: its passive side is placed behind whoever already waits there, and its
 aggressive side is an immediate-or-cancel order against the book. So it trades through resting
-orders of users by price and time, and the recording's volume is always printed. Between two recorded
-quotes the last one stays, replenished, so that the book always has two sides; behind it a ladder
-of made-up levels (``ladder_levels`` and so on) gives larger orders something to trade with.
+orders of users by price and time, and the recording's volume is always printed. Between two
+recorded quotes the last one stays, replenished, so that the book always has two sides; behind it a
+ladder of made-up levels (``ladder_levels`` and so on) gives larger orders something to trade with.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from workers.sandbox.model import BUY, GTC, IOC, LIMIT, SELL, NewOrder, Order
 
 DATA = Path(__file__).parent / "data"
 SYMBOL = "BTCUSDT"
-EVENTS_PER_PAUSE = 50  # At full speed: how many events before others get their turn.
+EVENTS_PER_PAUSE = 20  # When behind: how many events before others get their turn.
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,9 @@ class MarketMaker:
         """The best quote, and behind it the ladder that gives the book its depth."""
         config = self._engine.config
         orders = self._resting[symbol] = []
-        for side, (best, quantity), sign in zip((BUY, SELL), self._quotes[symbol], (-1, 1)):
+        for side, (best, quantity), sign in zip(
+            (BUY, SELL), self._quotes[symbol], (-1, 1), strict=True
+        ):
             if not quantity:
                 continue
             orders.append(self.place(symbol, side, best, quantity))
@@ -171,11 +173,13 @@ class Replay:
         clock = asyncio.get_running_loop().time
         started = clock()
         first_ms = self._events[0].time_ms
-        for event in self._events:
+        for number, event in enumerate(self._events):
             due = started + (event.time_ms - first_ms) / (1000 * float(speed))
             wait = due - clock()
             if wait > 0:
                 await asyncio.sleep(wait)
+            elif number % EVENTS_PER_PAUSE == 0:
+                await asyncio.sleep(0)
             self.play(event)
 
     async def _play_flat_out(self) -> None:

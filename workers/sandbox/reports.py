@@ -197,7 +197,7 @@ def my_trade(trade: AccountTrade) -> Json:
 
 
 def account_information(account: Account, config: SandboxConfig, omit_zero: bool) -> Json:  # noqa: FBT001
-    """ "Account information". Commissions in basis points, and as rates."""
+    """The answer to "Account information": commissions in basis points, and as rates."""
     return {
         "makerCommission": int(config.maker_fee * 10000),
         "takerCommission": int(config.taker_fee * 10000),
@@ -299,7 +299,7 @@ def _conditional_event(order: Order, execution: Execution, event: Json) -> Json:
 
 
 def rejection_report(request: NewOrder, reason: str, execution: Execution, event_ms: int) -> Json:
-    """``executionReport`` with ``x`` REJECTED, for the new order of a half-failed cancel-replace."""
+    """``executionReport`` with ``x`` REJECTED: the new order of a half-failed cancel-replace."""
     event: Json = {
         "e": "executionReport",
         "E": event_ms,

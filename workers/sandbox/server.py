@@ -5,6 +5,7 @@ import contextlib
 import logging
 from decimal import Decimal
 from types import TracebackType
+from typing import Self
 
 from aiohttp import web
 
@@ -111,7 +112,7 @@ class SandboxServer:
         )
         self._replay: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "SandboxServer":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

@@ -32,7 +32,6 @@ REPLACE_PARAMETERS = ORDER_PARAMETERS | {
 AMEND_PARAMETERS = SIGNATURE_PARAMETERS | {
     "symbol", "orderId", "origClientOrderId", "newClientOrderId", "newQty",
 }  # fmt: skip
-TEST_WITH_RATES_WEIGHT = 20
 RESTRICTIONS = {"ONLY_NEW": NEW, "ONLY_PARTIALLY_FILLED": PARTIALLY_FILLED}
 REJECT_REASONS = {
     errors.INSUFFICIENT_BALANCE: "INSUFFICIENT_BALANCES",
@@ -69,7 +68,7 @@ class TradingApi:
             ),
             Route(
                 "POST /api/v3/order/test", "order.test", TRADE,
-                lambda p: TEST_WITH_RATES_WEIGHT if p.get("computeCommissionRates") == "true" else 1,
+                lambda p: 20 if p.get("computeCommissionRates") == "true" else 1,
                 ORDER_PARAMETERS | {"computeCommissionRates"}, prepare=self.test,
             ),
             Route(

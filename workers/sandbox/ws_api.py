@@ -1,8 +1,9 @@
 """The WebSocket API: requests as JSON frames, and the user data stream.
 
 Source: "Public WebSocket API for Binance". Supported are all methods that have a REST route here,
-``userDataStream.subscribe.signature``, ``userDataStream.unsubscribe``, ``session.subscriptions`` and
-``session.status``. There is no ``session.logon``: it takes Ed25519 keys, these accounts have HMAC.
+``userDataStream.subscribe.signature``, ``userDataStream.unsubscribe``, ``session.subscriptions``
+and ``session.status``. There is no ``session.logon``: it takes Ed25519 keys, and these accounts
+have HMAC ones.
 """
 
 import asyncio
