@@ -92,6 +92,11 @@ class Store:
         """The address, without its password."""
         return f"Store({masked(self._url)})"
 
+    @property
+    def commits(self) -> int:
+        """How many transactions this process has committed; for metrics."""
+        return self._writer.commits
+
     async def close(self) -> None:
         """Commit what is queued, end the followers, and close every connection."""
         await self._writer.close()
