@@ -11,7 +11,7 @@ from tests.oms.builders import NOW, after, instrument, order, quote
 from trading.oms.enums import OrderSide, OrderType, ReasonCode
 from trading.oms.models import Instrument
 from trading.oms.routing.base import IOrderRouter, RoutingDenied
-from trading.oms.routing.markets import Level, VenueMarket, offer_of
+from trading.oms.routing.markets import Level, Offer, VenueMarket, offer_of
 from trading.oms.routing.simple import SimpleRouter
 from trading.oms.routing.smart import RoutingStrategy, SmartOrderRouter
 from trading.oms.venue import IExecutionConnector
@@ -293,6 +293,6 @@ async def test_without_any_exchange_the_denial_says_so() -> None:
 
 def test_a_quote_alone_is_a_book_of_one_level() -> None:
     offer = offer_of(order(), VenueMarket.of_quote(quote(), Decimal(10), Decimal("0.001")), NOW)
-    assert offer == ("sandbox", Decimal("100.11001"), 0)
+    assert offer == Offer("sandbox", Decimal("100.11001"), Decimal(0))
     one_sided = VenueMarket.of_quote(quote(ask="0"), Decimal(10))
     assert offer_of(order(), one_sided, NOW) == "nobody sells there"
