@@ -34,8 +34,7 @@ def order(**fields: Any) -> Order:
 
 def state(**fields: Any) -> OrderState:
     """The state of `order()`; `fields` are set on the state, whatever the order would say."""
-    known = set(Order.model_fields) - {"exchange"}
-    base = OrderState.of(order(**{k: v for k, v in fields.items() if k in known}))
+    base = OrderState.of(order())
     if "quantity" in fields and "remaining_quantity" not in fields:
         fields["remaining_quantity"] = fields["quantity"] - fields.get("filled_quantity", 0)
     return base.model_copy(update=fields)

@@ -64,9 +64,6 @@ def _exact(value: object) -> object:
 
 
 def _bounded(value: Decimal, digits_max: int = INTEGER_DIGITS_MAX) -> Decimal:
-    if not value.is_finite():
-        msg = f"is {value}; must be a finite number"
-        raise ValueError(msg)
     if value.adjusted() >= digits_max:
         msg = f"has more than {digits_max} digits before the point"
         raise ValueError(msg)

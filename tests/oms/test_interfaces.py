@@ -1,0 +1,63 @@
+"""What we ship is what the specification's interfaces ask for, names and parameters included."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from trading.oms import interfaces
+from trading.oms.event_bus import EventBus
+from trading.oms.interfaces import (
+    IEventBus,
+    IOrderManager,
+    IOrderRouter,
+    IRateLimiter,
+    IRateLimitGuard,
+    IRiskChecker,
+)
+from trading.oms.rate_limit_guard import RateLimiter, RateLimitGuard
+from trading.oms.risk.checker import RiskChecker
+from trading.oms.routing.simple import SimpleRouter
+from trading.oms.routing.smart import SmartOrderRouter
+
+# Mypy compares these with the interfaces.
+EVENT_BUS: Callable[[], IEventBus] = EventBus
+GUARD: Callable[[], IRateLimitGuard] = RateLimitGuard
+LIMITER: Callable[[dict[str, Any]], IRateLimiter] = RateLimiter
+CHECKER: Callable[[], IRiskChecker] = RiskChecker
+SIMPLE: Callable[[], IOrderRouter] = SimpleRouter
+SMART: Callable[[Any], IOrderRouter] = SmartOrderRouter
+
+SPECIFIED: list[tuple[type, str, list[str]]] = [
+    (IOrderManager, "submit_order", ["order"]),
+    (IOrderManager, "cancel_order", ["order_id", "exchange", "symbol"]),
+    (IOrderManager, "modify_order", ["order_id", "new_quantity", "new_price"]),
+    (IOrderManager, "get_order", ["order_id"]),
+    (IOrderManager, "get_open_orders", ["exchange", "symbol", "strategy_id"]),
+    (IOrderManager, "sync_orders", ["exchange"]),
+    (IRiskChecker, "check_order", ["order", "portfolio"]),
+    (IRiskChecker, "add_check", ["name", "check_func"]),
+    (IOrderRouter, "route_order", ["order"]),
+    (IOrderRouter, "register_exchange", ["exchange_name", "connector"]),
+    (IRateLimitGuard, "check_rate_limit", ["exchange", "endpoint"]),
+    (IRateLimitGuard, "acquire_rate_limit", ["exchange", "endpoint"]),
+    (IRateLimitGuard, "get_rate_limit_status", ["exchange"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("interface", "method", "parameters"),
+    SPECIFIED,
+    ids=[f"{i.__name__}.{m}" for i, m, _ in SPECIFIED],
+)
+def test_a_method_has_the_specified_parameters_and_further_ones_have_defaults(
+    interface: type, method: str, parameters: list[str]
+) -> None:
+    given = list(inspect.signature(getattr(interface, method)).parameters.values())[1:]
+    assert [each.name for each in given[: len(parameters)]] == parameters
+    assert all(each.default is not inspect.Parameter.empty for each in given[len(parameters) :])
+
+
+def test_every_interface_can_be_imported_from_one_place() -> None:
+    assert [name for name in interfaces.__all__ if not hasattr(interfaces, name)] == []
