@@ -14,18 +14,12 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
 
+from activities.connectors.account import balances_of, best_of
 from activities.connectors.binance_orders import CLIENT_ID, check_bytes, order_parameters, plain
 from activities.connectors.capabilities import binance_spot
 from activities.connectors.classify import Operation, malformed_answer
 from activities.connectors.clock import ExchangeClock
-from activities.connectors.fields import (
-    MalformedError,
-    decimal_of,
-    number_of,
-    object_of,
-    objects_of,
-    text_of,
-)
+from activities.connectors.fields import MalformedError, number_of, object_of, objects_of
 from activities.connectors.history import BinanceHistory
 from activities.connectors.instruments import instruments_of
 from activities.connectors.reports import BinanceReader
@@ -50,6 +44,8 @@ from trading.oms.venue import (
 )
 
 logger = logging.getLogger(__name__)
+REFUSED = 400
+"""The HTTP status that goes with the exchange's word on an order; with another it is no word."""
 NO_SUCH_ORDER = "-2013"
 ORDER_ARCHIVED = "-2026"
 T = TypeVar("T")
@@ -182,9 +178,9 @@ class CcxtConnector:
         try:
             report = self._read(self._reader.queried, await self._query("order", self._named(ref)))
         except ExchangeUnavailable as error:
-            if error.code == NO_SUCH_ORDER:
+            if (error.status, error.code) == (REFUSED, NO_SUCH_ORDER):
                 return None
-            if error.code == ORDER_ARCHIVED:
+            if (error.status, error.code) == (REFUSED, ORDER_ARCHIVED):
                 return self._archived(ref, error.text)
             raise
         if not report.cumulative_quantity:
@@ -223,12 +219,12 @@ class CcxtConnector:
     async def balances(self) -> Mapping[str, Balance]:
         """Asset to balance, assets with nothing left out."""
         raw = await self._query("account", {"omitZeroBalances": "true"})
-        return self._read(_balances, raw)
+        return self._read(balances_of, raw)
 
     async def quote(self, symbol: str) -> Quote:
         """The best bid and ask now; `ExchangeUnavailable` where a side of the book is empty."""
         raw = await self._query("ticker/bookTicker", {"symbol": self._symbol(symbol)})
-        bid, ask = self._read(_best, raw)
+        bid, ask = self._read(best_of, raw)
         return Quote(exchange=self.exchange, symbol=symbol, bid=bid, ask=ask, received_at=utc_now())
 
     async def can_withdraw(self) -> bool | None:
@@ -325,21 +321,3 @@ class CcxtConnector:
             received_at=utc_now(),
             source=ReportSource.QUERY,
         )
-
-
-def _balances(raw: Any) -> dict[str, Balance]:
-    found: dict[str, Balance] = {}
-    for row in objects_of(object_of(raw).get("balances")):
-        asset = text_of(row, "asset")
-        free, locked = decimal_of(row, "free"), decimal_of(row, "locked")
-        if free or locked:
-            found[asset] = Balance(asset=asset, free=free, locked=locked)
-    return found
-
-
-def _best(raw: Any) -> tuple[Decimal, Decimal]:
-    row = object_of(raw)
-    bid, ask = decimal_of(row, "bidPrice"), decimal_of(row, "askPrice")
-    if not bid or not ask:
-        raise MalformedError("a side of the book is empty")
-    return bid, ask

@@ -7,9 +7,10 @@ safe: after a command was written, whatever the table does not know is *outcome 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from http import HTTPStatus
 from typing import Any
 
 from trading.oms.errors import (
@@ -79,6 +80,7 @@ class Answer:
     """A response of an exchange, as it came: HTTP status, headers, text and its JSON if any.
 
     `code` and `message` are the exchange's own, read from the JSON object's `code` and `msg`.
+    `words` is the message as it may be shown: without secrets, printable and short.
     """
 
     status: int
@@ -87,16 +89,28 @@ class Answer:
     body: Any = None
     code: str | None = None
     message: str = ""
+    words: str = ""
 
     @classmethod
-    def read(cls, status: int, headers: Mapping[str, str], text: str) -> "Answer":
-        """Read a response. Anything may come back, so nothing here raises."""
+    def read(
+        cls,
+        status: int,
+        headers: Mapping[str, str],
+        text: str,
+        scrub: Callable[[str], str] = str,
+    ) -> "Answer":
+        """Read a response. Anything may come back, so nothing here raises.
+
+        `scrub` takes secrets out of a text; only `words` goes through it, never what is judged.
+        """
         body = parse_json(text)
         code, message = None, text
+        if _is_plain(status, body):
+            return cls(status, text, headers, body)
         if isinstance(body, dict) and ("code" in body or "msg" in body):
             code = _code(body.get("code"))
             message = str(body.get("msg") or "")
-        return cls(status, text, headers, body, code, shown(message))
+        return cls(status, text, headers, body, code, message, shown(scrub(message)))
 
     @property
     def retry_after(self) -> float | None:
@@ -120,7 +134,7 @@ def judge(answer: Answer, operation: Operation, rules: Sequence[Rule]) -> Exchan
     """The error that this answer means, or None where it is a success."""
     if answer.is_success:
         return None
-    text = answer.message or f"HTTP {answer.status} without a text"
+    text = answer.words or f"HTTP {answer.status} without a text"
     if not operation.is_command:
         return ExchangeUnavailable(
             text, code=answer.code, status=answer.status, retry_after=answer.retry_after
@@ -182,6 +196,11 @@ def parse_json(text: str) -> Any:
         return json.loads(text, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError):
         return None
+
+
+def _is_plain(status: int, body: Any) -> bool:
+    """A success without any trace of an error; there is nothing in it to show."""
+    return status == HTTPStatus.OK and isinstance(body, dict | list) and "code" not in body
 
 
 def shown(text: str) -> str:

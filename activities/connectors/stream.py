@@ -39,7 +39,7 @@ class EventStream(BinanceWire):
         self.unreadable = 0
         self._events: asyncio.Queue[dict[str, Any] | _Gap] = asyncio.Queue()
         self._connection: Any = None
-        self._refusal: Answer | None = None
+        self._refusals: list[Answer] = []
 
     async def events(self) -> AsyncIterator[dict[str, Any] | StreamState]:
         """`CONNECTED` after each fresh connection, then its events; ends by raising.
@@ -77,7 +77,7 @@ class EventStream(BinanceWire):
         """Dial and subscribe with a fresh connection and a fresh queue."""
         self._events = asyncio.Queue()
         self.ws_dial_backoff: dict[str, Any] = {}  # The pauses are ours, not ccxt's.
-        self._refusal = None
+        self._refusals.clear()
         self._connection = self.client(self.oms_settings.ws_url)
         seconds = max(1.0, self.oms_settings.timeout_ms / 1000)
         try:
@@ -90,8 +90,8 @@ class EventStream(BinanceWire):
         else:
             return
         code = None
-        if self._refusal is not None:
-            code, failure = self._refusal.code, self._refusal.message
+        if self._refusals:
+            code, failure = self._refusals[0].code, self._refusals[0].words
         raise ExchangeUnavailable(
             f"the user data stream cannot be opened: {shown(self.scrub(failure))}", code=code
         )
@@ -136,7 +136,7 @@ class EventStream(BinanceWire):
         A refusal is kept here: ccxt loses it and raises `KeyError: 'spot'` in its place.
         """
         if isinstance(message.get("error"), dict):
-            self._refusal = Answer.read(0, {}, json.dumps(message["error"]))
+            self._refusals.append(Answer.read(0, {}, json.dumps(message["error"]), self.scrub))
         try:
             super().handle_message(client, message)
         except Exception as error:  # noqa: BLE001 - a stray answer must not end the stream

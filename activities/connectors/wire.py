@@ -6,6 +6,7 @@ request was written when it failed, and that it is written at most once. ccxt's 
 redirects and lets aiohttp repeat a PUT or DELETE on a stale connection; this one does neither.
 """
 
+import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -22,7 +23,6 @@ from activities.connectors.classify import (
     Answer,
     Operation,
     judge,
-    shown,
     transport_failure,
 )
 from activities.connectors.clock import ExchangeClock
@@ -186,7 +186,7 @@ class BinanceWire(binance):  # type: ignore[misc] # ccxt ships no types that myp
                 allow_redirects=False,
             ) as response:
                 text = await response.text(errors="replace")
-                answer = Answer.read(response.status, dict(response.headers), self.scrub(text))
+                answer = Answer.read(response.status, dict(response.headers), text, self.scrub)
         except ExchangeError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, only the phase counts
@@ -226,8 +226,8 @@ def _spot_addresses(settings: ConnectorSettings) -> dict[str, Any]:
 
 
 def _name_of(error: Exception) -> str:
-    """What went wrong without the address: the class, and the system's word where there is one."""
-    name = type(error).__name__
+    """The class and the system's word for its number; aiohttp's own texts carry addresses."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    word = cause.strerror if isinstance(cause, OSError) else None
-    return shown(f"{name} ({word})" if word else name)
+    number = cause.errno if isinstance(cause, OSError) else None
+    name = type(error).__name__
+    return f"{name} ({os.strerror(number)})" if isinstance(number, int) else name

@@ -13,6 +13,7 @@ from activities.connectors.clock import ExchangeClock
 from activities.connectors.settings import ConnectorSettings
 from activities.connectors.wire import BinanceWire, Call
 from trading.oms.errors import (
+    DuplicateOrder,
     ExchangeError,
     ExchangeRejected,
     ExchangeUnavailable,
@@ -229,3 +230,13 @@ def test_settings_mask_their_secrets() -> None:
 
     assert KEY not in shown
     assert SECRET not in shown
+
+
+async def test_a_secret_that_is_a_common_letter_does_not_change_what_is_read() -> None:
+    reply = http('{"code": -2010, "msg": "Duplicate order sent."}', "400 Bad Request")
+    async with wired([http('{"status": "NEW"}'), reply]) as (server, _):
+        wire = BinanceWire(settings(server.port, api_key="e", secret="s"), ExchangeClock())
+        assert await query(wire) == {"status": "NEW"}
+        with pytest.raises(DuplicateOrder):
+            await command(wire)
+        await wire.close()

@@ -1,0 +1,33 @@
+"""Binance's balances and best prices, read exactly."""
+
+from decimal import Decimal
+from typing import Any
+
+from activities.connectors.fields import (
+    MalformedError,
+    decimal_of,
+    object_of,
+    objects_of,
+    text_of,
+)
+from trading.oms.models import Balance
+
+
+def balances_of(raw: Any) -> dict[str, Balance]:
+    """GET /api/v3/account: asset to balance; assets with nothing are left out."""
+    found: dict[str, Balance] = {}
+    for row in objects_of(object_of(raw).get("balances")):
+        asset = text_of(row, "asset")
+        free, locked = decimal_of(row, "free"), decimal_of(row, "locked")
+        if free or locked:
+            found[asset] = Balance(asset=asset, free=free, locked=locked)
+    return found
+
+
+def best_of(raw: Any) -> tuple[Decimal, Decimal]:
+    """GET /api/v3/ticker/bookTicker: best bid and ask; refused where a side is empty (0)."""
+    row = object_of(raw)
+    bid, ask = decimal_of(row, "bidPrice"), decimal_of(row, "askPrice")
+    if not bid or not ask:
+        raise MalformedError("a side of the book is empty")
+    return bid, ask
