@@ -1,0 +1,173 @@
+"""The local stack: Temporal, two sandbox exchanges, the store and a worker, each a process.
+
+`oms up` leaves it running, `oms demo` trades on it, tests drive it from the outside. It ends with
+its block, whatever ends it: everything that was started is stopped.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
+
+from activities.store import Store
+from trading.oms.errors import StartUpError
+from workers.child_process import ChildProcess
+from workers.stack_exchange import Keys, SandboxExchange
+from workers.temporal_server import TemporalServer, running_temporal
+
+Say = Callable[[str], None]
+"""Takes one line for the person who waits."""
+
+EXCHANGES = ("alpha", "beta")
+_WORKER_READY_S = 90.0
+_DRAIN_S = 15.0
+
+
+@dataclass
+class LocalStack:
+    """What runs. `environment` is all that a worker or an `oms` command needs to take part."""
+
+    folder: Path
+    temporal: TemporalServer
+    exchanges: dict[str, SandboxExchange]
+    environment: dict[str, str]
+    worker: ChildProcess | None = None
+    _workers_started: int = field(default=0, repr=False)
+
+    @property
+    def ui_url(self) -> str | None:
+        """The Temporal web UI, where its address is known."""
+        return self.temporal.ui_url
+
+    @property
+    def store_url(self) -> str:
+        """The database of the orders; it may hold a password."""
+        return self.environment["OMS_STORE_URL"]
+
+    @property
+    def processes(self) -> dict[str, ChildProcess]:
+        """Our own child processes by name; the Temporal server looks after its own."""
+        named = {name: exchange.process for name, exchange in self.exchanges.items()}
+        return {**named, "worker": self.worker} if self.worker else named
+
+    async def connect(self) -> Client:
+        """A client of the stack's Temporal server."""
+        return await self.temporal.connect(data_converter=pydantic_data_converter)
+
+    async def start_worker(self) -> ChildProcess:
+        """Start a worker and wait until it works. Raises `StartUpError` with its log."""
+        worker = self.begin_worker()
+        await self.until_working(worker)
+        return worker
+
+    def begin_worker(self) -> ChildProcess:
+        """Start a worker process; it needs some seconds until it works."""
+        self._workers_started += 1
+        log = self.folder / f"worker-{self._workers_started}.log"
+        self.worker = ChildProcess([sys.executable, "-m", "workers"], log, self.environment)
+        return self.worker
+
+    async def until_working(self, worker: ChildProcess) -> None:
+        """Wait until the worker says that it takes orders. Raises `StartUpError` with its log."""
+        deadline = time.monotonic() + _WORKER_READY_S
+        while time.monotonic() < deadline and worker.exit_code is None:
+            if "working on" in worker.log_path.read_text(errors="replace"):
+                return
+            await asyncio.sleep(0.05)
+        msg = f"the worker has not started:\n{worker.log_tail()}"
+        raise StartUpError(msg)
+
+    def kill_worker(self) -> None:
+        """End the worker at once (SIGKILL), as the machine's own end would."""
+        if self.worker is not None:
+            self.worker.send_signal(signal.SIGKILL)
+
+
+@contextlib.asynccontextmanager
+async def local_stack(
+    say: Say,
+    folder: Path | None = None,
+    *,
+    exchanges: tuple[str, ...] = EXCHANGES,
+    market: str = "replay",
+    keeps_history: bool = False,
+) -> AsyncIterator[LocalStack]:
+    """Start everything; all of it ends with the block.
+
+    Logs, and the store where OMS_STORE_URL names no other, are in `folder`; without one they are
+    in a temporary folder that goes with the block. `keeps_history` lets Temporal write there too.
+    Raises `StartUpError` that says what is wrong.
+    """
+    async with contextlib.AsyncExitStack() as parts:
+        if folder is None:
+            folder = Path(parts.enter_context(_temporary_folder()))
+        folder.mkdir(parents=True, exist_ok=True)
+        sandboxes = {}
+        for name in exchanges:
+            exchange = SandboxExchange(name, Keys.of(name, os.environ), folder, market=market)
+            parts.push_async_callback(exchange.process.stop, 3)
+            sandboxes[name] = exchange
+        history = folder / "temporal.sqlite3" if keeps_history else None
+        temporal = await parts.enter_async_context(running_temporal(say, history))
+        for exchange in sandboxes.values():
+            await exchange.until_ready()
+            say(f"Sandbox exchange {exchange.name} trades at {exchange.url}")
+        stack = LocalStack(folder, temporal, sandboxes, _environment(folder, temporal, sandboxes))
+        store = await Store.open(stack.store_url, create=True)
+        say(f"The store is ready: {store!r}")
+        await store.close()
+        parts.push_async_callback(_stop, stack)
+        worker = await stack.start_worker()
+        say(f"A worker takes orders (process {worker.pid})")
+        yield stack
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> "contextlib.AbstractContextManager[str]":
+    with tempfile.TemporaryDirectory(prefix="oms-", ignore_cleanup_errors=True) as name:
+        yield name
+
+
+def _environment(
+    folder: Path, temporal: TemporalServer, exchanges: dict[str, SandboxExchange]
+) -> dict[str, str]:
+    """The variables of a worker: our own, and of the user's only what means no other exchange."""
+    values = {name: value for name, value in os.environ.items() if not name.startswith("OMS_")}
+    if not os.environ.get("TEMPORAL_ADDRESS"):
+        # Keys and certificates of another server would be shown to ours.
+        values = {n: value for n, value in values.items() if not n.startswith("TEMPORAL_")}
+        values["TEMPORAL_CONFIG_FILE"] = os.devnull
+    values |= {
+        "TEMPORAL_ADDRESS": temporal.address,
+        "TEMPORAL_NAMESPACE": temporal.namespace,
+        "OMS_STORE_URL": os.environ.get("OMS_STORE_URL") or f"sqlite:///{folder / 'oms.sqlite3'}",
+        "OMS_DEPLOYMENT": "local",
+        "OMS_EXCHANGES": ",".join(exchanges),
+        "OMS_LOG_LEVEL": os.environ.get("OMS_LOG_LEVEL") or "INFO",
+        "OMS_UI_URL": temporal.ui_url or os.environ.get("OMS_UI_URL", ""),
+    }
+    for exchange in exchanges.values():
+        values |= exchange.environment
+    return values
+
+
+async def _stop(stack: LocalStack) -> None:
+    """Drain the worker; on somebody else's server also end our feeds, which run for ever."""
+    if stack.worker is not None:
+        await stack.worker.stop(_DRAIN_S)
+    if os.environ.get("TEMPORAL_ADDRESS"):
+        client = await stack.connect()
+        for name in stack.exchanges:
+            with contextlib.suppress(RPCError):
+                feed = client.get_workflow_handle(f"feed-{name}-main")
+                await feed.terminate("the local stack has ended")
