@@ -76,7 +76,7 @@ async def test_a_lost_reply_leaves_the_order_alive_or_dead(
 
 @pytest.mark.parametrize(
     ("kind", "status", "code"),
-    [("code_-1006", 500, -1006), ("code_-1007", 408, -1007), ("code_-1008", 503, -1008)],
+    [("code_-1006", 500, -1006), ("code_-1007", 504, -1007), ("code_-1008", 503, -1008)],
 )
 @pytest.mark.parametrize(("fate", "placed"), [("alive", ["NEW"]), ("dead", [])])
 async def test_an_unknown_outcome_leaves_the_order_alive_or_dead(
@@ -131,7 +131,7 @@ async def test_beyond_the_processing_bound_the_answer_is_a_timeout_and_the_order
     raw = Raw((await start(processing_bound_ms=50)).url, session)
     await raw.fault("accept_delayed_ms", count=1, ms=150)
     status, body = await raw.order()
-    assert (status, body["code"]) == (408, -1007)
+    assert (status, body["code"]) == (504, -1007)
     assert await orders(raw) == []
     await asyncio.sleep(0.2)
     assert await orders(raw) == ["NEW"]

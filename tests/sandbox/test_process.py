@@ -17,6 +17,7 @@ import pytest
 from tests.sandbox.conftest import Raw, Start
 from workers.sandbox.__main__ import config_of
 from workers.sandbox.config import SandboxConfig, parse_account
+from workers.sandbox.model import NewOrder
 from workers.sandbox.replay import MarketMaker, Print, Quote, Replay, recorded
 from workers.sandbox.server import Sandbox
 
@@ -96,6 +97,20 @@ def test_the_replay_prints_the_recorded_trades_and_keeps_two_sides() -> None:
     assert market.statistics.high == max(event.price for event in recording)
     assert market.statistics.volume >= sum(event.quantity for event in recording)
     assert None not in market.book.best()
+
+
+def test_a_stop_that_the_market_triggers_finds_the_markets_quote() -> None:
+    sandbox = Sandbox(SandboxConfig(accounts=(parse_account("alice:s"),), first_id=0))
+    engine, maker = sandbox.engine, MarketMaker(sandbox.engine)
+    one = Decimal(1)
+    maker.quote("BTCUSDT", (Decimal(99), one), (Decimal(101), one))
+    maker.trade("BTCUSDT", "BUY", Decimal(100), one)
+    stop = engine.place(
+        engine.accounts["alice"],
+        NewOrder("BTCUSDT", "SELL", "STOP_LOSS", "GTC", quantity=one, stop_price=Decimal(98)),
+    )
+    maker.trade("BTCUSDT", "SELL", Decimal(97), one)
+    assert (stop.status, stop.executed_quote) == ("FILLED", Decimal(97))
 
 
 def test_the_replay_is_the_same_each_time_and_its_ids_grow_over_loops() -> None:

@@ -141,6 +141,8 @@ class Control:
         return self._faults.set(wanted).describe()
 
     def _clear(self, which: Any) -> int:
+        if not isinstance(which, str | int):
+            raise errors.invalid_data("clear")
         if which in {"all", "clock_skew_ms"}:
             self._engine.clock.skew_ms = 0
         if which in {"all", "symbol_status"}:
@@ -170,7 +172,7 @@ class Control:
     def market_order(self, asked: Json) -> Json:
         """An order of the market: ``{"symbol", "side", "price", "quantity"}``, IOC if not told."""
         symbol, side, price, quantity = self._trade_of(asked)
-        time_in_force = asked.get("time_in_force", IOC)
+        time_in_force = str(asked.get("time_in_force", IOC))
         if time_in_force not in {GTC, IOC}:
             raise errors.invalid_time_in_force()
         order = self._maker.place(symbol, side, price, quantity, time_in_force=time_in_force)
@@ -206,6 +208,8 @@ class Control:
         numbers = {name: value for name, value in asked.items() if name in SYMBOL_NUMBERS}
         for name, value in numbers.items():
             number = amount_of(value, name)
+            if name == "step_size" and not number:
+                raise errors.invalid_data(name)
             setattr(spec, name, number if isinstance(getattr(spec, name), Decimal) else int(number))
         spec.status = status or spec.status
         return {"symbol": spec.symbol, "status": spec.status}
@@ -238,7 +242,7 @@ class Control:
         return params.known_symbol(str(asked.get("symbol")), self._engine.markets).spec.symbol
 
     def _trade_of(self, asked: Json) -> tuple[str, str, Decimal, Decimal]:
-        side = asked.get("side")
+        side = str(asked.get("side"))
         if side not in {BUY, SELL}:
             raise errors.invalid_side()
         price, quantity = (
@@ -247,7 +251,7 @@ class Control:
         )
         if not price or not quantity:
             raise ApiError(-1130, "price and quantity are allowed above zero only.")
-        return self._market(asked), str(side), price, quantity
+        return self._market(asked), side, price, quantity
 
 
 async def _json(request: web.BaseRequest) -> Json:

@@ -71,13 +71,13 @@ class Engine:
 
     @contextlib.contextmanager
     def one_step(self, symbol: str) -> Iterator[None]:
-        """Tell of the book's change only once, after several orders of the market."""
+        """Let stops trigger and tell of the book only once, after several orders of the market."""
         self._quiet = True
         try:
             yield
         finally:
             self._quiet = False
-            self.listener.book_changed(self.markets[symbol])
+            self._finish(self.markets[symbol])
 
     def deposit(self, account: Account, asset: str, amount: Decimal) -> None:
         """Give (or take) an amount; told as ``balanceUpdate`` and ``outboundAccountPosition``."""
@@ -301,11 +301,12 @@ class Engine:
 
     def _finish(self, market: Market) -> None:
         """The end of every step: stops, then balances, then the new best prices."""
+        if self._quiet:
+            return
         if market.stops:
             self._trigger_stops(market)
         self._tell_balances()
-        if not self._quiet:
-            self.listener.book_changed(market)
+        self.listener.book_changed(market)
 
     def _tell_balances(self) -> None:
         touched = self.ledger.touched

@@ -243,7 +243,7 @@ UNKNOWN_OUTCOMES: dict[int, tuple[str, int]] = {
             "Timeout waiting for response from backend server. Send status unknown; "
             "execution status unknown."
         ),
-        408,
+        504,
     ),
     -1008: (
         "Server is currently overloaded with other requests. Please try again in a few minutes.",

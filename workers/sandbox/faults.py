@@ -160,17 +160,23 @@ def _options(kind: str, wanted: dict[str, Any]) -> dict[str, Any]:
     if kind == "accept_delayed_ms":
         options["ignore_fence"] = bool(wanted.get("ignore_fence", False))
     if kind == "reply_lost" or kind.startswith(("http_", "code_")):
-        options["order"] = wanted.get("order", "alive" if kind == "reply_lost" else "dead")
+        options["order"] = str(wanted.get("order", "alive" if kind == "reply_lost" else "dead"))
         if options["order"] not in {"alive", "dead"}:
             raise invalid_data("order")
     if kind in LIMIT_KINDS:
         options["retry_after"] = str(read_decimal("retry_after", str(wanted.get("retry_after", 1))))
     if kind == "garbled":
-        options["how"] = wanted.get("how", "malformed")
-        options["fields"] = list(wanted.get("fields", ()))
+        options["how"] = str(wanted.get("how", "malformed"))
+        options["fields"] = [str(name) for name in _listed(wanted.get("fields", []))]
         if options["how"] not in {"malformed", "truncated", "null", "empty", "missing"}:
             raise invalid_data("how")
     return options
+
+
+def _listed(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise invalid_data("fields")
+    return value
 
 
 def retry_after_s(fault: Fault) -> Decimal:

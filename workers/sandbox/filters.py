@@ -30,7 +30,7 @@ def check_new_order(order: NewOrder, market: Market, account: Account) -> None:
 
 def check_price(price: Decimal, spec: SymbolSpec) -> None:
     """PRICE_FILTER. The bound comes first, so that the remainder is exact."""
-    if not spec.min_price <= price <= spec.max_price or price % spec.tick_size:
+    if not spec.min_price <= price <= spec.max_price or (spec.tick_size and price % spec.tick_size):
         raise filter_failure("PRICE_FILTER")
 
 

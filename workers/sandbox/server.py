@@ -33,6 +33,7 @@ from workers.sandbox.ws_api import WsApi
 
 HOST = "127.0.0.1"
 SHUTDOWN_S = 0.5
+LINE_MAX = 1 << 16  # Longer than aiohttp's own, so that nonsense gets Binance's error.
 
 log = logging.getLogger("workers.sandbox")
 
@@ -108,7 +109,8 @@ class SandboxServer:
             self.exchange.log,
         )
         self._runner = web.ServerRunner(
-            web.Server(self._dispatch, access_log=None), shutdown_timeout=SHUTDOWN_S
+            web.Server(self._dispatch, access_log=None, max_line_size=LINE_MAX),
+            shutdown_timeout=SHUTDOWN_S,
         )
         self._replay: asyncio.Task[None] | None = None
 
