@@ -29,7 +29,7 @@ LONGER_FOR_A_REASON = {
 }
 
 # The client and the command line are doors: they stand beside the domain and may use everything.
-DOORS = re.compile(r"trading\.oms\.(order_manager|cli)(_\w+)?(\..*)?")
+DOORS = re.compile(r"trading\.oms\.(order_manager|order_client|journal_reader|cli)(_\w+)?(\..*)?")
 
 # Which of our packages a package may import, itself included. The first match holds.
 MAY_IMPORT_OURS = {

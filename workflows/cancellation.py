@@ -58,7 +58,7 @@ class Cancellation:
         work = self._work
         if not self._requests or not work.state.is_open:
             return
-        if work.unsent:
+        if work.submission.unsent:
             await self._cancel_unsent()
             return
         if work.modification.is_replacing:

@@ -110,7 +110,7 @@ class InDoubt:
             work.later("certain", 0)
         elif self._may_be_sent_again():
             await work.conclude_not_placed(at, work.event(EventKind.DOUBT_ENDED))
-            await work.send_again()
+            await work.submission.send_again()
         else:
             await work.conclude_not_placed(
                 at,

@@ -110,7 +110,7 @@ class Modification:
         message = Reduce(
             order_id=work.state.client_order_id,
             leg=work.state.leg,
-            generation=work.generation,
+            generation=work.submission.generation,
             new_quantity=self._new_quantity(),
             revision=work.state.revision + 1,
         )
@@ -182,16 +182,16 @@ class Modification:
             return
         starting = state.replacing
         if starting:
-            work.generation = work.next_stamp = 1
-        exchange, account = work.venue
-        await work.send_leg(
+            work.submission.generation = work.submission.next_stamp = 1
+        exchange, account = work.submission.venue
+        await work.submission.send_leg(
             Send(
                 order_id=state.client_order_id,
                 exchange=exchange,
                 account=account,
                 leg=state.leg + 1 if starting else state.leg,
-                generation=work.generation,
-                stamp=work.next_stamp,
+                generation=work.submission.generation,
+                stamp=work.submission.next_stamp,
                 quantity=self._new_quantity() - state.filled_quantity,
                 price=self._new_price(),
                 stop_price=state.stop_price,
@@ -246,7 +246,8 @@ class Modification:
 
     def _risk_question(self, wish: ModifyRequest) -> RiskQuestion:
         state = self._work.state
-        return self._work.risk_question().model_copy(
+        question = self._work.submission.risk_question()
+        return question.model_copy(
             update={
                 "quantity": (wish.new_quantity or state.quantity) - state.filled_quantity,
                 "price": wish.new_price or state.price,

@@ -63,10 +63,10 @@ class OrderWorkflow:
             await work.admit(command.order)
         else:
             await work.take_up_again(str(command.resume))
-        await work.route()
-        await work.check_risk()
-        await work.acquire_rate_limit()
-        await work.send()
+        await work.submission.route()
+        await work.submission.check_risk()
+        await work.submission.acquire_rate_limit()
+        await work.submission.send()
         await work.until_settled()
         return work.result()
 

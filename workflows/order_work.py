@@ -13,16 +13,11 @@ with workflow.unsafe.imports_passed_through():
     from activities.messages import (
         Booked,
         ClaimFacts,
-        Denied,
         OrderAt,
-        RateQuestion,
-        RiskQuestion,
-        Send,
-        SendKind,
     )
     from trading.oms.answers import different_content, is_answer, result_of
     from trading.oms.commands import CancelRequest, OutcomeRequest
-    from trading.oms.enums import OrderStatus, Pending, ReasonCode, RejectedBy
+    from trading.oms.enums import OrderStatus, Pending, ReasonCode
     from trading.oms.identity import content_hash
     from trading.oms.lifecycle import EventKind, LifecycleEvent
     from trading.oms.models import Order, OrderResult, OrderState
@@ -41,6 +36,7 @@ from workflows.requests import (
     Request,
     Seen,
 )
+from workflows.submission import Submission
 
 _LATE_EXPIRY_S = 30.0
 _FILLS_BACK_OFF_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -49,8 +45,8 @@ _FILLS_BACK_OFF_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 class OrderWork:
     """One order in the hands of its workflow.
 
-    `unsent` says that the exchange provably has nothing of it yet. What the store has committed
-    is in `state`; everything else here can be rebuilt from the store by a later run.
+    What the store has committed is in `state`; everything else here can be rebuilt from the store
+    by a later run.
     """
 
     def __init__(self) -> None:
@@ -58,16 +54,12 @@ class OrderWork:
         self.order: Order | None = None
         self.known_state: OrderState | None = None
         self.refusal: OrderResult | None = None
-        self.venue = ("", "")
-        self.unsent = True
-        self.generation = 1
-        self.next_stamp = 1
         self.fills_missing = False
+        self.submission = Submission(self)
         self.doubt = InDoubt(self)
         self.cancellation = Cancellation(self)
         self.modification = Modification(self)
         self._inbox: deque[Request] = deque()
-        self._marks: list[LifecycleEvent] = []
         self._due: set[str] = set()
         self._timers: set[asyncio.Task[None]] = set()
         self._shown: OrderStatus | None = None
@@ -84,7 +76,9 @@ class OrderWork:
     def here(self) -> OrderAt:
         """The exchange order that carries the order now."""
         return OrderAt(
-            order_id=self.state.client_order_id, leg=self.state.leg, generation=self.generation
+            order_id=self.state.client_order_id,
+            leg=self.state.leg,
+            generation=self.submission.generation,
         )
 
     # The story.
@@ -104,7 +98,7 @@ class OrderWork:
         known = await steps.load(order_id)
         self.known_state, self.order = known.state, known.order
         await self._go_on_from(known.claim)
-        if self.state.is_terminal or self.unsent:
+        if self.state.is_terminal or self.submission.unsent:
             return
         if self.state.replacing:
             await self.record(self.event(EventKind.REQUEST_ENDED))
@@ -112,50 +106,6 @@ class OrderWork:
             self.enqueue(Cancel(CancelRequest(reason="requested before")))
         if not self.doubt.exists:
             self.later("fills", 0)
-
-    async def route(self) -> None:
-        """Choose the venue; nowhere to go is a denial."""
-        if not self._is_to_be_sent():
-            return
-        routed = await steps.route(self.state.client_order_id)
-        if routed.denied is not None:
-            await self.deny(routed.denied)
-            return
-        self.venue = (routed.exchange, routed.account)
-        self._marks.append(
-            self.event(EventKind.ROUTED, exchange=routed.exchange, account=routed.account)
-        )
-
-    async def check_risk(self) -> None:
-        """Run the pre-trade checks on the venue chosen; a failed one is a denial."""
-        if not self._is_to_be_sent():
-            return
-        answer = await steps.check_risk(self.risk_question())
-        if answer.denied is not None:
-            await self.deny(answer.denied)
-            return
-        self._marks.append(self.event(EventKind.SUBMITTING))
-
-    async def acquire_rate_limit(self) -> None:
-        """Take a slot; one in the future becomes a durable timer, and the loop sends then."""
-        if not self._is_to_be_sent():
-            return
-        exchange, account = self.venue
-        answer = await steps.acquire_rate_limit(
-            RateQuestion(
-                exchange=exchange,
-                account=account,
-                endpoint="place",
-                order_id=self.state.client_order_id,
-            )
-        )
-        if answer.wait_s > 0:
-            self.later("send", answer.wait_s)
-
-    async def send(self) -> None:
-        """Claim and send, once; what must wait is sent by the loop when it is due."""
-        if self._is_to_be_sent() and "send" not in self._due:
-            await self.send_leg(self.first_leg())
 
     async def until_settled(self) -> None:
         """Answer messages until the order has ended and every fill of it is booked."""
@@ -228,7 +178,7 @@ class OrderWork:
 
     async def _when_due(self, due: Due) -> None:
         if due.what == "send":
-            await self._send_now()
+            await self.submission.send_now()
         elif due.what == "look":
             self.doubt.look()
         elif due.what == "cancel":
@@ -257,101 +207,6 @@ class OrderWork:
         self.take(await steps.book(self.state.client_order_id, tuple(batch)))
         for one in answered:
             one.answer = True
-
-    # Sending.
-
-    async def send_leg(self, message: Send) -> None:
-        """Send one leg and take its outcome: live, refused, in doubt, or to be sent again."""
-        summary = f"{self.state.side} {blotter.number(message.quantity)} {self.state.symbol}"
-        answer = await steps.send(message, summary)
-        self._marks.clear()
-        self.next_stamp = answer.stamp + 1
-        self.take(Booked(state=answer.state, fills_missing=answer.fills_missing))
-        if answer.kind is SendKind.NEVER_REACHED:
-            self.later("send", max(answer.retry_after_s, 0.2))
-            return
-        self.unsent = False
-        if answer.kind is SendKind.IN_DOUBT:
-            await self.doubt.begin(message.leg, message.generation)
-        elif answer.kind is SendKind.REFUSED and answer.denied is not None:
-            await self._refused_at_claim(answer.denied, message)
-        self.modification.leg_is_sent(answer)
-
-    async def _send_now(self) -> None:
-        """A waiting send is due: the market may have moved, so the risk is checked again."""
-        if self.modification.is_sending:
-            await self.modification.send_leg()
-            return
-        if not self._is_to_be_sent():
-            return
-        self._marks = [mark for mark in self._marks if mark.kind is not EventKind.SUBMITTING]
-        await self.check_risk()
-        if self._is_to_be_sent():
-            await self.send_leg(self.first_leg())
-
-    async def send_again(self) -> None:
-        """Proved not placed: the next generation, after the same checks as the first."""
-        self.generation += 1
-        self.next_stamp = 1
-        self.unsent = True
-        self._marks = [self.event(EventKind.DOUBT_ENDED), self.event(EventKind.RESENT)]
-        await self.check_risk()
-        await self.acquire_rate_limit()
-        await self.send()
-
-    def first_leg(self) -> Send:
-        """The send of the order as the trader gave it."""
-        exchange, account = self.venue
-        state = self.state
-        return Send(
-            order_id=state.client_order_id,
-            exchange=exchange,
-            account=account,
-            leg=state.leg,
-            generation=self.generation,
-            stamp=self.next_stamp,
-            quantity=state.remaining_quantity,
-            price=state.price,
-            stop_price=state.stop_price,
-            before=tuple(self._marks),
-        )
-
-    def risk_question(self) -> RiskQuestion:
-        """The order as it stands, on the venue chosen."""
-        exchange, account = self.venue
-        return RiskQuestion(
-            order_id=self.state.client_order_id,
-            exchange=exchange,
-            account=account,
-            quantity=self.state.remaining_quantity,
-            price=self.state.price,
-        )
-
-    async def deny(self, denied: Denied) -> None:
-        """End the order by our own rule, nothing having been sent."""
-        await self.record(
-            *self._marks,
-            self.event(
-                EventKind.DENIED,
-                rejected_by=RejectedBy.RISK,
-                reason_code=denied.reason_code,
-                reason=denied.reason,
-            ),
-        )
-        self._marks.clear()
-
-    async def _refused_at_claim(self, denied: Denied, message: Send) -> None:
-        if self.state.is_terminal:
-            return
-        if message.leg > 1 or self.state.pending is Pending.CANCEL:
-            await self.record(
-                self.event(EventKind.REQUEST_ENDED),
-                self.event(
-                    EventKind.CANCELLED, reason_code=denied.reason_code, reason=denied.reason
-                ),
-            )
-        else:
-            await self.deny(denied)
 
     # State.
 
@@ -418,33 +273,34 @@ class OrderWork:
         if not self.state.is_open:
             return
         self.later("expired", _LATE_EXPIRY_S)
-        if self.unsent:
+        if self.submission.unsent:
             await self.record(self.event(EventKind.EXPIRED, reason_code=ReasonCode.EXPIRY_REACHED))
         else:
             await self.cancellation.begin(Cancel(CancelRequest(reason="expiry reached")))
 
     async def _go_on_from(self, claim: ClaimFacts | None) -> None:
         """Find the place in the story where a former run left it, from the newest claim."""
-        self.venue = (self.state.exchange, self.state.account)
+        submission = self.submission
+        submission.venue = (self.state.exchange, self.state.account)
         if claim is None:
             return
-        self.generation, self.next_stamp = claim.generation, claim.stamp + 1
+        submission.generation, submission.next_stamp = claim.generation, claim.stamp + 1
         if claim.outcome in {None, "unknown"}:
-            self.unsent = False
+            submission.unsent = False
             await self.doubt.begin(claim.leg, claim.generation)
         elif claim.outcome == "never_reached":
             self.later("send", 0)
         else:
-            self.unsent = False
+            submission.unsent = False
 
-    def _is_to_be_sent(self) -> bool:
-        return (
-            self.refusal is None
-            and self.unsent
-            and self.state.is_open
-            and not self.cancellation.is_wanted
-            and not any(isinstance(request, Cancel) for request in self._inbox)
-        )
+    def is_due(self, what: str) -> bool:
+        """Whether `later` has put something off that has not come yet."""
+        return what in self._due
+
+    @property
+    def cancel_is_waiting(self) -> bool:
+        """Whether a cancel lies in the inbox that the loop has not taken yet."""
+        return any(isinstance(request, Cancel) for request in self._inbox)
 
     def _has_outcome(self) -> bool:
         return self.refusal is not None or (
@@ -458,7 +314,9 @@ class OrderWork:
         return settled and not self._inbox and workflow.all_handlers_finished()
 
     def _continue_as_new_if_long(self) -> None:
-        quiet = not (self._due or self.doubt.exists or self.modification.is_running or self.unsent)
+        quiet = not (
+            self._due or self.doubt.exists or self.modification.is_running or self.submission.unsent
+        )
         if (
             quiet
             and not self.cancellation.is_wanted

@@ -1,0 +1,189 @@
+"""Sending an order: venue, risk, rate limit, claim and send; and what is sent again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.messages import (
+        Booked,
+        Denied,
+        RateQuestion,
+        RiskQuestion,
+        Send,
+        SendKind,
+    )
+    from trading.oms.enums import Pending, RejectedBy
+    from trading.oms.lifecycle import EventKind, LifecycleEvent
+    from trading.oms.reading import number
+
+from workflows import steps
+
+if TYPE_CHECKING:
+    from workflows.order_work import OrderWork
+
+
+class Submission:
+    """The way of one order to its exchange.
+
+    `unsent` says that the exchange provably has nothing of it yet. `generation` counts the sends
+    of a leg that each proved to have placed nothing, `next_stamp` the requests of a generation
+    that never reached the exchange.
+    """
+
+    def __init__(self, work: OrderWork) -> None:
+        """Nothing is routed or sent yet."""
+        self._work = work
+        self._marks: list[LifecycleEvent] = []
+        self.venue = ("", "")
+        self.unsent = True
+        self.generation = 1
+        self.next_stamp = 1
+
+    async def route(self) -> None:
+        """Choose the venue; nowhere to go is a denial."""
+        if not self._is_to_be_sent():
+            return
+        routed = await steps.route(self._work.state.client_order_id)
+        if routed.denied is not None:
+            await self.deny(routed.denied)
+            return
+        self.venue = (routed.exchange, routed.account)
+        self._marks.append(
+            self._work.event(EventKind.ROUTED, exchange=routed.exchange, account=routed.account)
+        )
+
+    async def check_risk(self) -> None:
+        """Run the pre-trade checks on the venue chosen; a failed one is a denial."""
+        if not self._is_to_be_sent():
+            return
+        answer = await steps.check_risk(self.risk_question())
+        if answer.denied is not None:
+            await self.deny(answer.denied)
+            return
+        self._marks.append(self._work.event(EventKind.SUBMITTING))
+
+    async def acquire_rate_limit(self) -> None:
+        """Take a slot; one in the future becomes a durable timer, and the loop sends then."""
+        if not self._is_to_be_sent():
+            return
+        exchange, account = self.venue
+        answer = await steps.acquire_rate_limit(
+            RateQuestion(
+                exchange=exchange,
+                account=account,
+                endpoint="place",
+                order_id=self._work.state.client_order_id,
+            )
+        )
+        if answer.wait_s > 0:
+            self._work.later("send", answer.wait_s)
+
+    async def send(self) -> None:
+        """Claim and send, once; what must wait is sent by the loop when it is due."""
+        if self._is_to_be_sent() and not self._work.is_due("send"):
+            await self.send_leg(self.first_leg())
+
+    async def send_leg(self, message: Send) -> None:
+        """Send one leg and take its outcome: live, refused, in doubt, or to be sent again."""
+        summary = f"{self._work.state.side} {number(message.quantity)} {self._work.state.symbol}"
+        answer = await steps.send(message, summary)
+        self._marks.clear()
+        self.next_stamp = answer.stamp + 1
+        self._work.take(Booked(state=answer.state, fills_missing=answer.fills_missing))
+        if answer.kind is SendKind.NEVER_REACHED:
+            self._work.later("send", max(answer.retry_after_s, 0.2))
+            return
+        self.unsent = False
+        if answer.kind is SendKind.IN_DOUBT:
+            await self._work.doubt.begin(message.leg, message.generation)
+        elif answer.kind is SendKind.REFUSED and answer.denied is not None:
+            await self._refused_at_claim(answer.denied, message)
+        self._work.modification.leg_is_sent(answer)
+
+    async def send_now(self) -> None:
+        """A waiting send is due: the market may have moved, so the risk is checked again."""
+        if self._work.modification.is_sending:
+            await self._work.modification.send_leg()
+            return
+        if not self._is_to_be_sent():
+            return
+        self._marks = [mark for mark in self._marks if mark.kind is not EventKind.SUBMITTING]
+        await self.check_risk()
+        if self._is_to_be_sent():
+            await self.send_leg(self.first_leg())
+
+    async def send_again(self) -> None:
+        """Proved not placed: the next generation, after the same checks as the first."""
+        self.generation += 1
+        self.next_stamp = 1
+        self.unsent = True
+        self._marks = [self._work.event(EventKind.DOUBT_ENDED), self._work.event(EventKind.RESENT)]
+        await self.check_risk()
+        await self.acquire_rate_limit()
+        await self.send()
+
+    def first_leg(self) -> Send:
+        """The send of the order as the trader gave it."""
+        exchange, account = self.venue
+        state = self._work.state
+        return Send(
+            order_id=state.client_order_id,
+            exchange=exchange,
+            account=account,
+            leg=state.leg,
+            generation=self.generation,
+            stamp=self.next_stamp,
+            quantity=state.remaining_quantity,
+            price=state.price,
+            stop_price=state.stop_price,
+            before=tuple(self._marks),
+        )
+
+    def risk_question(self) -> RiskQuestion:
+        """The order as it stands, on the venue chosen."""
+        exchange, account = self.venue
+        return RiskQuestion(
+            order_id=self._work.state.client_order_id,
+            exchange=exchange,
+            account=account,
+            quantity=self._work.state.remaining_quantity,
+            price=self._work.state.price,
+        )
+
+    async def deny(self, denied: Denied) -> None:
+        """End the order by our own rule, nothing having been sent."""
+        await self._work.record(
+            *self._marks,
+            self._work.event(
+                EventKind.DENIED,
+                rejected_by=RejectedBy.RISK,
+                reason_code=denied.reason_code,
+                reason=denied.reason,
+            ),
+        )
+        self._marks.clear()
+
+    async def _refused_at_claim(self, denied: Denied, message: Send) -> None:
+        if self._work.state.is_terminal:
+            return
+        if message.leg > 1 or self._work.state.pending is Pending.CANCEL:
+            await self._work.record(
+                self._work.event(EventKind.REQUEST_ENDED),
+                self._work.event(
+                    EventKind.CANCELLED, reason_code=denied.reason_code, reason=denied.reason
+                ),
+            )
+        else:
+            await self.deny(denied)
+
+    def _is_to_be_sent(self) -> bool:
+        return (
+            self._work.refusal is None
+            and self.unsent
+            and self._work.state.is_open
+            and not self._work.cancellation.is_wanted
+            and not self._work.cancel_is_waiting
+        )
