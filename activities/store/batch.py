@@ -185,7 +185,7 @@ class Batch:
         kept = []
         for row, draft in self._drafts:
             mark = (row.state.client_order_id, draft.name, draft.fingerprint)
-            if draft.fingerprint is None or mark not in seen:
+            if draft.changed or mark not in seen:
                 kept.append((row, draft))
                 seen.add(mark)
         self._drafts = kept

@@ -109,13 +109,15 @@ class Draft(NamedTuple):
     alarm: str | None
     details: dict[str, Any] | None
     fingerprint: str | None
+    changed: bool
+    """Whether the order changed; such an entry is never left out as a repetition."""
     exchange_at: datetime
     received_at: datetime
 
 
 def created(state: OrderState, received_at: datetime) -> Draft:
     """The first entry of every order."""
-    return Draft(CREATED, state, None, None, None, None, state.created_at, received_at)
+    return Draft(CREATED, state, None, None, None, None, True, state.created_at, received_at)
 
 
 def drafts_of(
@@ -130,7 +132,7 @@ def drafts_of(
     """The entries of one event; none where nothing changed that is worth one.
 
     Entries that a repeated event would write again (alarms, refused messages) have a
-    fingerprint, by which the writer leaves a second one out.
+    fingerprint, by which the writer leaves out a second one that changes nothing.
     """
     always = always_journalled(event.kind)
     if not (changed or alarm or always):
@@ -153,6 +155,7 @@ def drafts_of(
             clean(alarm) if name == ALARM else None,
             details,
             fingerprint if name == ALARM or always else None,
+            changed,
             event.at,
             received_at,
         )

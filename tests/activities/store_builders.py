@@ -74,9 +74,7 @@ def report(order: Order | None = None, **fields: Any) -> ExecutionReport:
 async def claimed(store: Store, order: Order) -> Order:
     """Admit the order and claim its first send."""
     await store.admit(order)
-    claim = await store.claim_send(
-        order.client_order_id, 1, 1, request_of(order), claimant="test"
-    )
+    claim = await store.claim_send(order.client_order_id, 1, 1, request_of(order), claimant="test")
     assert claim.won
     return order
 

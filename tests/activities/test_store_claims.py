@@ -25,9 +25,19 @@ ROUTED = event(EventKind.ROUTED, exchange="sandbox", account="main")
 REJECTED = event(EventKind.REJECTED, rejected_by=RejectedBy.EXCHANGE, reason="no")
 
 
-@pytest.fixture
-async def store(store_url: str) -> AsyncIterator[Store]:
-    async with opened(store_url) as store:
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+)
+async def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Store]:
+    """One store for all tests here: each has orders of its own."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('claims')}/store.db"
+    if request.param == "postgres":
+        server = request.getfixturevalue("postgres_server")
+        server.psql("CREATE DATABASE claims;")
+        url = server.get_uri(database="claims", driver="asyncpg")
+    async with opened(url) as store:
         yield store
 
 
@@ -126,9 +136,7 @@ async def test_an_order_that_has_ended_is_not_sent(
     order = new_order()
     await store.admit(order)
     await store.record(order.client_order_id, [ended])
-    claim = await store.claim_send(
-        order.client_order_id, 1, 1, request_of(order), claimant="me"
-    )
+    claim = await store.claim_send(order.client_order_id, 1, 1, request_of(order), claimant="me")
     assert claim.refusal is code
 
 
@@ -156,14 +164,16 @@ async def test_nothing_is_sent_while_trading_is_halted(store: Store, scope: str)
     assert await store.trading_state("sandbox", "main", "s-1") is TradingState.HALTED
     assert (await store.claim_send(*wish, claimant="me")).refusal is ReasonCode.TRADING_HALTED
     await store.set_trading_state(scope, TradingState.REDUCING, by="me")
-    assert await store.trading_states() == {scope: TradingState.REDUCING}
+    assert (await store.trading_states())[scope] is TradingState.REDUCING
     assert (await store.claim_send(*wish, claimant="me")).won
+    await store.set_trading_state(scope, TradingState.ACTIVE, by="me")
 
 
 async def test_trading_is_active_where_nobody_said_otherwise(store: Store) -> None:
     assert await store.trading_state() is TradingState.ACTIVE
     await store.set_trading_state("account:sandbox/other", TradingState.HALTED, by="me")
     assert await store.trading_state("sandbox", "main") is TradingState.ACTIVE
+    await store.set_trading_state("account:sandbox/other", TradingState.ACTIVE, by="me")
 
 
 async def test_an_unknown_order_cannot_be_claimed_or_settled(store: Store) -> None:
@@ -186,9 +196,7 @@ async def test_an_exchange_client_id_is_claimed_once_per_account(store: Store) -
     with pytest.raises(StoreRefused):
         await store.claim_send(second.client_order_id, 1, 1, request_of(first), claimant="me")
     elsewhere = request_of(first, account="other")
-    assert (
-        await store.claim_send(second.client_order_id, 1, 1, elsewhere, claimant="me")
-    ).won
+    assert (await store.claim_send(second.client_order_id, 1, 1, elsewhere, claimant="me")).won
 
 
 async def test_a_refusal_that_placed_nothing_is_stamped_anew_once(store: Store) -> None:
@@ -236,7 +244,7 @@ async def test_the_outcome_and_its_events_are_one_commit(store: Store) -> None:
     order = await claimed(store, new_order())
     name = order.client_order_id
     events = [
-        event(EventKind.ACCEPTED, exchange_order_id="x-1"),
+        event(EventKind.ACCEPTED, exchange_order_id="x-20"),
         fill_event(order, "t1", "10"),
     ]
     for _ in range(2):
@@ -248,7 +256,7 @@ async def test_the_outcome_and_its_events_are_one_commit(store: Store) -> None:
     stored = await store.claim(name, 1, 1)
     assert stored is not None
     assert stored.answer == {"status": "FILLED"}
-    assert stored.exchange_order_id == "x-1"
+    assert stored.exchange_order_id == "x-20"
     assert stored.settled_at is not None
 
 

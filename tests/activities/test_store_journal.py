@@ -248,3 +248,17 @@ async def test_a_reader_never_skips_what_two_processes_commit_at_once(postgres_u
             assert entry.order_sequence == per_order.get(entry.order_id, 0) + 1
             per_order[entry.order_id] = entry.order_sequence
         assert set(per_order.values()) == {6}
+
+
+async def test_a_repeated_event_that_changes_the_order_again_is_published_again(
+    store: Store,
+) -> None:
+    order = await accepted(store, new_order())
+    events = [
+        event(EventKind.RESENT, exchange_client_id="c-1"),
+        event(EventKind.LEG_STARTED, exchange_client_id="c-2"),
+        event(EventKind.RESENT, exchange_client_id="c-1"),
+    ]
+    kept = await store.record(order.client_order_id, events)
+    [*_, last] = await store.events_of(order.client_order_id)
+    assert last.state == kept

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -159,8 +160,7 @@ async def test_an_external_order_has_a_row_for_its_fills(store: Store) -> None:
 
 async def test_orders_are_listed_newest_first_and_by_filter(store: Store) -> None:
     orders = [
-        new_order(created_at=NOW + timedelta(seconds=n), strategy_id=f"s-{n % 2}")
-        for n in range(4)
+        new_order(created_at=NOW + timedelta(seconds=n), strategy_id=f"s-{n % 2}") for n in range(4)
     ]
     orders.append(new_order(created_at=NOW, symbol="ETH/USDT", parent_order_id="parent"))
     for order in orders:
@@ -171,7 +171,7 @@ async def test_orders_are_listed_newest_first_and_by_filter(store: Store) -> Non
     ended = event(EventKind.DENIED, reason_code=ReasonCode.NO_EXCHANGE)
     await store.record(ids[2], [ended])
 
-    async def listed(limit: int | None = None, **wanted: object) -> list[str]:
+    async def listed(limit: int | None = None, **wanted: Any) -> list[str]:
         found = await store.orders(OrderFilter()._replace(**wanted), limit=limit)
         return [order.client_order_id for order in found]
 

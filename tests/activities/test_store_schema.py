@@ -50,7 +50,8 @@ def same_type(_context: Any, _column: Any, _metadata: Any, found: Any, wanted: A
 async def test_the_migrations_make_the_schema_of_the_code(store_url: str) -> None:
     def differences(connection: sa.Connection) -> list[Any]:
         options = {"compare_type": same_type, "target_metadata": metadata}
-        return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+        context = MigrationContext.configure(connection, opts=options)
+        return list(compare_metadata(context, metadata))
 
     async with opened(store_url) as store, store._engines.reader.connect() as connection:
         assert await connection.run_sync(differences) == []
@@ -105,9 +106,7 @@ async def test_a_file_that_is_not_there_is_not_made_by_looking(sqlite_url: str) 
 
 
 @pytest.mark.parametrize(("version", "advice"), [("0000", "migrate it"), ("9999", "run a newer")])
-async def test_another_schema_version_is_refused(
-    store_url: str, version: str, advice: str
-) -> None:
+async def test_another_schema_version_is_refused(store_url: str, version: str, advice: str) -> None:
     async with opened(store_url) as store, store._engines.writer.begin() as connection:
         await connection.execute(sa.text(f"UPDATE alembic_version SET version_num = '{version}'"))  # noqa: S608
     with pytest.raises(StartUpError, match=f"has schema {version}.*{advice}"):
