@@ -235,6 +235,44 @@ async def test_a_subscription_resumes_after_the_last_event_it_handled() -> None:
         assert own == sorted(own)
 
 
+async def test_the_past_is_read_as_soon_as_there_is_a_journal() -> None:
+    entries, read = journal(20)
+    bus, taker, present = EventBus(), Taker(), Taker()
+    await bus.subscribe("*", taker, after=5)
+    await bus.subscribe("*", present)
+    bus.newest = 18
+    bus.read_journal = read
+    for entry in entries:
+        await bus.publish(entry)
+    await bus.close()
+    assert taker.sequences == list(range(6, 21))
+    assert present.sequences == [19, 20]
+
+
+async def test_an_event_answers_the_usual_questions_itself() -> None:
+    event = published(1)
+    assert (event.exchange, event.side, event.remaining_quantity) == (
+        "sandbox",
+        event.state.side,
+        Decimal(10),
+    )
+    assert (event.exchange_order_id, event.reason, event.reason_code) == (None, None, None)
+
+
+async def test_a_publisher_that_waits_is_set_free_when_the_subscriber_leaves() -> None:
+    bus = EventBus(queue_max=1)
+
+    async def stuck(event: OrderEvent) -> None:
+        await asyncio.Event().wait()
+
+    subscription = await bus.subscribe("*", stuck)
+    await bus.publish(published(1))
+    publishing = asyncio.create_task(bus.publish(published(2)))
+    await asyncio.sleep(0)
+    await bus.unsubscribe(subscription)
+    await publishing
+
+
 async def test_who_falls_behind_the_bound_reads_the_journal_and_misses_nothing() -> None:
     entries, read = journal(300)
     bus, taker = EventBus(read, queue_max=10), Taker()

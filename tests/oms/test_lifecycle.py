@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.oms.builders import event, fill, state
 from trading.oms.enums import OrderStatus, Pending, ReasonCode, RejectedBy
-from trading.oms.lifecycle import EventKind, LifecycleEvent, apply, fee_in_quote
+from trading.oms.lifecycle import EventKind, LifecycleEvent, always_journalled, apply, fee_in_quote
 from trading.oms.models import OrderState
 from trading.oms.transitions import RANK, TABLE, Row, Step
 
@@ -279,6 +279,75 @@ def test_doubt_ends_with_proof_and_not_with_an_old_legs_fill() -> None:
     assert apply(doubted, event(K.FILL, leg=1, fill=fill())).state.in_doubt_since is not None
     for kind in (K.ACCEPTED, K.CANCELLED, K.EXPIRED, K.REJECTED, K.MODIFIED):
         assert apply(doubted, event(kind, leg=2)).state.in_doubt_since is None, kind
+
+
+@few
+@given(st.data())
+def test_the_events_of_two_legs_end_alike_in_any_order(data: st.DataObject) -> None:
+    second = told(
+        event(K.ACCEPTED, exchange_order_id="x1"),
+        event(K.REPLACE_STARTED),
+        event(K.CANCELLED),
+        event(K.LEG_STARTED, leg=2, exchange_client_id="c2"),
+        event(K.SUBMITTED, 1, leg=2),
+        event(K.IN_DOUBT, 2),
+    )
+    assert (second.status, second.leg, second.replacing) == (S.ACCEPTED, 2, False)
+    said = [
+        event(kind, data.draw(seconds), leg=leg, exchange_order_id=f"x{leg}")
+        for leg in (1, 2)
+        for kind in data.draw(st.sets(st.sampled_from([K.ACCEPTED, K.CANCELLED, K.EXPIRED])))
+    ]
+    said += [
+        event(K.FILL, data.draw(seconds), leg=leg, fill=fill(f"f{leg}", str(data.draw(amounts))))
+        for leg in data.draw(st.sets(st.sampled_from([1, 2])))
+    ]
+    shuffled = settled(data.draw(st.permutations(said)), second)
+    assert shuffled == settled(said, second)
+    ended = {each.kind for each in said if each.leg == 2} & {K.CANCELLED, K.EXPIRED}
+    assert (shuffled.ended_as is not None) is bool(ended)
+
+
+@pytest.mark.parametrize(
+    ("happened", "field", "value"),
+    [
+        (event(K.ROUTED, exchange="kraken", account="main"), "exchange", "kraken"),
+        (event(K.CANCEL_REQUESTED), "pending", Pending.CANCEL),
+        (event(K.MODIFY_REQUESTED), "pending", Pending.MODIFY),
+        (event(K.REPLACE_STARTED), "replacing", True),
+        (event(K.RESENT, exchange_client_id="c9"), "exchange_client_id", "c9"),
+        (event(K.IN_DOUBT, 5), "in_doubt_since", event(K.IN_DOUBT, 5).at),
+        (
+            event(K.MODIFIED, stop_price=Decimal(7), revision=1),
+            "stop_price",
+            Decimal(7),
+        ),
+    ],
+)
+def test_a_mark_sets_its_field_and_leaves_the_status(
+    happened: LifecycleEvent, field: str, value: object
+) -> None:
+    applied = apply(state(status=S.ACCEPTED), happened)
+    assert getattr(applied.state, field) == value
+    assert applied.state.status is S.ACCEPTED
+
+
+@pytest.mark.parametrize("kind", [K.DOUBT_ENDED, K.REQUEST_ENDED, K.MESSAGE_REFUSED, K.ALARM])
+def test_what_is_over_or_only_worth_a_note_leaves_nothing_asked(kind: EventKind) -> None:
+    after_it = told(event(kind))
+    assert (after_it.pending, after_it.in_doubt_since) == (Pending.NONE, None)
+    assert always_journalled(kind) is (kind in {K.MESSAGE_REFUSED, K.ALARM})
+
+
+@pytest.mark.parametrize("kind", [K.IN_DOUBT, K.CANCEL_REQUESTED])
+def test_an_ended_order_is_neither_doubted_nor_asked(kind: EventKind) -> None:
+    ended = told(event(K.CANCELLED))
+    assert not apply(ended, event(kind)).changed
+
+
+def test_a_leg_that_is_over_does_not_start_again() -> None:
+    second = told(event(K.LEG_STARTED, leg=2, exchange_client_id="c2"))
+    assert not apply(second, event(K.LEG_STARTED, leg=1, exchange_client_id="c1")).changed
 
 
 def test_an_order_declared_dead_is_revived_by_proof_of_life() -> None:

@@ -277,7 +277,7 @@ class Mapper:
         return instrument() if symbol == "BTC/USDT" else None
 
 
-async def get_quote(symbol: str) -> Quote:
+async def get_quote(order: Order) -> Quote:
     return quote(received_at=after(10**9))
 
 

@@ -70,7 +70,8 @@ class Subscription:
         self.failures = 0
         self._bus = bus
         self._cursor = bus.newest if after is None else after
-        self._live = after is None or bus.read_journal is None
+        self._wants_the_past = after is not None
+        self._live = not (self._wants_the_past and bus.read_journal)
         self._queue: deque[OrderEvent] = deque()
         self._parked: dict[str, _Parked] = {}
         self._wake = asyncio.Event()
@@ -110,6 +111,12 @@ class Subscription:
         if fnmatchcase(event.name, self.pattern):
             self._idle.clear()
             self._queue.append(event)
+            self._wake.set()
+
+    def journal_is_there(self) -> None:
+        """Read the past that was asked for before there was a journal to read."""
+        if self._wants_the_past:
+            self._live = False
             self._wake.set()
 
     async def drain(self) -> None:
@@ -240,14 +247,26 @@ class EventBus:
         queue_max: int = QUEUE_MAX,
         tries_max: int = TRIES_MAX,
     ) -> None:
-        """`read_journal` can also be set later, before the first subscription with `after`."""
-        self.read_journal = read_journal
+        """`read_journal` can also be set later."""
+        self._read_journal = read_journal
         self.queue_max = queue_max
         self.tries_max = tries_max
         self.newest = 0
         self.dead_letters: deque[DeadLetter] = deque(maxlen=DEAD_LETTERS_MAX)
         self.dead_letters_total = 0
         self._subscriptions: list[Subscription] = []
+
+    @property
+    def read_journal(self) -> ReadJournal | None:
+        """Where the past is read from; None: there is only what is published from now on."""
+        return self._read_journal
+
+    @read_journal.setter
+    def read_journal(self, read_journal: ReadJournal | None) -> None:
+        self._read_journal = read_journal
+        if read_journal is not None:
+            for subscription in self._subscriptions:
+                subscription.journal_is_there()
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:

@@ -16,8 +16,8 @@ from trading.oms.risk.snapshot import Denial, RiskSnapshot
 
 CUSTOM_CHECK_S_MAX = 1.0
 
-GetQuote = Callable[[str], Awaitable[Quote | None]]
-"""The best bid and ask of a symbol; None where there are none."""
+GetQuote = Callable[[Order], Awaitable[Quote | None]]
+"""The best bid and ask of the order's symbol at its venue; None where there are none."""
 GetOpenOrders = Callable[[], Sequence[OrderState]]
 """All open orders, as `StateTracker.get_open_orders` gives them."""
 
@@ -107,7 +107,7 @@ class RiskChecker:
             now=utc_now(),
             limits=self.limits_for(order, order.exchange or "", order.account or ""),
             instrument=mapper.get_instrument(order.symbol, order.exchange) if mapper else None,
-            quote=await get_quote(order.symbol) if get_quote else None,
+            quote=await get_quote(order) if get_quote else None,
             available_quote=portfolio.available(quote_asset),
             available_base=portfolio.available(base),
             position=portfolio.get_position(order.symbol),
