@@ -45,6 +45,8 @@ _SLOTS = 1000
 _CACHED_WORKFLOWS = 5000
 _DRAIN = timedelta(seconds=10)
 _STICKY_TIMEOUT = timedelta(seconds=2)
+# The SDK's default is a hash of every module loaded, which takes from one to eight seconds.
+_BUILD_ID = "oms"
 TASK_TIMEOUT = timedelta(seconds=5)
 SEARCH_ATTRIBUTES = ("OrderStatus", "Exchange", "Symbol", "Strategy", "Side")
 
@@ -96,6 +98,7 @@ class Runtime:
         orders = Worker(
             self.client,
             task_queue=self.settings.task_queue,
+            build_id=_BUILD_ID,
             workflows=[OrderWorkflow],
             activities=[
                 steps.admit_order,
@@ -122,6 +125,7 @@ class Runtime:
         inputs = Worker(
             self.client,
             task_queue=IO_QUEUE,
+            build_id=_BUILD_ID,
             workflows=[AccountFeedWorkflow],
             activities=[feed.watch_executions, exchange.look_up_order],
             workflow_runner=UnsandboxedWorkflowRunner(),
