@@ -6,6 +6,7 @@ not send: the order is in doubt, and it is looked for at the exchange by its cli
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,9 @@ _KNOWN_OUTCOMES = {
     ClaimOutcome.REJECTED: SendKind.REJECTED,
     ClaimOutcome.NEVER_REACHED: SendKind.NEVER_REACHED,
 }
+_HOPELESS = frozenset({"local_request", "local_symbol"})
+"""Our own connector cannot build the request; it would fail the same way every time."""
+_STALE_STAMP = "-1021"
 
 
 class Sender:
@@ -69,6 +73,10 @@ class Sender:
         except ExchangeRejected as error:
             return await self._rejected(send, claim, error)
         except ExchangeUnavailable as error:
+            if error.code in _HOPELESS:
+                return await self._rejected(send, claim, error)
+            if error.code == _STALE_STAMP:
+                await _set_clock(connector)
             return await self._never_reached(send, claim, error)
         except OutcomeUnknown as error:
             return await self._unknown(send, claim, error)
@@ -238,6 +246,12 @@ def _modified(send: Send, report: ExecutionReport) -> LifecycleEvent:
         quantity=send.new_quantity,
         price=send.price,
     )
+
+
+async def _set_clock(connector: IExecutionConnector) -> None:
+    """The exchange refused our time stamp: look at its clock before the next one."""
+    with contextlib.suppress(ExchangeError):
+        await connector.server_time()
 
 
 def _answer(error: ExchangeError) -> dict[str, Any]:

@@ -16,8 +16,6 @@ from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import GrpcCompression, RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
-from trading.oms.rate_limit_guard import RateLimitGuard
-from trading.oms.routing.simple import SimpleRouter
 
 from activities.connectors.registry import build_connector
 from activities.exchange_steps import ExchangeSteps
@@ -26,7 +24,9 @@ from activities.messages import Account
 from activities.order_steps import OrderSteps, Parts
 from activities.risk_desk import RiskDesk
 from activities.store import Store
-from trading.oms.errors import StartUpError
+from trading.oms.errors import ExchangeError, StartUpError
+from trading.oms.rate_limit_guard import RateLimitGuard
+from trading.oms.routing.simple import SimpleRouter
 from workers.one_argument import OneArgument
 from workflows.account_feed import AccountFeedWorkflow
 from workflows.order import OrderWorkflow
@@ -44,6 +44,7 @@ _log = logging.getLogger(__name__)
 _SLOTS = 1000
 _CACHED_WORKFLOWS = 5000
 _DRAIN = timedelta(seconds=10)
+_CLOCK_S = 60.0
 _STICKY_TIMEOUT = timedelta(seconds=2)
 # The SDK's default is a hash of every module loaded, which takes from one to eight seconds.
 _BUILD_ID = "oms"
@@ -178,10 +179,21 @@ async def running(
             for worker in runtime.workers():
                 await stack.enter_async_context(worker)
             await runtime.start_feeds()
+            clock = asyncio.create_task(_keep_clocks(list(connectors.values())))
+            stack.callback(clock.cancel)
             yield runtime
     finally:
         await asyncio.gather(*(connector.close() for connector in connectors.values()))
         await store.close()
+
+
+async def _keep_clocks(connectors: list[IExecutionConnector]) -> None:
+    """Look at each exchange's clock every minute: a fence is only as good as the time stamp."""
+    while True:
+        await asyncio.sleep(_CLOCK_S)
+        for connector in connectors:
+            with contextlib.suppress(ExchangeError):
+                await connector.server_time()
 
 
 def _parts(
