@@ -19,7 +19,6 @@ from trading.oms.errors import (
     ExchangeError,
     ExchangeRejected,
     ExchangeUnavailable,
-    OutcomeUnknown,
 )
 from trading.oms.identity import exchange_client_id
 from trading.oms.lifecycle import EventKind, LifecycleEvent
@@ -70,17 +69,18 @@ class Sender:
             return await self._taken(send, claim)
         try:
             report = await connector.place(claim.request)
-        except ExchangeRejected as error:
-            return await self._rejected(send, claim, error)
-        except ExchangeUnavailable as error:
-            if error.code in _HOPELESS:
-                return await self._rejected(send, claim, error)
+        except ExchangeError as error:
             if error.code == _STALE_STAMP:
                 await _set_clock(connector)
-            return await self._never_reached(send, claim, error)
-        except OutcomeUnknown as error:
-            return await self._unknown(send, claim, error)
+            return await self._failed(send, claim, error)
         return await self._acknowledged(send, claim, report)
+
+    async def _failed(self, send: Send, claim: Claim, error: ExchangeError) -> SendAnswer:
+        if isinstance(error, ExchangeRejected) or error.code in _HOPELESS:
+            return await self._rejected(send, claim, error)
+        if isinstance(error, ExchangeUnavailable):
+            return await self._never_reached(send, claim, error)
+        return await self._unknown(send, claim, error)
 
     async def conclude_not_placed(
         self, at: OrderAt, events: Sequence[LifecycleEvent]
@@ -187,7 +187,7 @@ class Sender:
             retry_after_s=error.retry_after or 0.0,
         )
 
-    async def _unknown(self, send: Send, claim: Claim, error: OutcomeUnknown) -> SendAnswer:
+    async def _unknown(self, send: Send, claim: Claim, error: ExchangeError) -> SendAnswer:
         doubt = _event(EventKind.IN_DOUBT, send, reason=str(error))
         state = await self._settle(send, claim, ClaimOutcome.UNKNOWN, _answer(error), [doubt])
         return SendAnswer(kind=SendKind.IN_DOUBT, state=state, stamp=claim.stamp)

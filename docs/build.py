@@ -1,3 +1,4 @@
+# noqa: INP001 - a script, not a package
 """Makes the reference pages from the code: `python docs/build.py`. A test checks them.
 
 With `--check` nothing is written; the exit code is 1 where a page is not what the code says.
@@ -21,9 +22,11 @@ def lifecycle() -> str:
     steps = list(Step)
     lines = [MADE, "# The life of an order\n"]
     lines += [
-        "Status is the exchange's truth. What we have asked for is `pending`, and not knowing is "
-        "`in_doubt_since`; both are fields of their own. Each event is evidence for a status, and "
-        "the strongest evidence stands: therefore any order of arrival ends in the same status.\n",
+        (
+            "Status is the exchange's truth. What we have asked for is `pending`, and not knowing is "
+            "`in_doubt_since`; both are fields of their own. Each event is evidence for a status, and "
+            "the strongest evidence stands: therefore any order of arrival ends in the same status.\n"
+        ),
         "```mermaid\nstateDiagram-v2",
         "  [*] --> created",
     ]
@@ -57,8 +60,10 @@ def reason_codes() -> str:
     lines = [
         MADE,
         "# Reason codes\n",
-        "*denied*: refused by our own checks, nothing was sent. *rejected*: refused by the "
-        "exchange. *ended*: what became of an order that lived or was never sent.\n",
+        (
+            "*denied*: refused by our own checks, nothing was sent. *rejected*: refused by the "
+            "exchange. *ended*: what became of an order that lived or was never sent.\n"
+        ),
         "| code | word | meaning |",
         "|---|---|---|",
     ]
@@ -71,12 +76,16 @@ def settings() -> str:
     lines = [
         MADE,
         "# Settings\n",
-        "All settings come from the environment. The connection to Temporal is read by its SDK: "
-        "`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS…`.\n",
+        (
+            "All settings come from the environment. The connection to Temporal is read by its SDK: "
+            "`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS…`.\n"
+        ),
         *_variables(VARIABLES),
         "\n## Per exchange\n",
-        "`<NAME>` is the exchange's name in `OMS_EXCHANGES`, in capitals. A variable that holds a "
-        "secret can name a file instead, with `_FILE` behind it.\n",
+        (
+            "`<NAME>` is the exchange's name in `OMS_EXCHANGES`, in capitals. A variable that holds a "
+            "secret can name a file instead, with `_FILE` behind it.\n"
+        ),
         *_variables(EXCHANGE_VARIABLES),
     ]
     return "\n".join(lines) + "\n"
@@ -92,8 +101,10 @@ def events() -> str:
     lines = [
         MADE,
         "# Events\n",
-        "Every change of an order is published once it is committed, in the journal's order, at "
-        'least once. Subscribe by name or wildcard: `await event_bus.subscribe("order_*", f)`.\n',
+        (
+            "Every change of an order is published once it is committed, in the journal's order, at "
+            'least once. Subscribe by name or wildcard: `await event_bus.subscribe("order_*", f)`.\n'
+        ),
         "| name | class | when |",
         "|---|---|---|",
     ]
