@@ -154,7 +154,7 @@ class Sender:
             kind=SendKind.ACKNOWLEDGED, state=state, stamp=claim.stamp, fills_missing=missing
         )
 
-    async def _rejected(self, send: Send, claim: Claim, error: ExchangeRejected) -> SendAnswer:
+    async def _rejected(self, send: Send, claim: Claim, error: ExchangeError) -> SendAnswer:
         reason = str(error)
         if send.leg > 1:
             events = [

@@ -1,4 +1,3 @@
-# noqa: INP001 - a script, not a package
 """Makes the reference pages from the code: `python docs/build.py`. A test checks them.
 
 With `--check` nothing is written; the exit code is 1 where a page is not what the code says.
@@ -14,6 +13,27 @@ from trading.oms.transitions import TABLE, Step
 from workers.settings import EXCHANGE_VARIABLES, VARIABLES, Variable
 
 HERE = Path(__file__).parent
+_STATUS = (
+    "Status is the exchange's truth. What we have asked for is `pending`, and not knowing is "
+    "`in_doubt_since`; both are fields of their own. Each event is evidence for a status, and "
+    "the strongest evidence stands: therefore any order of arrival ends in the same status.\n"
+)
+_WORDS = (
+    "*denied*: refused by our own checks, nothing was sent. *rejected*: refused by the "
+    "exchange. *ended*: what became of an order that lived or was never sent.\n"
+)
+_SOURCES = (
+    "All settings come from the environment. The connection to Temporal is read by its SDK: "
+    "`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS…`.\n"
+)
+_PER_EXCHANGE = (
+    "`<NAME>` is the exchange's name in `OMS_EXCHANGES`, in capitals. A variable that holds a "
+    "secret can name a file instead, with `_FILE` behind it.\n"
+)
+_PUBLISHED = (
+    "Every change of an order is published once it is committed, in the journal's order, at "
+    'least once. Subscribe by name or wildcard: `await event_bus.subscribe("order_*", f)`.\n'
+)
 MADE = "<!-- Made by docs/build.py from the code. Do not edit. -->\n"
 
 
@@ -22,11 +42,7 @@ def lifecycle() -> str:
     steps = list(Step)
     lines = [MADE, "# The life of an order\n"]
     lines += [
-        (
-            "Status is the exchange's truth. What we have asked for is `pending`, and not knowing is "
-            "`in_doubt_since`; both are fields of their own. Each event is evidence for a status, and "
-            "the strongest evidence stands: therefore any order of arrival ends in the same status.\n"
-        ),
+        _STATUS,
         "```mermaid\nstateDiagram-v2",
         "  [*] --> created",
     ]
@@ -60,10 +76,7 @@ def reason_codes() -> str:
     lines = [
         MADE,
         "# Reason codes\n",
-        (
-            "*denied*: refused by our own checks, nothing was sent. *rejected*: refused by the "
-            "exchange. *ended*: what became of an order that lived or was never sent.\n"
-        ),
+        _WORDS,
         "| code | word | meaning |",
         "|---|---|---|",
     ]
@@ -76,16 +89,10 @@ def settings() -> str:
     lines = [
         MADE,
         "# Settings\n",
-        (
-            "All settings come from the environment. The connection to Temporal is read by its SDK: "
-            "`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS…`.\n"
-        ),
+        _SOURCES,
         *_variables(VARIABLES),
         "\n## Per exchange\n",
-        (
-            "`<NAME>` is the exchange's name in `OMS_EXCHANGES`, in capitals. A variable that holds a "
-            "secret can name a file instead, with `_FILE` behind it.\n"
-        ),
+        _PER_EXCHANGE,
         *_variables(EXCHANGE_VARIABLES),
     ]
     return "\n".join(lines) + "\n"
@@ -101,10 +108,7 @@ def events() -> str:
     lines = [
         MADE,
         "# Events\n",
-        (
-            "Every change of an order is published once it is committed, in the journal's order, at "
-            'least once. Subscribe by name or wildcard: `await event_bus.subscribe("order_*", f)`.\n'
-        ),
+        _PUBLISHED,
         "| name | class | when |",
         "|---|---|---|",
     ]
