@@ -10,7 +10,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/ready
 BENCH_READY := .venv/ready-bench
-SOURCES := $(wildcard trading workflows activities workers tests bench)
+SOURCES := $(wildcard trading workflows activities workers tests bench docs/build.py)
 PACKAGES := $(wildcard trading workflows activities workers tests)
 
 # Arguments for the program behind a target, as in `make test ARGS="-k cancel"`.
