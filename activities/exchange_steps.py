@@ -204,12 +204,15 @@ class ExchangeSteps:
         )
 
     async def _reduced(self, at: OrderAt, message: Reduce, report: ExecutionReport) -> ChangeAnswer:
+        state = await self._state(at.order_id)
         modified = LifecycleEvent(
             kind=EventKind.MODIFIED,
             at=report.at,
             leg=at.leg,
             revision=message.revision,
             quantity=message.new_quantity,
+            price=state.price,
+            stop_price=state.stop_price,
         )
         await self._store.record(at.order_id, [modified])
         return await self._done(at, [report])

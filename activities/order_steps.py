@@ -122,7 +122,9 @@ class OrderSteps:
     @activity.defn(name="acquire_rate_limit")
     async def acquire_rate_limit(self, question: RateQuestion) -> RateAnswer:
         """Take a slot of the exchange's limit: now, or at a time to come that is the order's."""
-        wait_s = self._parts.rate_limits.reserve(question.exchange, question.endpoint)
+        wait_s = self._parts.rate_limits.reserve(
+            question.exchange, question.endpoint, question.account
+        )
         return RateAnswer(wait_s=wait_s)
 
     @activity.defn(name="send_order")

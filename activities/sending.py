@@ -179,6 +179,8 @@ class Sender:
     async def _never_reached(
         self, send: Send, claim: Claim, error: ExchangeUnavailable
     ) -> SendAnswer:
+        if error.retry_after:
+            self._parts.rate_limits.pause(send.exchange, error.retry_after, send.account)
         state = await self._settle(send, claim, ClaimOutcome.NEVER_REACHED, _answer(error), [])
         return SendAnswer(
             kind=SendKind.NEVER_REACHED,
@@ -245,6 +247,7 @@ def _modified(send: Send, report: ExecutionReport) -> LifecycleEvent:
         revision=send.revision,
         quantity=send.new_quantity,
         price=send.price,
+        stop_price=send.stop_price,
     )
 
 

@@ -12,6 +12,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from activities.store.columns import to_json
 from activities.store.schema import SCHEMA_VERSION
+from activities.store.transactions import (
+    PostgresTransactions,
+    SqliteTransactions,
+    Transactions,
+)
 from activities.store.types import StoreSettings
 from trading.oms.errors import StartUpError
 
@@ -22,19 +27,24 @@ _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgresql+asyncpg": "postgresql+asyncpg",
 }
+_COMMON: dict[str, Any] = {
+    "json_serializer": to_json,
+    "json_deserializer": pydantic_core.from_json,
+    "hide_parameters": True,
+}
 _DURABLE = frozenset({"on", "remote_apply"})
 
 
 class Engines(NamedTuple):
     """Where to write and where to read; on PostgreSQL both share one pool."""
 
-    writer: AsyncEngine
+    writes: Transactions
     reader: AsyncEngine
     is_postgres: bool
 
     async def dispose(self) -> None:
         """Close every connection."""
-        await self.writer.dispose()
+        await self.writes.dispose()
         if not self.is_postgres:
             await self.reader.dispose()
 
@@ -70,10 +80,11 @@ def _is_file(url: URL) -> bool:
 def make_engines(url: URL, settings: StoreSettings) -> Engines:
     """Engines for the store; nothing is connected yet."""
     if url.drivername.startswith("sqlite"):
-        writer = _sqlite_engine(url, settings, writes=True)
-        return Engines(writer, _sqlite_engine(url, settings, writes=False), is_postgres=False)
-    engine = _engine(
+        writes = SqliteTransactions(_sqlite_writer(url, settings))
+        return Engines(writes, _sqlite_reader(url, settings), is_postgres=False)
+    engine = create_async_engine(
         url,
+        **_COMMON,
         pool_size=settings.readers + 1,
         max_overflow=2,
         pool_timeout=settings.answer_within_s,
@@ -86,34 +97,35 @@ def make_engines(url: URL, settings: StoreSettings) -> Engines:
     )
     # Reads are single statements: no BEGIN, no ROLLBACK.
     reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-    return Engines(engine, reader, is_postgres=True)
+    writes = PostgresTransactions(engine, settings.answer_within_s)
+    return Engines(writes, reader, is_postgres=True)
 
 
-def _engine(url: URL, **options: Any) -> AsyncEngine:
-    return create_async_engine(
-        url,
-        json_serializer=to_json,
-        json_deserializer=pydantic_core.from_json,
-        hide_parameters=True,
-        **options,
+def _sqlite_writer(url: URL, settings: StoreSettings) -> sa.Engine:
+    engine = sa.create_engine(
+        url.set(drivername="sqlite"),
+        pool_size=1,
+        max_overflow=0,
+        connect_args={"timeout": settings.answer_within_s},
+        **_COMMON,
     )
+    sa.event.listen(engine, "connect", _sqlite_pragmas(writes=True))
+    sa.event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
 
 
-def _sqlite_engine(url: URL, settings: StoreSettings, *, writes: bool) -> AsyncEngine:
-    engine = _engine(
+def _sqlite_reader(url: URL, settings: StoreSettings) -> AsyncEngine:
+    engine = create_async_engine(
         url,
-        pool_size=1 if writes else settings.readers,
+        pool_size=settings.readers,
         max_overflow=0,
         pool_timeout=settings.answer_within_s,
         # Reads are single statements in autocommit; there is nothing to roll back.
-        pool_reset_on_return="rollback" if writes else None,
+        pool_reset_on_return=None,
         connect_args={"timeout": settings.answer_within_s},
+        **_COMMON,
     )
-    sa.event.listen(engine.sync_engine, "connect", _sqlite_pragmas(writes=writes))
-    if writes:
-        sa.event.listen(
-            engine.sync_engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE")
-        )
+    sa.event.listen(engine.sync_engine, "connect", _sqlite_pragmas(writes=False))
     return engine
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.engine import URL
 
 from activities.store.engine import make_engines, sqlite_file, store_url
+from activities.store.transactions import Transactions
 from activities.store.types import StoreSettings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -34,19 +35,18 @@ def _upgrade(connection: sa.Connection) -> None:
     command.upgrade(config, "head")
 
 
-async def migrate(engine: AsyncEngine, patience_s: float) -> None:
+async def migrate(url: URL, writes: Transactions, patience_s: float) -> None:
     """Run the missing migrations in one transaction; nothing to do is fine.
 
     Waits up to `patience_s` seconds for another process that is migrating the same SQLite file.
     """
-    file = sqlite_file(engine.url)
+    file = sqlite_file(url)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
     give_up_at = time.monotonic() + patience_s
     while True:
         try:
-            async with engine.begin() as connection:
-                await connection.run_sync(_upgrade)
+            await writes.run(_upgrade)
         except sa.exc.OperationalError:
             if time.monotonic() > give_up_at:
                 raise
@@ -55,14 +55,15 @@ async def migrate(engine: AsyncEngine, patience_s: float) -> None:
             return
 
 
-def migrate_url(url: str) -> None:
-    """Migrate the store at `url`; for the command line, where no event loop runs."""
+def migrate_url(text: str) -> None:
+    """Migrate the store at the URL `text`; for the command line, where no event loop runs."""
 
     async def run() -> None:
         settings = StoreSettings()
-        engines = make_engines(store_url(url), settings)
+        url = store_url(text)
+        engines = make_engines(url, settings)
         try:
-            await migrate(engines.writer, settings.answer_within_s)
+            await migrate(url, engines.writes, settings.answer_within_s)
         finally:
             await engines.dispose()
 

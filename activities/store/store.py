@@ -63,7 +63,7 @@ class Store:
         self._settings = settings
         self._engines = make_engines(url, settings)
         self._followers = Followers(self._engines, settings, self.events_after)
-        self._writer = Writer(self._engines.writer, settings, self._followers.committed)
+        self._writer = Writer(self._engines.writes, settings, self._followers.committed)
 
     @classmethod
     async def open(
@@ -108,7 +108,7 @@ class Store:
         from activities.store.migrate import migrate
 
         with translated(self._url):
-            await migrate(self._engines.writer, self._settings.answer_within_s)
+            await migrate(self._url, self._engines.writes, self._settings.answer_within_s)
 
     async def check(self) -> list[str]:
         """What is wrong (schema version, durability of commits), each with what to do."""
@@ -329,7 +329,8 @@ class Store:
     def subscribe(self, callback: Callable[[list[JournalEntry]], None]) -> Callable[[], None]:
         """Call back right after each commit of *this process*, in order; returns how to stop.
 
-        The callback runs on the event loop before the callers get their answers: keep it short.
+        It runs on the event loop before the callers get their answers: keep it short. A commit
+        whose confirmation was lost is not told; `follow` tells everything.
         """
         return self._followers.subscribe(callback)
 

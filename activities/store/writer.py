@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.store.batch import Batch, OrderCommand
+from activities.store.transactions import Transactions
 from activities.store.types import JournalEntry, StoreSettings
 from trading.oms.errors import OmsError, StoreRefused, StoreUnavailable
 
@@ -65,12 +65,12 @@ class Writer:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        writes: Transactions,
         settings: StoreSettings,
         on_commit: Callable[[list[JournalEntry]], None],
     ) -> None:
-        """Write through `engine`; `on_commit` gets the entries of each commit, in order."""
-        self._engine = engine
+        """Write through `writes`; `on_commit` gets the entries of each commit, in order."""
+        self._writes = writes
         self._settings = settings
         self._on_commit = on_commit
         self._queue: list[_Waiting] = []
@@ -141,11 +141,7 @@ class Writer:
 
     async def _attempt(self, batch: list[_Waiting]) -> Exception | None:
         try:
-            async with (
-                asyncio.timeout(self._settings.answer_within_s),
-                self._engine.begin() as connection,
-            ):
-                entries = await connection.run_sync(_work, batch)
+            entries = await self._writes.run(lambda connection: _work(connection, batch))
         except Exception as error:  # noqa: BLE001 - the writer outlives every error
             return error
         self._trouble = None

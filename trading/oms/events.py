@@ -286,6 +286,12 @@ class OrderMessageRefusedEvent(OrderEvent):
     name: Literal["order_message_refused"] = "order_message_refused"
 
 
+class OrderUpdatedEvent(OrderEvent):
+    """Something about the order changed that has no name of its own."""
+
+    name: Literal["order_updated"] = "order_updated"
+
+
 class OrderAlarmEvent(OrderEvent):
     """An operator should look at it; `alarm` says why."""
 
