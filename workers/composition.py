@@ -30,7 +30,7 @@ from trading.oms.routing.simple import SimpleRouter
 from workers.one_argument import OneArgument
 from workflows.account_feed import AccountFeedWorkflow
 from workflows.order import OrderWorkflow
-from workflows.steps import IO_QUEUE
+from workflows.steps import io_queue
 
 if TYPE_CHECKING:
     from trading.oms.interfaces import IOrderRouter, IRateLimitGuard
@@ -125,7 +125,7 @@ class Runtime:
         )
         inputs = Worker(
             self.client,
-            task_queue=IO_QUEUE,
+            task_queue=io_queue(self.settings.task_queue),
             build_id=_BUILD_ID,
             workflows=[AccountFeedWorkflow],
             activities=[feed.watch_executions, exchange.look_up_order],
@@ -146,7 +146,7 @@ class Runtime:
                     AccountFeedWorkflow.run,
                     Account(exchange=exchange, account=account),
                     id=f"feed-{exchange}-{account}",
-                    task_queue=IO_QUEUE,
+                    task_queue=io_queue(self.settings.task_queue),
                     id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                     task_timeout=TASK_TIMEOUT,
                     static_summary=f"execution feed of {exchange} / {account}",

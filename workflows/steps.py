@@ -4,7 +4,7 @@ They are called by their names, so that a workflow loads no database and no exch
 
 Local activities run inside the workflow task and cost no state transition. They are retried for
 ever: what an exchange refuses comes back as a value, so an exception means that the store is
-away, and an order waits for it. Long look-ups are regular activities on the `oms-io` queue.
+away, and an order waits for it. Long look-ups are regular activities on the queue for long work.
 """
 
 from datetime import timedelta
@@ -37,7 +37,6 @@ with workflow.unsafe.imports_passed_through():
     from trading.oms.models import Order
     from trading.oms.venue import ExecutionReport
 
-IO_QUEUE = "oms-io"
 _Answer = TypeVar("_Answer")
 _RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=50),
@@ -46,6 +45,14 @@ _RETRY = RetryPolicy(
 )
 _STEP_TIMEOUT = timedelta(seconds=10)
 _LOOK_UP_TIMEOUT = timedelta(seconds=20)
+
+
+def io_queue(task_queue: str) -> str:
+    """The queue for what takes long, of the deployment whose orders run on `task_queue`.
+
+    Two deployments in one namespace must not look up each other's orders.
+    """
+    return f"{task_queue}-io"
 
 
 async def _local(
@@ -131,7 +138,7 @@ async def look_up(order: OrderAt) -> Sighting:
         "look_up_order",
         order,
         result_type=Sighting,
-        task_queue=IO_QUEUE,
+        task_queue=io_queue(workflow.info().task_queue),
         start_to_close_timeout=_LOOK_UP_TIMEOUT,
         retry_policy=RetryPolicy(
             initial_interval=timedelta(milliseconds=500),
