@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from temporalio.service import RPCError
 from activities.store import Store
 from trading.oms.errors import StartUpError
 from workers.child_process import ChildProcess
-from workers.stack_exchange import Keys, SandboxExchange
+from workers.stack_exchange import Keys, SandboxExchange, fast_python
 from workers.temporal_server import TemporalServer, running_temporal
 
 Say = Callable[[str], None]
@@ -133,7 +133,7 @@ async def local_stack(
 
 
 @contextlib.contextmanager
-def _temporary_folder() -> "contextlib.AbstractContextManager[str]":
+def _temporary_folder() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="oms-", ignore_cleanup_errors=True) as name:
         yield name
 
@@ -142,7 +142,8 @@ def _environment(
     folder: Path, temporal: TemporalServer, exchanges: dict[str, SandboxExchange]
 ) -> dict[str, str]:
     """The variables of a worker: our own, and of the user's only what means no other exchange."""
-    values = {name: value for name, value in os.environ.items() if not name.startswith("OMS_")}
+    values = fast_python(os.environ)
+    values = {name: value for name, value in values.items() if not name.startswith("OMS_")}
     if not os.environ.get("TEMPORAL_ADDRESS"):
         # Keys and certificates of another server would be shown to ours.
         values = {n: value for n, value in values.items() if not n.startswith("TEMPORAL_")}
