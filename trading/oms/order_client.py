@@ -106,14 +106,19 @@ class OrderClient:
             )
 
         async def call(update_id: str) -> OrderResult:
-            answer: OrderResult = await self._client.execute_update_with_start_workflow(
-                "outcome",
-                OutcomeRequest(content_hash=content_hash(order)),
-                start_workflow_operation=start(),
-                id=update_id,
-                result_type=OrderResult,
-                rpc_timeout=_RPC_TIMEOUT,
-            )
+            operation = start()
+            try:
+                answer: OrderResult = await self._client.execute_update_with_start_workflow(
+                    "outcome",
+                    OutcomeRequest(content_hash=content_hash(order)),
+                    start_workflow_operation=operation,
+                    id=update_id,
+                    result_type=OrderResult,
+                    rpc_timeout=_RPC_TIMEOUT,
+                )
+            except BaseException:
+                await _look_at(operation)
+                raise
             return answer
 
         try:
@@ -218,6 +223,13 @@ class OrderClient:
         except TimeoutError:
             msg = f"Temporal has not answered within {_PATIENCE_S:.0f} s"
             raise ServiceUnavailable(msg) from None
+
+
+async def _look_at(operation: WithStartWorkflowOperation[Any, Any]) -> None:
+    """Take the error out of a failed operation, or asyncio prints it as never retrieved."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(0):
+            await operation.workflow_handle()
 
 
 def _refused(error: WorkflowUpdateFailedError) -> Exception:
