@@ -1,7 +1,8 @@
 """`python -m workers`: a worker process, with its settings from the environment.
 
-SIGTERM and SIGINT drain it: no new tasks are taken, those that run are finished, then it leaves.
-Exit codes: 0 drained, 1 it could not start (the reason is on stderr), 130 interrupted twice.
+`python -m workers migrate` brings the store's schema to this version, and ends. SIGTERM and SIGINT
+drain a worker: it takes no new tasks, finishes those that run, then it leaves. Exit codes: 0 done or
+drained, 1 it could not start (the reason is on stderr), 2 no such command.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import os
 import signal
 import sys
 
+from activities.store import Store
 from trading.oms.errors import StartUpError, StoreUnavailable
 from workers.composition import connect, running
 from workers.settings import Settings
@@ -33,14 +35,25 @@ async def work_until_told_to_stop(settings: Settings) -> None:
         _log.info("draining")
 
 
-def main() -> int:
-    """Run until stopped; the exit code."""
+async def migrate(settings: Settings) -> None:
+    """Make the store, or bring its schema to this program's version."""
+    store = await Store.open(settings.store_url.get_secret_value(), create=True)
+    _log.info("the schema is up to date: %s", store)
+    await store.close()
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the command says; the exit code."""
+    if arguments not in ([], ["migrate"]):
+        sys.stderr.write(f"{' '.join(arguments)!r} is no command; there is one: migrate\n")
+        return 2
     try:
         settings = Settings.from_environment()
         logging.basicConfig(
             level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
-        asyncio.run(work_until_told_to_stop(settings))
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        asyncio.run(migrate(settings) if arguments else work_until_told_to_stop(settings))
     except (StartUpError, StoreUnavailable) as error:
         sys.stderr.write(f"cannot start: {error}\n")
         return 1
@@ -48,7 +61,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
+    code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
     # A plain exit of a program that used the Temporal SDK sometimes aborts in its shutdown.
