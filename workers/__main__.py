@@ -1,8 +1,8 @@
 """`python -m workers`: a worker process, with its settings from the environment.
 
 `python -m workers migrate` brings the store's schema to this version, and ends. SIGTERM and SIGINT
-drain a worker: it takes no new tasks, finishes those that run, then it leaves. Exit codes: 0 done or
-drained, 1 it could not start (the reason is on stderr), 2 no such command.
+drain a worker: it takes no new tasks, finishes those that run, then it leaves. Exit codes: 0 done
+or drained, 1 it could not start (the reason is on stderr), 2 no such command.
 """
 
 import asyncio
