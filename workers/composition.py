@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import GrpcCompression, RPCError
@@ -27,12 +27,15 @@ from activities.store import Store
 from trading.oms.errors import ExchangeError, StartUpError
 from trading.oms.rate_limit_guard import RateLimitGuard
 from trading.oms.routing.simple import SimpleRouter
+from workers.encryption import data_converter
 from workers.one_argument import OneArgument
 from workflows.account_feed import AccountFeedWorkflow
 from workflows.order import OrderWorkflow
 from workflows.steps import io_queue
 
 if TYPE_CHECKING:
+    from temporalio.worker import WorkflowRunner
+
     from trading.oms.interfaces import IOrderRouter, IRateLimitGuard
     from trading.oms.models import OrderState
     from trading.oms.portfolio import Portfolio
@@ -62,13 +65,17 @@ class Choices(NamedTuple):
 
 
 async def connect(**overrides: Any) -> Client:
-    """A Temporal client by the SDK's own variables. Raises `StartUpError` when nobody answers."""
+    """A Temporal client by the SDK's own variables and `OMS_ENCRYPTION_KEYS`.
+
+    Raises `StartUpError` when nobody answers, and for keys that cannot be read.
+    """
+    converter = data_converter(os.environ.get("OMS_ENCRYPTION_KEYS", ""))
     config: dict[str, Any] = {**ClientConfig.load_client_connect_config(), **overrides}
     config.setdefault("target_host", "localhost:7233")
     try:
         return await Client.connect(
             **config,
-            data_converter=pydantic_data_converter,
+            data_converter=converter,
             grpc_compression=GrpcCompression.NONE,
         )
     except (RPCError, RuntimeError) as error:
@@ -89,11 +96,12 @@ class Runtime:
         self.store = store
         self.parts = parts
 
-    def workers(self) -> list[Worker]:
+    def workers(self, runner: WorkflowRunner | None = None) -> list[Worker]:
         """Two: one for the orders and their local activities, one for everything that takes long.
 
         The sandbox of the workflow runner is left to the tests: it costs 3 to 4 ms an order.
         """
+        runner = runner or UnsandboxedWorkflowRunner()
         steps, exchange = OrderSteps(self.parts), ExchangeSteps(self.parts)
         feed = ExecutionFeed(self.parts, self.client, self.settings.task_queue)
         orders = Worker(
@@ -115,7 +123,7 @@ class Runtime:
                 exchange.collect_fills,
             ],
             interceptors=[OneArgument()],
-            workflow_runner=UnsandboxedWorkflowRunner(),
+            workflow_runner=runner,
             no_remote_activities=True,
             max_concurrent_workflow_tasks=_SLOTS,
             max_concurrent_local_activities=_SLOTS,
@@ -129,7 +137,7 @@ class Runtime:
             build_id=_BUILD_ID,
             workflows=[AccountFeedWorkflow],
             activities=[feed.watch_executions, exchange.look_up_order],
-            workflow_runner=UnsandboxedWorkflowRunner(),
+            workflow_runner=runner,
             max_concurrent_activities=_SLOTS,
             max_cached_workflows=100,
             sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
@@ -159,6 +167,7 @@ async def running(
     client: Client,
     on_state: Callable[[OrderState], None] = lambda _state: None,
     choices: Choices | None = None,
+    runner: WorkflowRunner | None = None,
 ) -> AsyncIterator[Runtime]:
     """Open the store, start the connectors and the workers; all of it ends with the block.
 
@@ -176,7 +185,7 @@ async def running(
         parts = _parts(settings, store, connectors, on_state, choices)
         runtime = Runtime(settings, client, store, parts)
         async with contextlib.AsyncExitStack() as stack:
-            for worker in runtime.workers():
+            for worker in runtime.workers(runner):
                 await stack.enter_async_context(worker)
             await runtime.start_feeds()
             clock = asyncio.create_task(_keep_clocks(list(connectors.values())))
