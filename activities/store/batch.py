@@ -8,13 +8,15 @@ The head's lock is held until the commit, so sequences become visible in order a
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 
 from activities.store import statements as sql
 from activities.store.journal import Draft, created, drafts_of, entry_values
-from activities.store.rows import all_values, changing_values, fill_values, state_of
+from activities.store.prepared import Prepared
+from activities.store.rows import all_values, changing_values, fill_values, numbered, state_of
 from activities.store.types import ClaimKey, JournalEntry, TradingState
 from trading.oms.errors import OrderNotFound
 from trading.oms.lifecycle import LifecycleEvent, apply
@@ -152,7 +154,7 @@ class Batch:
         self._booked.add(fill.fill_id)
         self._new_fills.append({**fill_values(fill, told, self.now), "order_id": order_id})
 
-    def scopes_of(self, exchange: str, account: str, strategy_id: str | None) -> TradingState:
+    def trading_state(self, exchange: str, account: str, strategy_id: str | None) -> TradingState:
         """The strictest trading state that holds for a send."""
         return strictest(self.trading, exchange, account, strategy_id)
 
@@ -163,14 +165,12 @@ class Batch:
         self._drop_repeated()
         self._number_within_orders()
         self._write_orders()
-        if self._new_fills:
-            self._many(sql.INSERT_FILL, self._new_fills, "fill_id")
+        self._many(sql.INSERT_FILL, self._new_fills, "fill_id")
         self._write_claims()
         self._write_journal()
 
-    def _many(self, statement: sa.Executable, rows: list[dict[str, Any]], key: str) -> None:
-        if rows:
-            self._connection.execute(statement, sorted(rows, key=lambda row: str(row[key])))
+    def _many(self, statement: Prepared, rows: list[dict[str, Any]], key: str) -> None:
+        statement.run(self._connection, sorted(rows, key=itemgetter(key)))
 
     def _drop_repeated(self) -> None:
         """Leave out alarms and refused messages that the journal has already."""
@@ -199,15 +199,13 @@ class Batch:
             if known is None:
                 known = row.loaded.sequence if row.loaded else 0
             last[order_id] = known + 1
-            numbered = draft.state.model_copy(update={"sequence": known + 1})
-            self._drafts[position] = (row, draft._replace(state=numbered))
-            newest[order_id] = (draft.state, numbered)
-        for order_id, (bare, numbered) in newest.items():
+            after = numbered(draft.state, known + 1)
+            self._drafts[position] = (row, draft._replace(state=after))
+            newest[order_id] = (draft.state, after)
+        for order_id, (bare, after) in newest.items():
             row = self.orders[order_id]
-            if row.state is bare:
-                row.state = numbered
-            else:
-                row.state = row.state.model_copy(update={"sequence": numbered.sequence})
+            # An event that only noted its time has no entry: then the row is ahead of it.
+            row.state = after if row.state is bare else numbered(row.state, after.sequence)
 
     def _write_orders(self) -> None:
         inserts, updates = [], []
@@ -242,7 +240,7 @@ class Batch:
             entry = _entry(sequence, draft, self.now)
             self.entries.append(entry)
             rows.append(entry_values(entry, draft.fingerprint))
-        self._connection.execute(sql.INSERT_ENTRY, rows)
+        sql.INSERT_ENTRY.run(self._connection, rows)
 
 
 def _entry(sequence: int, draft: Draft, committed_at: datetime) -> JournalEntry:

@@ -99,7 +99,7 @@ class ClaimSend(OnOrder):
             return state.reason_code or ReasonCode.CANCELLED_BEFORE_SEND
         if self._wish.not_after is not None and utc_now() > self._wish.not_after:
             return ReasonCode.SEND_BY_PASSED
-        trading = batch.scopes_of(request.exchange, request.account, state.strategy_id)
+        trading = batch.trading_state(request.exchange, request.account, state.strategy_id)
         return ReasonCode.TRADING_HALTED if trading is TradingState.HALTED else None
 
     def _take(self, batch: Batch, claim: ClaimRow | None) -> list[LifecycleEvent]:
@@ -128,7 +128,7 @@ class ClaimSend(OnOrder):
         key, events = self._wish.key, list(self._wish.events)
         if not any(event.kind in _STARTS for event in events):
             again = key.generation > 1 or self._wish.stamp > 0
-            started = LifecycleEvent.model_construct(
+            started = LifecycleEvent(
                 kind=EventKind.RESENT if again else EventKind.LEG_STARTED,
                 at=now,
                 leg=key.leg,
@@ -136,7 +136,7 @@ class ClaimSend(OnOrder):
                 details={"generation": key.generation, "stamp": self._wish.stamp + 1},
             )
             events.append(started)
-        submitted = LifecycleEvent.model_construct(kind=EventKind.SUBMITTED, at=now, leg=key.leg)
+        submitted = LifecycleEvent(kind=EventKind.SUBMITTED, at=now, leg=key.leg)
         return [*events, submitted]
 
     def answer(self, batch: Batch) -> Claim:

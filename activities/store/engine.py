@@ -80,8 +80,8 @@ def _is_file(url: URL) -> bool:
 def make_engines(url: URL, settings: StoreSettings) -> Engines:
     """Engines for the store; nothing is connected yet."""
     if url.drivername.startswith("sqlite"):
-        writes = SqliteTransactions(_sqlite_writer(url, settings))
-        return Engines(writes, _sqlite_reader(url, settings), is_postgres=False)
+        in_thread = SqliteTransactions(_sqlite_writer(url, settings))
+        return Engines(in_thread, _sqlite_reader(url, settings), is_postgres=False)
     engine = create_async_engine(
         url,
         **_COMMON,

@@ -12,6 +12,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement
 
 from activities.store.columns import Keys
+from activities.store.prepared import Prepared
 from activities.store.rows import CHANGING, STATE_COLUMNS
 from activities.store.schema import (
     fills,
@@ -74,13 +75,13 @@ KNOWN_FINGERPRINTS = sa.select(
     order_events.c.order_id, order_events.c.name, order_events.c.fingerprint
 ).where(Among(order_events.c.order_id), order_events.c.fingerprint.is_not(None))
 
-INSERT_ORDER = sa.insert(orders)
-UPDATE_ORDER = (
+INSERT_ORDER = Prepared(sa.insert(orders), orders.c.keys())
+UPDATE_ORDER = Prepared(
     sa.update(orders)
     .where(orders.c.client_order_id == sa.bindparam("key"))
     .values({name: sa.bindparam(name) for name in CHANGING})
 )
-INSERT_FILL = sa.insert(fills)
+INSERT_FILL = Prepared(sa.insert(fills), fills.c.keys())
 
 CLAIM_CHANGING = (
     "exchange_client_id",
@@ -94,8 +95,8 @@ CLAIM_CHANGING = (
     "answer",
     "settled_at",
 )
-INSERT_CLAIM = sa.insert(send_claims)
-UPDATE_CLAIM = (
+INSERT_CLAIM = Prepared(sa.insert(send_claims), send_claims.c.keys())
+UPDATE_CLAIM = Prepared(
     sa.update(send_claims)
     .where(
         send_claims.c.order_id == sa.bindparam("k_order"),
@@ -114,4 +115,4 @@ _taken = TAKE_SEQUENCES.cte("taken")
 TAKE_AND_NOTIFY = sa.select(
     _taken.c.sequence, sa.func.pg_notify(CHANNEL, sa.cast(_taken.c.sequence, sa.Text()))
 )
-INSERT_ENTRY = sa.insert(order_events)
+INSERT_ENTRY = Prepared(sa.insert(order_events), order_events.c.keys())

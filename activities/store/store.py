@@ -7,8 +7,8 @@ seconds, and reads when it does not answer; `StoreRefused` says that it never wi
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ from activities.store import inbox, reads
 from activities.store.batch import strictest
 from activities.store.claims import ClaimRequest, ClaimSend, Settle, Settlement
 from activities.store.engine import complaints, make_engines, masked, sqlite_file, store_url
+from activities.store.failures import translated
 from activities.store.follow import Followers
 from activities.store.orders import Admit, AdmitExternal, Record
 from activities.store.schema import cursors, journal_head, meta, orders
@@ -36,22 +37,12 @@ from activities.store.types import (
     StoreSettings,
     TradingState,
 )
-from activities.store.writer import Writer, in_words
+from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES
-from trading.oms.errors import StartUpError, StoreUnavailable
+from trading.oms.errors import StartUpError
 from trading.oms.lifecycle import LifecycleEvent
 from trading.oms.models import Fill, Order, OrderState
 from trading.oms.venue import ExecutionReport, OrderRequest
-
-
-@contextmanager
-def translated(url: URL) -> Iterator[None]:
-    """Turn the drivers' errors into `StoreUnavailable`, without the password."""
-    try:
-        yield
-    except (sa.exc.SQLAlchemyError, OSError, TimeoutError) as error:
-        msg = f"{masked(url)} does not answer: {in_words(error)}"
-        raise StoreUnavailable(msg) from error
 
 
 class Store:
@@ -107,7 +98,7 @@ class Store:
         """Bring the schema to this program's version; nothing to do is fine."""
         from activities.store.migrate import migrate
 
-        with translated(self._url):
+        with translated(masked(self._url)):
             await migrate(self._url, self._engines.writes, self._settings.answer_within_s)
 
     async def check(self) -> list[str]:
@@ -115,12 +106,12 @@ class Store:
         file = sqlite_file(self._url)
         if file is not None and not file.is_file():
             return [f"there is no store at {file}; migrate it first, which makes it"]
-        with translated(self._url):
+        with translated(masked(self._url)):
             return await complaints(self._engines, masked(self._url))
 
     @asynccontextmanager
     async def _reading(self) -> AsyncGenerator[AsyncConnection]:
-        with translated(self._url):
+        with translated(masked(self._url)):
             async with (
                 asyncio.timeout(self._settings.answer_within_s),
                 self._engines.reader.connect() as connection,

@@ -14,14 +14,12 @@ from typing import Any, Protocol, runtime_checkable
 import sqlalchemy as sa
 
 from activities.store.batch import Batch, OrderCommand
+from activities.store.failures import for_caller, in_words, is_passing
 from activities.store.transactions import Transactions
 from activities.store.types import JournalEntry, StoreSettings
-from trading.oms.errors import OmsError, StoreRefused, StoreUnavailable
+from trading.oms.errors import OmsError, StoreUnavailable
 
 _RETRY_S = 0.05
-_PASSING_STATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300"})
-"""SQLSTATEs that pass by themselves: serialisation, deadlock, lock, shutdown, start, full."""
-_CONNECTION_CLASS = "08"
 
 
 @runtime_checkable
@@ -136,7 +134,7 @@ class Writer:
                     await self._commit([waiting])
                 return
             else:
-                batch[0].error = _for_caller(error)
+                batch[0].error = for_caller(error)
                 batch[0].settle()
 
     async def _attempt(self, batch: list[_Waiting]) -> Exception | None:
@@ -182,38 +180,3 @@ def _work(connection: sa.Connection, waiting: Sequence[_Waiting]) -> list[Journa
         if one.error is None:
             one.answer = command.answer(batch)
     return batch.entries
-
-
-def is_passing(error: Exception) -> bool:
-    """Whether the same transaction may succeed later."""
-    if not isinstance(error, sa.exc.DBAPIError):
-        # A refused connection comes as the driver or the system raises it.
-        state = getattr(error, "sqlstate", None)
-        return isinstance(error, OSError | sa.exc.TimeoutError) or state in _PASSING_STATES
-    if error.orig is not None and isinstance(error.orig.__cause__, ValueError):
-        # The driver could not encode a value: an "interface error", and no fault of the line.
-        return False
-    state = getattr(error.orig, "sqlstate", None) or ""
-    is_line = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
-    return (
-        error.connection_invalidated
-        or is_line
-        or state in _PASSING_STATES
-        or state.startswith(_CONNECTION_CLASS)
-    )
-
-
-def in_words(error: BaseException) -> str:
-    """What the driver said, in one line; parameters and passwords are not in it."""
-    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-    text = " ".join(str(cause).split())
-    return f"{type(cause).__name__}: {text[:200]}" if text else type(cause).__name__
-
-
-def _for_caller(error: Exception) -> Exception:
-    if isinstance(error, sa.exc.SQLAlchemyError):
-        msg = f"the database refused this write, and would again: {in_words(error)}"
-        refused = StoreRefused(msg)
-        refused.__cause__ = error
-        return refused
-    return error

@@ -107,8 +107,9 @@ async def test_a_file_that_is_not_there_is_not_made_by_looking(sqlite_url: str) 
 
 @pytest.mark.parametrize(("version", "advice"), [("0000", "migrate it"), ("9999", "run a newer")])
 async def test_another_schema_version_is_refused(store_url: str, version: str, advice: str) -> None:
-    async with opened(store_url) as store, store._engines.writer.begin() as connection:
-        await connection.execute(sa.text(f"UPDATE alembic_version SET version_num = '{version}'"))  # noqa: S608
+    change = sa.text("UPDATE alembic_version SET version_num = :version")
+    async with opened(store_url) as store:
+        await store._engines.writes.run(lambda c: c.execute(change, {"version": version}))
     with pytest.raises(StartUpError, match=f"has schema {version}.*{advice}"):
         await Store.open(store_url)
 

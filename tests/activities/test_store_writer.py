@@ -369,12 +369,10 @@ async def test_a_follower_goes_on_after_the_connection_was_lost(wire: Wire) -> N
 async def test_connections_that_the_server_ends_are_made_anew(postgres_url: str) -> None:
     async with opened(postgres_url) as store, opened(postgres_url) as other:
         await store.admit(new_order())
-        async with other._engines.writer.begin() as connection:
-            await connection.execute(
-                sa.text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                )
-            )
+        end_others = sa.text(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await other._engines.writes.run(lambda connection: connection.execute(end_others))
         await store.admit(new_order())
         assert await store.head() == 2

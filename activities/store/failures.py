@@ -1,0 +1,58 @@
+"""What the databases' errors mean: come back later, never, or not our error at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from trading.oms.errors import StoreRefused, StoreUnavailable
+
+_PASSING_STATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300"})
+"""SQLSTATEs that pass by themselves: serialisation, deadlock, lock, shutdown, start, full."""
+_CONNECTION_CLASS = "08"
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Turn the drivers' errors into `StoreUnavailable`, naming the store."""
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, OSError, TimeoutError) as error:
+        msg = f"{name} does not answer: {in_words(error)}"
+        raise StoreUnavailable(msg) from error
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same transaction may succeed later."""
+    if not isinstance(error, sa.exc.DBAPIError):
+        # A refused connection comes as the driver or the system raises it.
+        state = getattr(error, "sqlstate", None)
+        return isinstance(error, OSError | sa.exc.TimeoutError) or state in _PASSING_STATES
+    if error.orig is not None and isinstance(error.orig.__cause__, ValueError):
+        # The driver could not encode a value: an "interface error", and no fault of the line.
+        return False
+    state = getattr(error.orig, "sqlstate", None) or ""
+    is_line = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+    return (
+        error.connection_invalidated
+        or is_line
+        or state in _PASSING_STATES
+        or state.startswith(_CONNECTION_CLASS)
+    )
+
+
+def in_words(error: BaseException) -> str:
+    """What the driver said, in one line; parameters and passwords are not in it."""
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    text = " ".join(str(cause).split())
+    return f"{type(cause).__name__}: {text[:200]}" if text else type(cause).__name__
+
+
+def for_caller(error: Exception) -> Exception:
+    """`StoreRefused` for what the database will never take; other errors as they are."""
+    if isinstance(error, sa.exc.SQLAlchemyError):
+        msg = f"the database refused this write, and would again: {in_words(error)}"
+        refused = StoreRefused(msg)
+        refused.__cause__ = error
+        return refused
+    return error

@@ -1,0 +1,72 @@
+"""How a transaction runs: on PostgreSQL on the event loop, on SQLite in a thread of its own."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+T = TypeVar("T")
+
+
+class Transactions(Protocol):
+    """Where the writes of a process go, one transaction after the other."""
+
+    async def run(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` between BEGIN and COMMIT; it must not be tied to a thread."""
+        ...
+
+    async def dispose(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class PostgresTransactions:
+    """Transactions of an asynchronous engine; one that hangs is given up."""
+
+    def __init__(self, engine: AsyncEngine, patience_s: float) -> None:
+        """Give a transaction up after `patience_s` seconds."""
+        self._engine = engine
+        self._patience_s = patience_s
+
+    async def run(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run it in the engine's greenlet, where each statement awaits the database."""
+        async with asyncio.timeout(self._patience_s), self._engine.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def dispose(self) -> None:
+        """Close the pool."""
+        await self._engine.dispose()
+
+
+class SqliteTransactions:
+    """Transactions in one thread, with the synchronous driver.
+
+    The asynchronous driver goes to its thread and back for each statement, some 25 times in a
+    transaction, which takes longer than the statements; this goes there once. A transaction that
+    waits for another process's is ended by SQLite's own busy timeout.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        """Use the engine in a thread of its own, which starts with the first transaction."""
+        self._engine = engine
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._is_disposed = False
+
+    async def run(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run it in the thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
+
+    def _run(self, work: Callable[[sa.Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            return work(connection)
+
+    async def dispose(self) -> None:
+        """Close the connection in the thread that it belongs to, and end the thread."""
+        if self._is_disposed:
+            return
+        self._is_disposed = True
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        self._thread.shutdown(wait=False)
