@@ -14,6 +14,8 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.runtime import PrometheusConfig, TelemetryConfig
+from temporalio.runtime import Runtime as TemporalRuntime
 from temporalio.service import GrpcCompression, RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -65,7 +67,7 @@ class Choices(NamedTuple):
 
 
 async def connect(**overrides: Any) -> Client:
-    """A Temporal client by the SDK's own variables and `OMS_ENCRYPTION_KEYS`.
+    """A Temporal client by the SDK's own variables, `OMS_ENCRYPTION_KEYS` and `OMS_METRICS`.
 
     Raises `StartUpError` when nobody answers, and for keys that cannot be read.
     """
@@ -76,9 +78,10 @@ async def connect(**overrides: Any) -> Client:
         return await Client.connect(
             **config,
             data_converter=converter,
+            runtime=_runtime(os.environ.get("OMS_METRICS", "")),
             grpc_compression=GrpcCompression.NONE,
         )
-    except (RPCError, RuntimeError) as error:
+    except (RPCError, RuntimeError, ValueError) as error:
         msg = (
             f"no Temporal server answers at {config['target_host']}: {error}; "
             "start one, or set TEMPORAL_ADDRESS"
@@ -230,6 +233,14 @@ def _parts(
         rate_limits=choices.rate_limit_guard or RateLimitGuard(),
         on_state=on_state,
     )
+
+
+def _runtime(metrics: str) -> TemporalRuntime | None:
+    """The SDK's own runtime, or one that serves its metrics to Prometheus at host:port."""
+    if not metrics:
+        return None
+    prometheus = PrometheusConfig(bind_address=metrics)
+    return TemporalRuntime(telemetry=TelemetryConfig(metrics=prometheus))
 
 
 async def check_search_attributes(client: Client) -> None:

@@ -37,7 +37,11 @@ VARIABLES = (
     Variable("OMS_EXCHANGES", "the exchanges to connect to, separated by commas"),
     Variable("OMS_DEFAULT_EXCHANGE", "where orders go that name none", "the first one"),
     Variable("OMS_UI_URL", "the address of the Temporal web UI, for links"),
-    Variable("OMS_METRICS", "host:port where Prometheus metrics are served"),
+    Variable(
+        "OMS_ENCRYPTION_KEYS",
+        "id:base64 of 32 bytes, separated by commas; the first key encrypts what Temporal stores",
+    ),
+    Variable("OMS_METRICS", "host:port where the worker serves its metrics to Prometheus"),
     Variable("OMS_LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR", "INFO"),
 )
 EXCHANGE_VARIABLES = (
@@ -84,7 +88,6 @@ class Settings(BaseModel):
     exchanges: tuple[ConnectorSettings, ...] = ()
     default_exchange: str = ""
     ui_url: str = ""
-    metrics: str = ""
     log_level: str = "INFO"
 
     @property
