@@ -114,7 +114,7 @@ def detail_of(entry: JournalEntry) -> str:
     """What is worth saying of an event beside its name."""
     if entry.alarm:
         return entry.alarm
-    if entry.fill is not None:
+    if entry.fill is not None and entry.name == "order_fill":
         return _fill(entry.fill, entry.state)
     say = _DETAILS.get(entry.name.removeprefix("order_"))
     if say is not None:

@@ -23,7 +23,7 @@ _ANSWER_DELAY_MS = 20_000
 _PATIENCE_S = 60.0
 _REST_PATIENCE_S = 12.0
 _MIDDLE_OF_RECORDING = Decimal(39500)
-_REST_QUANTITY = Decimal("0.5")
+_REST_QUANTITY = Decimal("0.25")
 
 EXPECTED: dict[str, OrderStatus] = {
     "at-once": OrderStatus.FILLED,
@@ -64,7 +64,7 @@ class Story:
             ("Our risk checks deny an order: its price is off the tick", self._deny),
             ("The same order again is the same order; other content is refused", self._repeat),
             ("A worker is killed between sending and acknowledgement", self._kill),
-            ("The resting order of the first scene", self._finish_rest),
+            ("The resting order of the first scene is filled", self._finish_rest),
         ]
         for title, play in scenes:
             self._say.scene(title)
@@ -84,16 +84,14 @@ class Story:
     # The scenes.
 
     async def _rest(self) -> None:
+        await self._rest_as("resting")
+
+    async def _rest_as(self, name: str) -> None:
         bid, ask = await self._stack.exchanges["beta"].best(MARKET)
         # The recording rises from 39430 to 39550 and begins again: it will come by.
         rises = bid < _MIDDLE_OF_RECORDING
-        await self._submit(
-            "resting",
-            exchange="beta",
-            side=OrderSide.SELL if rises else OrderSide.BUY,
-            quantity=_REST_QUANTITY,
-            price=ask + 1 if rises else bid - 1,
-        )
+        side, price = (OrderSide.SELL, ask + 1) if rises else (OrderSide.BUY, bid - 1)
+        await self._submit(name, exchange="beta", side=side, quantity=_REST_QUANTITY, price=price)
 
     async def _fill_at_once(self) -> None:
         _, ask = await self._stack.exchanges["alpha"].best(MARKET)
@@ -183,8 +181,18 @@ class Story:
         self._say.remark(f"alpha has {await self._placed(order)} order for it", "bold green")
 
     async def _finish_rest(self) -> None:
-        """The recorded market has most likely filled it by now; a last buyer or seller helps."""
-        order_id = self._prefix + "resting"
+        """Wait for the last part; a trade that took the order whole calls for another order."""
+        name = "resting"
+        for number_of_order in range(2, 6):
+            parts = await self._until_filled(self._prefix + name)
+            self._say.remark(f"{name} was filled in {parts} part{'s' * (parts != 1)}")
+            if parts > 1:
+                return
+            name = f"resting-{number_of_order}"
+            await self._rest_as(name)
+
+    async def _until_filled(self, order_id: str) -> int:
+        """Wait until a resting order is filled; how many parts it took."""
         state = await self._until(order_id, lambda state: state.is_terminal, _REST_PATIENCE_S)
         if state is not None and state.is_open:
             self._say.remark("the market has moved away; a trader comes to its price")
@@ -192,13 +200,11 @@ class Story:
             half = (state.remaining_quantity / 2).quantize(_LOT)
             for quantity in (half, state.remaining_quantity - half):
                 trade = {"symbol": MARKET, "side": side, "price": str(state.price)}
-                await self._stack.exchanges["beta"].control(
-                    "trade", **trade, quantity=str(quantity)
-                )
+                beta = self._stack.exchanges["beta"]
+                await beta.control("trade", **trade, quantity=str(quantity))
             state = await self._until(order_id, lambda state: state.is_terminal)
         await self._say.caught_up(state)
-        parts = len(await self._store.fills(order_id))
-        self._say.remark(f"it was filled in {parts} part{'s' * (parts != 1)}")
+        return len(await self._store.fills(order_id))
 
     # What scenes are made of.
 
@@ -236,7 +242,10 @@ class Story:
 
     async def _until_placed(self, order: Order) -> None:
         deadline = time.monotonic() + _PATIENCE_S
-        while not await self._placed(order) and time.monotonic() < deadline:
+        while not await self._placed(order):
+            if time.monotonic() > deadline:
+                msg = f"alpha has not got order {order.client_order_id} within {_PATIENCE_S:.0f} s"
+                raise TimeoutError(msg)
             await asyncio.sleep(0.05)
 
     async def _until(

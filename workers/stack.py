@@ -74,6 +74,7 @@ class LocalStack:
         """Start a worker process; it needs some seconds until it works."""
         self._workers_started += 1
         log = self.folder / f"worker-{self._workers_started}.log"
+        log.unlink(missing_ok=True)
         self.worker = ChildProcess([sys.executable, "-m", "workers"], log, self.environment)
         return self.worker
 

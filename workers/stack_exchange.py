@@ -71,9 +71,11 @@ class SandboxExchange:
         command += ["--max-recv-window-ms", str(RECV_WINDOW_MS)]
         command += ["--default-recv-window-ms", str(RECV_WINDOW_MS)]
         command += ["--processing-bound-ms", str(PROCESSING_BOUND_MS)]
+        log_path = folder / f"{name}.log"
+        log_path.unlink(missing_ok=True)  # What a run before has said is no news.
         account = f"{keys.key}:{keys.secret}"
         environment = {**fast_python(os.environ), "OMS_SANDBOX_ACCOUNTS": account}
-        self.process = ChildProcess(command, folder / f"{name}.log", environment)
+        self.process = ChildProcess(command, log_path, environment)
 
     @property
     def environment(self) -> dict[str, str]:
