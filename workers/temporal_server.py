@@ -74,7 +74,9 @@ class ExternalServer:
 
     async def connect(self, **options: Any) -> Client:
         """A new client, with the TLS settings and the API key of the environment."""
-        return await Client.connect(**{**ClientConfig.load_client_connect_config(), **options})
+        here = {"target_host": self.address, "namespace": self.namespace}
+        config = ClientConfig.load_client_connect_config()
+        return await Client.connect(**{**config, **here, **options})
 
 
 @asynccontextmanager
