@@ -23,7 +23,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from trading.oms.answers import cancel_result, different_content, modification_refused
-from trading.oms.commands import CancelRequest, ModifyRequest, OrderInput, OutcomeRequest
+from trading.oms.commands import CancelRequest, ModifyRequest, OutcomeRequest
 from trading.oms.errors import InvalidOrder, OrderNotFound, ServiceUnavailable
 from trading.oms.identity import content_hash
 from trading.oms.models import CancelResult, Order, OrderResult, OrderState
@@ -74,7 +74,7 @@ class OrderClient:
         try:
             await self._client.start_workflow(
                 WORKFLOW,
-                OrderInput(order=order),
+                _input(order),
                 id=workflow_id(order.client_order_id),
                 task_queue=self._task_queue,
                 task_timeout=TASK_TIMEOUT,
@@ -95,7 +95,7 @@ class OrderClient:
         def start() -> WithStartWorkflowOperation[Any, Any]:
             return WithStartWorkflowOperation(
                 WORKFLOW,
-                OrderInput(order=order),
+                _input(order),
                 id=workflow_id(order.client_order_id),
                 task_queue=self._task_queue,
                 task_timeout=TASK_TIMEOUT,
@@ -230,6 +230,11 @@ async def _look_at(operation: WithStartWorkflowOperation[Any, Any]) -> None:
     with contextlib.suppress(Exception):
         async with asyncio.timeout(0):
             await operation.workflow_handle()
+
+
+def _input(order: Order) -> dict[str, Any]:
+    """The workflow's input: only what the order has, so that it reads well in the web UI."""
+    return {"order": order.model_dump(mode="json", exclude_none=True)}
 
 
 def _refused(error: WorkflowUpdateFailedError) -> Exception:
