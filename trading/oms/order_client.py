@@ -18,14 +18,21 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from trading.oms.answers import cancel_result, different_content, modification_refused
-from trading.oms.commands import CancelRequest, ModifyRequest, OutcomeRequest
+from trading.oms.commands import (
+    CancelRequest,
+    ModifyRequest,
+    OrderInput,
+    OutcomeRequest,
+    decode,
+)
+from trading.oms.enums import ReasonCode
 from trading.oms.errors import InvalidOrder, OrderNotFound, ServiceUnavailable
-from trading.oms.identity import content_hash
+from trading.oms.identity import content_difference, content_hash
 from trading.oms.models import CancelResult, Order, OrderResult, OrderState
 from trading.oms.reading import summary
 
@@ -122,7 +129,7 @@ class OrderClient:
             return answer
 
         try:
-            return await self._until_answered(call)
+            return await self._explained(order, await self._until_answered(call))
         except (WorkflowAlreadyStartedError, OrderNotFound):
             return await self._ended(order)
 
@@ -130,9 +137,10 @@ class OrderClient:
         """Wait for the outcome of an order that was started before."""
         request = OutcomeRequest(content_hash=content_hash(order))
         try:
-            return await self._update(order.client_order_id, "outcome", request, OrderResult)
+            result = await self._update(order.client_order_id, "outcome", request, OrderResult)
         except OrderNotFound:
             return await self._ended(order)
+        return await self._explained(order, result)
 
     async def cancel(self, order_id: str, request: CancelRequest) -> CancelResult:
         """Cancel. Raises `OrderNotFound`, `InvalidOrder`, `ServiceUnavailable`."""
@@ -204,7 +212,26 @@ class OrderClient:
         result = await self._result(order.client_order_id)
         if result.content_hash in {None, content_hash(order)} or result.state is None:
             return result
-        return different_content(result.state, ("the content hashes differ",))
+        refused = different_content(result.state, ("the content hashes differ",))
+        return await self._explained(order, refused)
+
+    async def _explained(self, order: Order, result: OrderResult) -> OrderResult:
+        """A refusal for other content, with the fields that differ from the order first given."""
+        if (
+            result.reason_code is not ReasonCode.ORDER_EXISTS_WITH_DIFFERENT_CONTENT
+            or result.state is None
+        ):
+            return result
+        handle = self._client.get_workflow_handle(workflow_id(order.client_order_id))
+        with contextlib.suppress(RPCError, InvalidOrder):
+            async for event in handle.fetch_history_events(page_size=1):
+                payloads = event.workflow_execution_started_event_attributes.input.payloads
+                [payload] = await self._client.data_converter.decode(payloads, [RawValue])
+                known = decode(payload.payload.data, OrderInput).order
+                if known is not None:
+                    return different_content(result.state, content_difference(known, order))
+                break
+        return result
 
     async def _result(self, order_id: str) -> OrderResult:
         handle: WorkflowHandle[Any, OrderResult] = self._client.get_workflow_handle(
