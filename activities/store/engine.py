@@ -36,7 +36,7 @@ _DURABLE = frozenset({"on", "remote_apply"})
 
 
 class Engines(NamedTuple):
-    """Where to write and where to read; on PostgreSQL both share one pool."""
+    """Where to write and where to read."""
 
     writes: Transactions
     reader: AsyncEngine
@@ -45,8 +45,7 @@ class Engines(NamedTuple):
     async def dispose(self) -> None:
         """Close every connection."""
         await self.writes.dispose()
-        if not self.is_postgres:
-            await self.reader.dispose()
+        await self.reader.dispose()
 
 
 def store_url(text: str) -> URL:
@@ -82,11 +81,21 @@ def make_engines(url: URL, settings: StoreSettings) -> Engines:
     if url.drivername.startswith("sqlite"):
         in_thread = SqliteTransactions(_sqlite_writer(url, settings))
         return Engines(in_thread, _sqlite_reader(url, settings), is_postgres=False)
-    engine = create_async_engine(
+    # Reads are single statements: no BEGIN, no ROLLBACK. They have a pool of their own, so that
+    # a crowd of readers never stands before a claim. One more is for LISTEN.
+    writes = PostgresTransactions(_postgres_engine(url, settings, 1), settings.answer_within_s)
+    readers = _postgres_engine(url, settings, settings.readers + 1, pool_pre_ping=True)
+    reader = readers.execution_options(isolation_level="AUTOCOMMIT")
+    return Engines(writes, reader, is_postgres=True)
+
+
+def _postgres_engine(
+    url: URL, settings: StoreSettings, connections: int, **options: Any
+) -> AsyncEngine:
+    return create_async_engine(
         url,
-        **_COMMON,
-        pool_size=settings.readers + 1,
-        max_overflow=2,
+        pool_size=connections,
+        max_overflow=0,
         pool_timeout=settings.answer_within_s,
         connect_args={
             "timeout": settings.answer_within_s,
@@ -94,11 +103,9 @@ def make_engines(url: URL, settings: StoreSettings) -> Engines:
             "prepared_statement_cache_size": 500,
             "server_settings": {"application_name": "oms-store", "jit": "off"},
         },
+        **options,
+        **_COMMON,
     )
-    # Reads are single statements: no BEGIN, no ROLLBACK.
-    reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-    writes = PostgresTransactions(engine, settings.answer_within_s)
-    return Engines(writes, reader, is_postgres=True)
 
 
 def _sqlite_writer(url: URL, settings: StoreSettings) -> sa.Engine:
@@ -117,7 +124,8 @@ def _sqlite_writer(url: URL, settings: StoreSettings) -> sa.Engine:
 def _sqlite_reader(url: URL, settings: StoreSettings) -> AsyncEngine:
     engine = create_async_engine(
         url,
-        pool_size=settings.readers,
+        # One more is for the poll of the journal's head.
+        pool_size=settings.readers + 1,
         max_overflow=0,
         pool_timeout=settings.answer_within_s,
         # Reads are single statements in autocommit; there is nothing to roll back.

@@ -3,7 +3,8 @@
 It decides whatever two processes could race for: an order id is admitted once, a send is claimed
 once, a fill is booked once, a cursor never goes back. Every write may be repeated. Writes raise
 `StoreUnavailable` when the database does not confirm within `StoreSettings.answer_within_s`
-seconds, and reads when it does not answer; `StoreRefused` says that it never will.
+seconds, and reads when it does not answer (after 2 s more where a connection hangs);
+`StoreRefused` says that it never will.
 """
 
 import asyncio

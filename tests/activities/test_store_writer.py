@@ -341,12 +341,16 @@ async def test_a_database_that_is_away_is_unavailable_in_bounded_time(wire: Wire
             wire.cut()
         else:
             wire.flows.clear()
-        began = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        began = clock()
         with pytest.raises(StoreUnavailable, match="safe to repeat"):
             await store.record(order.client_order_id, [fill_event(order, "t1")])
+        written = clock()
+        assert written - began < 1.5 * QUICK.answer_within_s
         with pytest.raises(StoreUnavailable, match="does not answer"):
             await store.order(order.client_order_id)
-        assert asyncio.get_running_loop().time() - began < 3 * QUICK.answer_within_s
+        # The driver takes up to 2 s more to take leave of a connection that hangs.
+        assert clock() - written < QUICK.answer_within_s + 2.5
         wire.refuses = False
         wire.flows.set()
         state = await store.record(order.client_order_id, [fill_event(order, "t1")])
