@@ -1,0 +1,114 @@
+"""What is broken on purpose in a worker, one at a time: where it stops, and what it leaves out.
+
+The negative controls need it: a test that finds no fault in a system without its safeguards
+proves nothing about the one that has them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.chaos.doomed_worker import Plan
+
+
+def replaced(owner: Any, name: str, new: Any) -> None:
+    """Put something of ours in the place of an attribute."""
+    setattr(owner, name, new)
+
+
+def commit(plan: Plan) -> None:
+    """Break what the plan names."""
+    for name in plan.sabotage:
+        _ACTS[name](plan)
+
+
+def _stop_before_the_last_check(plan: Plan) -> None:
+    """Stop once, after the claim is committed, before the connector builds the request."""
+    from activities.connectors.ccxt_connector import CcxtConnector
+
+    original = CcxtConnector.place
+    stopped: list[bool] = []
+
+    async def place(connector: CcxtConnector, request: Any) -> Any:
+        if not stopped:
+            stopped.append(True)
+            _stop(plan, "before the last check")
+        return await original(connector, request)
+
+    replaced(CcxtConnector, "place", place)
+
+
+def _stop_after_the_last_check(plan: Plan) -> None:
+    """Stop once, after the deadline has been checked for the last time, before the write."""
+    from activities.connectors.classify import Operation
+    from activities.connectors.wire import Call
+
+    original = Call.about_to_write
+    stopped: list[bool] = []
+
+    def about_to_write(call: Call) -> None:
+        original(call)
+        if call.operation is Operation.PLACE and not stopped:
+            stopped.append(True)
+            _stop(plan, "after the last check")
+
+    replaced(Call, "about_to_write", about_to_write)
+
+
+def _stop(plan: Plan, place: str) -> None:
+    from tests.chaos.doomed_worker import Fate
+
+    Fate(plan).note("", "send_order", place)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _every_claim_is_won(_plan: Plan) -> None:
+    """Whoever asks may send."""
+    from activities.store import Store
+
+    original = Store.claim_send
+
+    async def claim_send(store: Store, *arguments: Any, **named: Any) -> Any:
+        claim = await original(store, *arguments, **named)
+        return claim if claim.refusal else claim._replace(won=True)
+
+    replaced(Store, "claim_send", claim_send)
+
+
+def _without_catch_up(_plan: Plan) -> None:
+    """The feed never asks for what it may have missed."""
+    from activities.catch_up import CatchUp
+
+    async def run(_self: CatchUp) -> bool:
+        return False
+
+    replaced(CatchUp, "run", run)
+
+
+def _deaf(_plan: Plan) -> None:
+    """The stream connects and says nothing more."""
+    from activities.connectors.ccxt_connector import CcxtConnector
+    from trading.oms.venue import StreamState
+
+    original = CcxtConnector.executions
+
+    async def executions(connector: CcxtConnector) -> AsyncIterator[Any]:
+        async for item in original(connector):
+            if isinstance(item, StreamState):
+                yield item
+
+    replaced(CcxtConnector, "executions", executions)
+
+
+_ACTS = {
+    "stop before the last check": _stop_before_the_last_check,
+    "stop after the last check": _stop_after_the_last_check,
+    "every claim is won": _every_claim_is_won,
+    "without catch-up": _without_catch_up,
+    "deaf": _deaf,
+}
