@@ -185,7 +185,7 @@ async def running(
             connector = build_connector(one)
             connectors[one.exchange, one.account] = connector
             await connector.start()
-        parts = _parts(settings, store, connectors, on_state, choices)
+        parts = parts_of(settings, store, connectors, on_state, choices)
         runtime = Runtime(settings, client, store, parts)
         async with contextlib.AsyncExitStack() as stack:
             for worker in runtime.workers(runner):
@@ -208,13 +208,15 @@ async def _keep_clocks(connectors: list[IExecutionConnector]) -> None:
                 await connector.server_time()
 
 
-def _parts(
+def parts_of(
     settings: Settings,
     store: Store,
     connectors: dict[tuple[str, str], IExecutionConnector],
-    on_state: Callable[[OrderState], None],
-    choices: Choices,
+    on_state: Callable[[OrderState], None] = lambda _state: None,
+    choices: Choices | None = None,
 ) -> Parts:
+    """What the order's steps are made of, for a worker or for a check that sends nothing."""
+    choices = choices or Choices()
     exchanges = [one.exchange for one in settings.exchanges]
     default = settings.default_exchange or (exchanges[0] if exchanges else "")
     router = choices.order_router or SimpleRouter(default_exchange=default or None)

@@ -112,8 +112,13 @@ class Settings(BaseModel):
             raise StartUpError(msg) from None
 
 
+def exchange_prefix(name: str) -> str:
+    """How the variables of an exchange begin: "OMS_ALPHA_"."""
+    return f"OMS_{re.sub('[^A-Z0-9]', '_', name.upper())}_"
+
+
 def _exchange(name: str, values: Mapping[str, str]) -> ConnectorSettings:
-    prefix = f"OMS_{re.sub('[^A-Z0-9]', '_', name.upper())}_"
+    prefix = exchange_prefix(name)
     given: dict[str, Any] = {"exchange": name, "account": "main"}
     for suffix, field in _CONNECTOR_FIELDS.items():
         value = values.get(prefix + suffix)
