@@ -1,0 +1,95 @@
+"""`oms submit --check`: everything that could deny an order, and nothing is sent or stored."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from trading.oms.cli.failures import Exit, leave
+from trading.oms.cli.output import console, put_json
+from trading.oms.enums import ReasonCode
+from trading.oms.reading import summary
+
+if TYPE_CHECKING:
+    from activities.order_steps import Parts
+    from trading.oms.cli.target import Target
+    from trading.oms.models import Order
+
+
+class _Verdict(NamedTuple):
+    """The checks that passed, and the denial that ended them."""
+
+    passed: list[str]
+    code: ReasonCode | None = None
+    reason: str = ""
+    where: str = ""
+
+
+async def check_order(target: "Target", order: "Order", *, as_json: bool) -> None:
+    """Run the checks in their order up to the first denial, and print them."""
+    from workers.composition import parts_of
+
+    async with target.store() as store, target.connectors() as connectors:
+        parts = parts_of(target.settings(), store, connectors)
+        verdict = await _judge(parts, order)
+    if as_json:
+        put_json(
+            {
+                "order_id": order.client_order_id,
+                "passed": verdict.code is None,
+                "checks_run": verdict.passed,
+                "reason_code": verdict.code,
+                "reason": verdict.reason or None,
+            }
+        )
+    else:
+        _show(order, verdict, is_live=target.is_live(verdict.where or order.exchange))
+    leave(Exit.OK if verdict.code is None else Exit.REFUSED)
+
+
+async def _judge(parts: "Parts", order: "Order") -> _Verdict:
+    from activities.messages import RiskQuestion
+    from trading.oms.routing.base import RoutingDenied
+
+    passed: list[str] = []
+    if await parts.store.order(order.client_order_id) is not None:
+        reason = f"there is an order with the id {order.client_order_id} already"
+        return _Verdict(passed, ReasonCode.ORDER_EXISTS, reason)
+    passed.append("id_is_new")
+    try:
+        exchange = await parts.router.route_order(order)
+    except RoutingDenied as denial:
+        return _Verdict(passed, denial.reason_code, str(denial))
+    account = order.account or parts.default_accounts.get(exchange, "")
+    if (exchange, account) not in parts.connectors:
+        known = ", ".join(sorted("/".join(key) for key in parts.connectors))
+        reason = f"account is {account!r} at {exchange!r}; the accounts here are: {known}"
+        return _Verdict(passed, ReasonCode.NO_EXCHANGE, reason)
+    passed.append("routed")
+    state = await parts.store.trading_state(exchange, account, order.strategy_id)
+    if state.value == "halted":
+        return _Verdict(passed, ReasonCode.TRADING_HALTED, "trading is halted", exchange)
+    passed.append("trading_state")
+    question = RiskQuestion(
+        order_id=order.client_order_id,
+        exchange=exchange,
+        account=account,
+        quantity=order.quantity,
+        price=order.price,
+    )
+    answer = await parts.risk.check(order, question)
+    passed += answer.checks_run if answer.denied is None else answer.checks_run[:-1]
+    if answer.denied is not None:
+        return _Verdict(passed, answer.denied.reason_code, answer.denied.reason, exchange)
+    return _Verdict(passed, where=exchange)
+
+
+def _show(order: "Order", verdict: _Verdict, *, is_live: bool) -> None:
+    import click
+
+    out = console()
+    live = "[bold white on red] LIVE [/] " if is_live else ""
+    where = f" at {verdict.where}" if verdict.where else ""
+    out.print(f"{live}{summary(order)}{where}: checked, not sent")
+    for name in verdict.passed:
+        out.print(f"  [green]passed[/]  {name.replace('_', ' ')}")
+    if verdict.code is not None:
+        out.print(f"  [red]denied[/]  {verdict.code.value}")
+        click.echo(f"denied ({verdict.code.value}): {verdict.reason}", err=True)
