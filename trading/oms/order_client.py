@@ -150,6 +150,7 @@ class OrderClient:
             state = (await self._result(order_id)).state
             if state is None:
                 raise
+            _refuse_mismatch(request, state)
             return cancel_result(state)
 
     async def modify(self, order_id: str, request: ModifyRequest) -> OrderResult:
@@ -250,6 +251,15 @@ class OrderClient:
         except TimeoutError:
             msg = f"Temporal has not answered within {_PATIENCE_S:.0f} s"
             raise ServiceUnavailable(msg) from None
+
+
+def _refuse_mismatch(request: CancelRequest, state: OrderState) -> None:
+    """The guards of a cancel hold for an order that has ended too."""
+    for name in ("exchange", "symbol"):
+        given, own = getattr(request, name), getattr(state, name)
+        if given is not None and own and given != own:
+            msg = f"{name} is {given!r}, the order is on {own!r}"
+            raise InvalidOrder(msg)
 
 
 async def _look_at(operation: WithStartWorkflowOperation[Any, Any]) -> None:
