@@ -77,6 +77,13 @@ def running_stack() -> RunningStack | None:
     return RunningStack(content["pid"], content["folder"], content["environment"])
 
 
+def refuse_second() -> None:
+    """Raise `StartUpError` when a stack of this user is running already."""
+    other = running_stack()
+    if other is not None:
+        raise StartUpError(f"`oms up` is running already (process {other.pid})")
+
+
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,9 +92,8 @@ def _locked(path: Path) -> Iterator[None]:
         while not _try_lock(lock, fcntl.LOCK_EX):
             # A command that looks whether we run holds it for a moment.
             if time.monotonic() > deadline:
-                other = running_stack()
-                where = f" (process {other.pid})" if other else ""
-                raise StartUpError(f"another `oms up` of this user is running already{where}")
+                refuse_second()
+                raise StartUpError(f"{path} is locked by another program")
             time.sleep(0.02)
         yield
 

@@ -161,7 +161,7 @@ async def _clock(name: str, connector: "IExecutionConnector") -> Finding:
     after = utc_now()
     offset_s = (theirs - (before + (after - before) / 2)).total_seconds()
     verdict = "ok" if abs(offset_s) <= _CLOCK_WARNING_S else "warning"
-    return Finding(name, verdict, f"its clock is {offset_s * 1000:+.0f} ms from ours")
+    return Finding(name, verdict, f"its clock is {round(offset_s * 1000)} ms from ours")
 
 
 async def _key(name: str, connector: "IExecutionConnector") -> Finding:

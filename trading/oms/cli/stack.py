@@ -37,8 +37,9 @@ async def _up(out: "Console", folder: Path | None) -> None:
     import os
 
     from workers.stack import local_stack
-    from workers.stack_file import RunningStack, announced
+    from workers.stack_file import RunningStack, announced, refuse_second
 
+    refuse_second()
     def say(line: str) -> None:
         out.print(f"  {line}", soft_wrap=True)
 

@@ -5,10 +5,10 @@ from typing import Any
 import click
 
 from trading.oms.cli.failures import Exit, leave, run
-from trading.oms.cli.output import amount, console, json_option, put_json, status
+from trading.oms.cli.output import amount, average, console, json_option, put_json, status
 from trading.oms.cli.target import Target, find_target
 from trading.oms.commands import ModifyRequest, validated
-from trading.oms.enums import CancelOutcome, IfNotPlaced, OrderType, Pending, TimeInForce
+from trading.oms.enums import CancelOutcome, IfNotPlaced, OrderType, Pending, ReasonCode, TimeInForce
 from trading.oms.models import CancelResult, Order, OrderResult
 from trading.oms.reading import summary
 
@@ -103,6 +103,9 @@ async def _submit(order: Order, *, check: bool, as_json: bool) -> None:
 
 
 def _show_submission(target: Target, order: Order, result: OrderResult) -> None:
+    if result.reason_code is ReasonCode.ORDER_EXISTS_WITH_DIFFERENT_CONTENT:
+        _say_refusal(result)
+        return
     out, state = console(), result.state
     exchange = (state.exchange if state else None) or order.exchange
     live = "[bold white on red] LIVE [/] " if target.is_live(exchange) else ""
@@ -110,7 +113,7 @@ def _show_submission(target: Target, order: Order, result: OrderResult) -> None:
     rows = [("id", result.order_id), ("status", status(state) if state else result.status.value)]
     if state is not None and state.filled_quantity:
         filled = f"{amount(state.filled_quantity)} of {amount(state.quantity)}"
-        rows.append(("filled", f"{filled} at {amount(state.average_fill_price)}"))
+        rows.append(("filled", f"{filled} at {average(state)}"))
     if link := target.order_link(result.order_id):
         rows.append(("UI", link))
     for name, value in rows:
