@@ -111,6 +111,8 @@ class Sender:
         )
 
     async def _claim(self, order: Order, send: Send, request: OrderRequest) -> Claim:
+        limits = [time for time in (order.send_by, order.expire_at) if time is not None]
+        not_after = min(limits) if limits else None
         if send.stamp > 1:
             return await self._store.reclaim(
                 send.order_id,
@@ -119,29 +121,27 @@ class Sender:
                 stamp=send.stamp - 1,
                 request=request,
                 claimant=self._claimant,
+                not_after=not_after,
             )
-        limits = [time for time in (order.send_by, order.expire_at) if time is not None]
         return await self._store.claim_send(
             send.order_id,
             send.leg,
             send.generation,
             request,
             claimant=self._claimant,
-            not_after=min(limits) if limits else None,
+            not_after=not_after,
             before=send.before,
             events=[_leg_started(send, request)] if send.revision else [],
         )
 
     async def _taken(self, send: Send, claim: Claim) -> SendAnswer:
         """Somebody claimed this send before: its recorded outcome, else doubt."""
-        kind = SendKind.IN_DOUBT
-        if claim.outcome is not None:
-            kind = _KNOWN_OUTCOMES.get(claim.outcome, SendKind.IN_DOUBT)
-        state = claim.state
-        if kind is SendKind.IN_DOUBT:
-            doubt = _event(EventKind.IN_DOUBT, send, reason="the send was claimed before")
-            state = await self._store.record(send.order_id, [doubt])
-        return SendAnswer(kind=kind, state=state, stamp=claim.stamp)
+        known = claim.outcome
+        if known in _KNOWN_OUTCOMES:
+            return SendAnswer(kind=_KNOWN_OUTCOMES[known], state=claim.state, stamp=claim.stamp)
+        if known is ClaimOutcome.NOT_PLACED:
+            return SendAnswer(kind=SendKind.IN_DOUBT, state=claim.state, stamp=claim.stamp)
+        return await self._in_doubt(send, claim, "the send was claimed before", None)
 
     async def _acknowledged(self, send: Send, claim: Claim, report: ExecutionReport) -> SendAnswer:
         events = events_of(report, send.leg, claim.state)
@@ -190,16 +190,26 @@ class Sender:
         )
 
     async def _unknown(self, send: Send, claim: Claim, error: ExchangeError) -> SendAnswer:
-        doubt = _event(EventKind.IN_DOUBT, send, reason=str(error))
-        state = await self._settle(send, claim, ClaimOutcome.UNKNOWN, _answer(error), [doubt])
-        return SendAnswer(kind=SendKind.IN_DOUBT, state=state, stamp=claim.stamp)
+        return await self._in_doubt(send, claim, str(error), _answer(error))
+
+    async def _in_doubt(
+        self, send: Send, claim: Claim, reason: str, answer: dict[str, Any] | None
+    ) -> SendAnswer:
+        """Doubt, unless others have found out meanwhile; the store decides which came first."""
+        doubt = _event(EventKind.IN_DOUBT, send, reason=reason)
+        state = await self._settle(send, claim, ClaimOutcome.UNKNOWN, answer, [doubt])
+        found = await self._store.claim(send.order_id, send.leg, send.generation)
+        kind = SendKind.IN_DOUBT
+        if found is not None and found.outcome in {ClaimOutcome.ACCEPTED, ClaimOutcome.REJECTED}:
+            kind = _KNOWN_OUTCOMES[found.outcome]
+        return SendAnswer(kind=kind, state=state, stamp=claim.stamp)
 
     async def _settle(
         self,
         send: Send,
         claim: Claim,
         outcome: ClaimOutcome,
-        answer: dict[str, Any],
+        answer: dict[str, Any] | None,
         events: Sequence[LifecycleEvent],
     ) -> OrderState:
         return await self._store.settle_claim(

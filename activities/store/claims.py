@@ -24,7 +24,6 @@ from trading.oms.models import OrderState, utc_now
 from trading.oms.venue import OrderRequest
 
 _OPEN_OUTCOMES = frozenset({None, ClaimOutcome.UNKNOWN, ClaimOutcome.NEVER_REACHED})
-_RECLAIMABLE = frozenset({None, ClaimOutcome.NEVER_REACHED})
 _STARTS = frozenset({EventKind.LEG_STARTED, EventKind.RESENT})
 
 
@@ -88,8 +87,9 @@ class ClaimSend(OnOrder):
             return claim is None
         if claim is None:
             raise _no_claim(self._wish.key)
-        values = claim.values
-        return values["outcome"] in _RECLAIMABLE and values["stamp"] == self._wish.stamp
+        # A claim without an outcome may be on its way: its sender alone can say that it is not.
+        known, stamp = _outcome(claim.values), claim.values["stamp"]
+        return known is ClaimOutcome.NEVER_REACHED and stamp == self._wish.stamp
 
     def _reason_against(self, batch: Batch, state: OrderState) -> ReasonCode | None:
         request = self._wish.request
@@ -180,7 +180,11 @@ class Settle(OnOrder):
         return [e.fill.fill_id for e in self._settlement.events if e.fill is not None]
 
     def plan(self, batch: Batch) -> None:
-        """Set what may still be set; a stale word about an older stamp counts for its fills."""
+        """Set what may still be set; a word that comes too late counts for its fills alone.
+
+        Too late is a word about an older stamp, and one that contradicts what is settled: a sender
+        that was stopped must not put an order in doubt, or end it, that others have gone on with.
+        """
         given, row = self._settlement, batch.order(self.order_id)
         claim = batch.claims.get(given.key)
         if claim is None:
@@ -189,10 +193,11 @@ class Settle(OnOrder):
         newest = given.stamp in {None, claim.values["stamp"]}
         proof = given.outcome is ClaimOutcome.ACCEPTED
         is_revived = known is ClaimOutcome.NOT_PLACED and proof
-        if is_revived or (known in _OPEN_OUTCOMES and (newest or proof)):
+        is_new = is_revived or (known in _OPEN_OUTCOMES and (newest or proof))
+        if is_new:
             self._set(claim, batch.now)
         events = given.events
-        if not (newest or proof):
+        if not (is_new or proof or (newest and given.outcome is known)):
             events = [event for event in events if event.kind is EventKind.FILL]
         batch.apply(row, events, self.received_at)
 

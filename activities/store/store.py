@@ -222,8 +222,8 @@ class Store:
     ) -> Claim:
         """Claim again with a new request after a refusal that proved that nothing was placed.
 
-        Won only where the claim still has `stamp` and its outcome is none or NEVER_REACHED; the
-        new stamp is one more. Refused like `claim_send`. Raises `OrderNotFound`.
+        Won only where the claim still has `stamp` and its outcome is NEVER_REACHED; the new stamp
+        is one more. Refused like `claim_send`. Raises `OrderNotFound`.
         """
         key = ClaimKey(order_id, leg, generation)
         wish = ClaimRequest(key, request, claimant, not_after, stamp=stamp)
@@ -243,8 +243,8 @@ class Store:
         """Set how a claimed send ended and apply events, in one transaction; the state after it.
 
         ACCEPTED, REJECTED and NOT_PLACED stay, except that proof turns NOT_PLACED into ACCEPTED.
-        With a `stamp` that a re-claim has overtaken, only ACCEPTED and fills count. Raises
-        `OrderNotFound`.
+        With a `stamp` that a re-claim has overtaken, only ACCEPTED counts. Of a word that does
+        not count only the fills are applied. Raises `OrderNotFound`.
         """
         key = ClaimKey(order_id, leg, generation)
         settlement = Settlement(key, outcome, answer, events, stamp)

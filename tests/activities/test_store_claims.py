@@ -216,13 +216,15 @@ async def test_a_refusal_that_placed_nothing_is_stamped_anew_once(store: Store) 
 
 
 @pytest.mark.parametrize(
-    "outcome", [ClaimOutcome.ACCEPTED, ClaimOutcome.REJECTED, ClaimOutcome.UNKNOWN]
+    "outcome", [None, ClaimOutcome.ACCEPTED, ClaimOutcome.REJECTED, ClaimOutcome.UNKNOWN]
 )
 async def test_what_may_have_been_placed_is_not_claimed_again(
-    store: Store, outcome: ClaimOutcome
+    store: Store, outcome: ClaimOutcome | None
 ) -> None:
+    """Nor is what nobody has said anything about: it may be on its way."""
     order = await claimed(store, new_order())
-    await store.settle_claim(order.client_order_id, 1, 1, outcome=outcome)
+    if outcome is not None:
+        await store.settle_claim(order.client_order_id, 1, 1, outcome=outcome)
     claim = await store.reclaim(
         order.client_order_id, 1, 1, stamp=1, request=request_of(order), claimant="me"
     )
@@ -232,7 +234,9 @@ async def test_what_may_have_been_placed_is_not_claimed_again(
 
 async def test_a_cancel_prevents_a_second_stamp(store: Store) -> None:
     order = await claimed(store, new_order())
-    await store.record(order.client_order_id, [event(EventKind.CANCEL_REQUESTED)])
+    name = order.client_order_id
+    await store.settle_claim(name, 1, 1, outcome=ClaimOutcome.NEVER_REACHED)
+    await store.record(name, [event(EventKind.CANCEL_REQUESTED)])
     claim = await store.reclaim(
         order.client_order_id, 1, 1, stamp=1, request=request_of(order), claimant="me"
     )
@@ -288,6 +292,7 @@ async def test_a_settled_outcome_stays(store: Store, first: str, second: str, ke
 async def test_a_stale_word_about_an_overtaken_stamp_ends_nothing(store: Store) -> None:
     order = await claimed(store, new_order())
     name = order.client_order_id
+    await store.settle_claim(name, 1, 1, outcome=ClaimOutcome.NEVER_REACHED, stamp=1)
     fresh = request_of(order, timestamp_ms=2000)
     await store.reclaim(name, 1, 1, stamp=1, request=fresh, claimant="me")
     state = await store.settle_claim(
@@ -302,6 +307,23 @@ async def test_a_stale_word_about_an_overtaken_stamp_ends_nothing(store: Store) 
     stored = await store.claim(name, 1, 1)
     assert stored is not None
     assert stored.outcome is None
+
+
+@pytest.mark.parametrize("settled", [ClaimOutcome.ACCEPTED, ClaimOutcome.NOT_PLACED])
+@pytest.mark.parametrize("late", [ClaimOutcome.UNKNOWN, ClaimOutcome.REJECTED])
+async def test_a_sender_that_wakes_too_late_changes_nothing(
+    store: Store, settled: ClaimOutcome, late: ClaimOutcome
+) -> None:
+    """Others have looked the order up meanwhile, and gone on with what they found."""
+    order = await claimed(store, new_order())
+    name = order.client_order_id
+    before = await store.settle_claim(name, 1, 1, outcome=settled)
+    word = event(EventKind.IN_DOUBT) if late is ClaimOutcome.UNKNOWN else REJECTED
+    after = await store.settle_claim(
+        name, 1, 1, outcome=late, events=[word, fill_event(order, "t1")], stamp=1
+    )
+    assert (after.in_doubt_since, after.ended_as) == (None, before.ended_as)
+    assert after.filled_quantity == Decimal(1)
 
 
 async def test_claims_are_found_by_the_ids_of_the_exchange(store: Store) -> None:

@@ -119,7 +119,7 @@ async def test_a_worker_killed_by_a_real_signal_at_each_point_in_turn(
             break
     else:
         pytest.fail("the walk has no end")
-    assert len(orders) > 2 * POINTS_MIN
+    assert len(orders) > POINTS_MIN
     await until_equal(world, orders)
     there = await at_exchange(world)
     for order in orders:
