@@ -1,0 +1,334 @@
+"""A desk to test at: sandbox exchanges, a store, a worker and the doors, all real."""
+
+import asyncio
+import itertools
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+from pydantic import SecretStr
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from activities.connectors.settings import ConnectorSettings
+from activities.store import JournalEntry, Store
+from trading.oms.enums import OrderStatus
+from trading.oms.models import CancelResult, Order, OrderResult, OrderState
+from trading.oms.order_client import OrderClient, workflow_id
+from trading.oms.order_manager import OrderManager
+from workers.composition import Choices, Runtime, running
+from workers.sandbox.config import SandboxConfig, parse_account
+from workers.sandbox.server import SandboxServer
+from workers.settings import Settings
+
+KEY, SECRET = "key-of-the-desk", "secret-of-the-desk"
+BALANCES = "BTC=100,ETH=1000,USDT=10000000"
+FENCE_MS = 600
+"""How long a request of these tests is taken: long enough for a busy machine."""
+WITHIN_S = 15.0
+_numbers = itertools.count(1)
+
+
+async def until(check: Callable[[], Awaitable[Any]], within_s: float = WITHIN_S) -> Any:
+    """Ask until the answer is true, and give it; fails with the last answer after `within_s`."""
+    answer = None
+    try:
+        async with asyncio.timeout(within_s):
+            while not (answer := await check()):  # noqa: ASYNC110 - the other side has no event
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not within {within_s} s; last seen: {answer!r}") from None
+    return answer
+
+
+class Exchange:
+    """One sandbox exchange, its switches and its truth."""
+
+    def __init__(self, server: SandboxServer, name: str) -> None:
+        self.server = server
+        self.name = name
+        self._control = server.exchange.control
+
+    def fault(self, kind: str, **options: Any) -> None:
+        """Set a fault; the endpoint is given without its path's beginning: "POST order"."""
+        if "endpoint" in options:
+            method, path = options["endpoint"].split()
+            options["endpoint"] = f"{method} /api/v3/{path}"
+        self._control.set_faults({"fault": kind, **options})
+
+    def clear(self, which: str = "all") -> None:
+        self._control.set_faults({"clear": which})
+
+    def market(self, side: str, price: str, quantity: str, time_in_force: str = "IOC") -> None:
+        """Somebody else's order; GTC rests in the book."""
+        self._control.market_order(
+            {
+                "symbol": "BTCUSDT",
+                "side": side,
+                "price": price,
+                "quantity": quantity,
+                "time_in_force": time_in_force,
+            }
+        )
+
+    def orders(self, **wanted: str) -> list[dict[str, Any]]:
+        """The account's orders in the exchange's own ledger, oldest first."""
+        found: list[dict[str, Any]] = self._control.ledger({})["orders"]
+        return [
+            order
+            for order in found
+            if order["account"] == KEY and all(order[k] == v for k, v in wanted.items())
+        ]
+
+    def trades_of(self, exchange_order_id: str | int) -> list[dict[str, Any]]:
+        """The trades of one order in the exchange's own ledger."""
+        trades: list[dict[str, Any]] = self._control.ledger({})["trades"]
+        ids = {str(exchange_order_id)}
+        return [
+            trade
+            for trade in trades
+            if {str(trade["buyer"]["orderId"]), str(trade["seller"]["orderId"])} & ids
+        ]
+
+    def requests(self, endpoint: str = "POST order") -> int:
+        """How many requests of this kind came in."""
+        method, path = endpoint.split()
+        name = f"{method} /api/v3/{path}"
+        found = self._control.requests({"last": 20_000})["requests"]
+        return sum(1 for request in found if request["endpoint"] == name)
+
+    def cancel(self, order: dict[str, Any]) -> None:
+        """The exchange cancels an order of its own accord."""
+        self._control.cancel(
+            {"account": KEY, "symbol": order["symbol"], "order_id": order["orderId"]}
+        )
+
+    def disconnect(self) -> None:
+        """Cut the user data stream."""
+        self._control.disconnect({})
+
+    def tidy(self) -> None:
+        """No faults, an empty book."""
+        self.clear()
+        engine = self.server.exchange.engine
+        for account in (*engine.accounts.values(), engine.market_account):
+            for orders in list(account.open_orders.values()):
+                for order in list(orders.values()):
+                    engine.expire(order, "EXCHANGE_CANCELED")
+
+
+class Desk:
+    """One deployment under test: exchanges, store, worker; and how a test asks about orders."""
+
+    def __init__(self, client: Client, settings: Settings, exchanges: list[Exchange]) -> None:
+        self.client = client
+        self.settings = settings
+        self.exchanges = exchanges
+        self.exchange = exchanges[0]
+        self.orders = OrderClient(client, settings.task_queue)
+        self.oms = OrderManager.remote(
+            client=client,
+            store_url=settings.store_url.get_secret_value(),
+            task_queue=settings.task_queue,
+        )
+        self.store: Store
+        self.runtime: Runtime | None = None
+
+    @property
+    def task_queue(self) -> str:
+        return self.settings.task_queue
+
+    def handle(self, order_id: str) -> WorkflowHandle[Any, Any]:
+        return self.client.get_workflow_handle(workflow_id(order_id))
+
+    async def submit(self, **fields: Any) -> OrderResult:
+        """Submit `an_order` at the remote door and wait for the outcome."""
+        return await self.oms.submit_order(an_order(**fields))
+
+    async def resting(self, **fields: Any) -> OrderState:
+        """A limit order that rests in the book."""
+        result = await self.submit(**fields)
+        assert result.status is OrderStatus.ACCEPTED, result
+        assert result.state is not None
+        return result.state
+
+    async def cancel(self, order_id: str, **fields: Any) -> CancelResult:
+        return await self.oms.cancel_order(order_id, **fields)
+
+    async def state(self, order_id: str) -> OrderState:
+        state = await self.store.order(order_id)
+        assert state is not None, f"the store has no order {order_id}"
+        return state
+
+    async def until(
+        self, order_id: str, check: Callable[[OrderState], Any], within_s: float = WITHIN_S
+    ) -> OrderState:
+        """Wait until the order's state in the store passes."""
+        seen: OrderState | None = None
+
+        async def passes() -> bool:
+            nonlocal seen
+            seen = await self.store.order(order_id)
+            return seen is not None and bool(check(seen))
+
+        try:
+            await until(passes, within_s)
+        except AssertionError:
+            names = await self.names(order_id)
+            raise AssertionError(f"not within {within_s} s: {seen!r}; journal: {names}") from None
+        assert seen is not None
+        return seen
+
+    async def until_status(self, order_id: str, status: OrderStatus) -> OrderState:
+        return await self.until(order_id, lambda state: state.status is status)
+
+    async def until_closed(self, order_id: str) -> OrderResult:
+        """Wait for the end of the order's workflow."""
+        async with asyncio.timeout(WITHIN_S):
+            raw = await self.handle(order_id).result()
+        return OrderResult.model_validate(raw)
+
+    async def journal(self, order_id: str) -> list[JournalEntry]:
+        return await self.store.events_of(order_id)
+
+    async def names(self, order_id: str) -> list[str]:
+        """The names of the order's events, in order."""
+        return [entry.name for entry in await self.journal(order_id)]
+
+    async def alarms(self, order_id: str) -> list[str]:
+        return [entry.alarm for entry in await self.journal(order_id) if entry.alarm]
+
+    async def transitions(self, order_id: str) -> int:
+        """The state transitions of the order's workflow so far."""
+        described = await self.handle(order_id).describe()
+        info = described.raw_description.workflow_execution_info
+        return int(info.state_transition_count)
+
+    async def history(self, order_id: str) -> list[str]:
+        """The kinds of the events in the order's history, as in "TIMER_STARTED"."""
+        return [
+            EventType.Name(event.event_type).removeprefix("EVENT_TYPE_")
+            async for event in self.handle(order_id).fetch_history_events()
+        ]
+
+
+def an_order(**fields: Any) -> Order:
+    """A limit buy of 0.01 BTC at 30000 under an id of its own, with what the test changes."""
+    values: dict[str, Any] = {
+        "client_order_id": f"t{next(_numbers)}-{uuid.uuid4().hex[:6]}",
+        "symbol": "BTC/USDT",
+        "side": "buy",
+        "order_type": "limit",
+        "quantity": "0.01",
+        "price": "30000",
+        **fields,
+    }
+    if values["order_type"] in {"market", "stop"}:
+        del values["price"]
+    return Order.model_validate(values)
+
+
+def plain(order: Order) -> dict[str, Any]:
+    """The order as plain JSON values."""
+    values: dict[str, Any] = json.loads(order.model_dump_json(exclude_none=True))
+    return values
+
+
+def amount(text: str) -> Decimal:
+    return Decimal(text)
+
+
+@asynccontextmanager
+async def a_desk(
+    client: Client,
+    store_url: str,
+    *,
+    exchanges: int = 1,
+    work: bool = True,
+    choices: Choices | None = None,
+    runner: WorkflowRunner | None = None,
+    timeout_ms: int = 1500,
+) -> AsyncIterator[Desk]:
+    """Start everything, on a task queue and with exchanges of its own; `work` starts a worker."""
+    token = uuid.uuid4().hex[:6]
+    async with asynccontextmanager(_some_exchanges)(exchanges, token) as servers:
+        settings = _settings(store_url, token, servers, timeout_ms)
+        store = await Store.open(store_url, create=True)
+        desk = Desk(client, settings, servers)
+        desk.store = store
+        try:
+            async with desk.oms:
+                if work:
+                    async with working(desk, choices, runner):
+                        yield desk
+                else:
+                    yield desk
+        finally:
+            await _end_everything(desk)
+            await store.close()
+
+
+@asynccontextmanager
+async def working(
+    desk: Desk, choices: Choices | None = None, runner: WorkflowRunner | None = None
+) -> AsyncIterator[Runtime]:
+    """A worker for the desk, in the workflow sandbox where not told otherwise."""
+    runner = runner or SandboxedWorkflowRunner()
+    async with running(desk.settings, desk.client, choices=choices, runner=runner) as runtime:
+        desk.runtime = runtime
+        yield runtime
+    desk.runtime = None
+
+
+async def _some_exchanges(count: int, token: str) -> AsyncIterator[list[Exchange]]:
+    servers = []
+    try:
+        for number in range(1, count + 1):
+            config = SandboxConfig(
+                name=f"x{number}", accounts=(parse_account(f"{KEY}:{SECRET}:{BALANCES}"),)
+            )
+            config.set_limits({("ORDERS", "SECOND"): 10_000, ("REQUEST_WEIGHT", "MINUTE"): 10**6})
+            server = SandboxServer(config)
+            await server.start()
+            servers.append(Exchange(server, f"x{number}-{token}"))
+        yield servers
+    finally:
+        for exchange in servers:
+            await exchange.server.stop()
+
+
+def _settings(store_url: str, token: str, exchanges: list[Exchange], timeout_ms: int) -> Settings:
+    return Settings(
+        store_url=SecretStr(store_url),
+        task_queue=f"orders-{token}",
+        deployment=f"test-{token}",
+        exchanges=tuple(
+            ConnectorSettings(
+                exchange=exchange.name,
+                account="main",
+                api_key=SecretStr(KEY),
+                secret=SecretStr(SECRET),
+                rest_url=exchange.server.url,
+                recv_window_ms=FENCE_MS,
+                processing_bound_ms=50,
+                clock_skew_ms=50,
+                data_lag_ms=50,
+                timeout_ms=timeout_ms,
+                stream_silence_ms=1000,
+            )
+            for exchange in exchanges
+        ),
+    )
+
+
+async def _end_everything(desk: Desk) -> None:
+    """Nobody works on this queue any more: its workflows are in the way of later tests."""
+    query = f"TaskQueue STARTS_WITH '{desk.task_queue}' AND ExecutionStatus = 'Running'"
+    async for execution in desk.client.list_workflows(query):
+        handle = desk.client.get_workflow_handle(execution.id)
+        await handle.terminate("the test is over")
