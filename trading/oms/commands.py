@@ -96,7 +96,7 @@ def decode(data: bytes, model: type[_Model]) -> _Model:
         value = json.loads(
             data or b"{}", parse_float=Decimal, parse_int=_integer, parse_constant=_refuse_constant
         )
-    except (ValueError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
         msg = f"the payload is not JSON: {str(error)[:200]}"
         raise InvalidOrder(msg) from None
     return validated(value, model)
