@@ -1,14 +1,18 @@
-"""Refuses an order workflow that was started with no input, or with more than one."""
+"""Refuses an order workflow, or a signal to one, that was given too many inputs or none."""
 
 from typing import Any
 
+from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
     ExecuteWorkflowInput,
+    HandleSignalInput,
     Interceptor,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
 )
+
+_SIGNALS = frozenset({"cancel", "modify"})
 
 
 class OneArgument(Interceptor):
@@ -28,3 +32,11 @@ class _CountArguments(WorkflowInboundInterceptor):
             msg = f"the workflow was given {len(input.args)} inputs, it takes exactly one"
             raise ApplicationError(msg, type="InvalidOrder", non_retryable=True)
         return await super().execute_workflow(input)
+
+    async def handle_signal(self, input: HandleSignalInput) -> None:  # noqa: A002 - as above
+        """A signal with more inputs than its handler takes would repeat its task for ever."""
+        order: Any = workflow.instance()
+        if len(input.args) > 1 and input.signal in _SIGNALS:
+            order.refuse(f"{input.signal} signal: it was given {len(input.args)} inputs, not one")
+        else:
+            await super().handle_signal(input)

@@ -6,6 +6,7 @@ processes could race for (see `activities`), the workflow decides what happens n
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from temporalio import workflow
@@ -79,7 +80,9 @@ class OrderWorkflow:
 
     @cancel.validator
     def _cancel_is_valid(self, payload: RawValue = NOTHING) -> None:
-        self._work.refuse_mismatch(_decoded(payload, CancelRequest))
+        mismatch = self._work.mismatch(_decoded(payload, CancelRequest))
+        if mismatch is not None:
+            raise ApplicationError(mismatch, type="InvalidOrder", non_retryable=True)
 
     @workflow.update(name="modify")
     async def modify(self, payload: RawValue = NOTHING) -> OrderResult:
@@ -117,7 +120,7 @@ class OrderWorkflow:
         try:
             command = decode(payload.payload.data, CancelRequest)
         except InvalidOrder as error:
-            self._work.enqueue(Refused(f"cancel signal: {error}"))
+            self.refuse(f"cancel signal: {error}")
         else:
             self._work.enqueue(Cancel(command))
 
@@ -127,9 +130,18 @@ class OrderWorkflow:
         try:
             command = decode(payload.payload.data, ModifyRequest)
         except InvalidOrder as error:
-            self._work.enqueue(Refused(f"modify signal: {error}"))
+            self.refuse(f"modify signal: {error}")
         else:
             self._work.enqueue(Modify(command))
+
+    @workflow.signal(dynamic=True)
+    def signal_unknown(self, name: str, _payloads: Sequence[RawValue]) -> None:
+        """Nobody listens to a signal of another name; it is journalled, so that its sender sees."""
+        self.refuse(f"{name} signal: the order takes the signals cancel and modify")
+
+    def refuse(self, reason: str) -> None:
+        """Journal that a message was refused."""
+        self._work.enqueue(Refused(reason))
 
     @workflow.query(name="state")
     def state(self) -> OrderState | None:
