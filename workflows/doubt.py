@@ -9,7 +9,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import Booked, OrderAt, SightingKind
-    from trading.oms.enums import ReasonCode, RejectedBy
+    from trading.oms.enums import ReasonCode
     from trading.oms.lifecycle import EventKind
 
 from workflows import steps
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _NOT_PLACED_SIGHTINGS = 2
-RESEND_AGE_S_MAX = 60.0
 
 
 class InDoubt:
@@ -39,6 +38,11 @@ class InDoubt:
         """Whether a send of this order has no known outcome."""
         return self._at is not None
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether a look-up is under way."""
+        return self._look is not None and not self._look.done()
+
     async def begin(self, leg: int, generation: int) -> None:
         """A send ended without an outcome: look for it, at once and then with back-off."""
         work = self._work
@@ -56,7 +60,7 @@ class InDoubt:
 
     def look(self) -> None:
         """Start one look-up beside the loop, so that a cancel need not wait for it."""
-        if self._at is not None and (self._look is None or self._look.done()):
+        if self._at is not None and not self.is_looking:
             self._look = asyncio.create_task(self._look_once(self._at))
 
     async def _look_once(self, at: OrderAt) -> None:
@@ -66,6 +70,7 @@ class InDoubt:
     async def take(self, seen: Seen) -> None:
         """Take what a look-up saw. Only proof ends the doubt; two proofs where it is absence."""
         if self._at != seen.at:
+            self.look()  # It was about an earlier send.
             return
         sighting = seen.sighting
         self._looks += 1
@@ -76,7 +81,7 @@ class InDoubt:
         if sighting.kind is SightingKind.NOT_PLACED:
             self._not_placed += 1
             if self._not_placed >= _NOT_PLACED_SIGHTINGS:
-                await self._was_not_placed(seen.at)
+                await self.was_not_placed(seen.at)
                 return
         self._work.later("look", self._pause_s())
 
@@ -89,42 +94,33 @@ class InDoubt:
         """What waited for certainty (a cancel, a modification) goes on."""
         if self._at is not None:
             self._at = None
+            self._work.no_longer("look")
             self._work.later("certain", 0)
 
-    async def _was_not_placed(self, at: OrderAt) -> None:
+    async def was_not_placed(self, at: OrderAt) -> None:
         """Nothing was placed: cancelled, sent again, or ended, by the order's own rule."""
         work = self._work
         self._at = None
         if at.leg > 1 or work.cancellation.is_wanted:
-            code = (
-                ReasonCode.CANCEL_REQUESTED
-                if work.cancellation.is_wanted
-                else ReasonCode.REPLACE_FAILED
-            )
+            kind, code = EventKind.CANCELLED, ReasonCode.REPLACE_FAILED
+            if work.has_expired:
+                kind, code = EventKind.EXPIRED, ReasonCode.EXPIRY_REACHED
+            elif work.cancellation.is_wanted:
+                code = ReasonCode.CANCEL_REQUESTED
             await work.conclude_not_placed(
                 at,
                 work.event(EventKind.DOUBT_ENDED),
                 work.event(EventKind.REQUEST_ENDED),
-                work.event(EventKind.CANCELLED, reason_code=code, reason="proved not placed"),
+                work.event(kind, reason_code=code, reason="proved not placed"),
             )
             work.later("certain", 0)
         elif self._may_be_sent_again():
             await work.conclude_not_placed(at, work.event(EventKind.DOUBT_ENDED))
             await work.submission.send_again()
         else:
-            await work.conclude_not_placed(
-                at,
-                work.event(
-                    EventKind.NOT_PLACED,
-                    rejected_by=RejectedBy.OMS,
-                    reason_code=ReasonCode.NOT_PLACED,
-                    reason="the exchange proved to have no such order after its deadline",
-                ),
-            )
+            reason = "the exchange proved to have no such order after its deadline"
+            await work.end_not_placed(at, reason)
 
     def _may_be_sent_again(self) -> bool:
         work = self._work
-        if work.order is None or not work.order.resend_if_not_placed:
-            return False
-        submitted = work.state.submitted_at or work.state.created_at
-        return (workflow.now() - submitted).total_seconds() <= RESEND_AGE_S_MAX
+        return work.order is not None and work.order.resend_if_not_placed and work.is_fresh

@@ -103,6 +103,11 @@ class Modification:
                 await self._work.record(self._modified())
             self._finish()
 
+    async def end_with_the_order(self) -> None:
+        """The order has ended before it could be changed."""
+        if self._request is not None and self._work.state.is_terminal and not self.is_sending:
+            await self._give_up(f"the order has ended as {self._work.state.status.value}")
+
     # In place.
 
     async def _reduce(self, attempt: int) -> None:
@@ -285,6 +290,7 @@ class Modification:
 
     def _reset(self) -> None:
         self._request = None
+        self._work.no_longer("modify")
         self._old_leg_ended = self.is_replacing = self.is_sending = False
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import deque
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -15,9 +15,9 @@ with workflow.unsafe.imports_passed_through():
         ClaimFacts,
         OrderAt,
     )
-    from trading.oms.answers import different_content, is_answer, result_of
+    from trading.oms.answers import cancel_result, different_content, is_answer, result_of
     from trading.oms.commands import CancelRequest, OutcomeRequest
-    from trading.oms.enums import OrderStatus, Pending, ReasonCode
+    from trading.oms.enums import CancelOutcome, OrderStatus, Pending, ReasonCode, RejectedBy
     from trading.oms.identity import content_hash
     from trading.oms.lifecycle import EventKind, LifecycleEvent
     from trading.oms.models import Order, OrderResult, OrderState
@@ -39,7 +39,15 @@ from workflows.requests import (
 from workflows.submission import Submission
 
 _LATE_EXPIRY_S = 30.0
+_RESEND_AGE_S_MAX = 60.0
 _FILLS_BACK_OFF_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+
+class Alarm(NamedTuple):
+    """When something is due, in seconds of the workflow's clock, and what will ring then."""
+
+    at: float
+    ring: asyncio.Task[None] | None = None
 
 
 class OrderWork:
@@ -60,8 +68,7 @@ class OrderWork:
         self.cancellation = Cancellation(self)
         self.modification = Modification(self)
         self._inbox: deque[Request] = deque()
-        self._due: set[str] = set()
-        self._timers: set[asyncio.Task[None]] = set()
+        self._due: dict[str, Alarm] = {}
         self._shown: OrderStatus | None = None
 
     @property
@@ -81,6 +88,17 @@ class OrderWork:
             generation=self.submission.generation,
         )
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the first send is so recent that a send that placed nothing may be repeated."""
+        since = self.state.submitted_at or self.state.created_at
+        return (workflow.now() - since).total_seconds() <= _RESEND_AGE_S_MAX
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether a good-till-date order is at the end of its time."""
+        return self.state.expire_at is not None and self.state.expire_at <= workflow.now()
+
     # The story.
 
     async def admit(self, order: Order) -> None:
@@ -98,14 +116,6 @@ class OrderWork:
         known = await steps.load(order_id)
         self.known_state, self.order = known.state, known.order
         await self._go_on_from(known.claim)
-        if self.state.is_terminal or self.submission.unsent:
-            return
-        if self.state.replacing:
-            await self.record(self.event(EventKind.REQUEST_ENDED))
-        if self.state.pending is Pending.CANCEL:
-            self.enqueue(Cancel(CancelRequest(reason="requested before")))
-        if not self.doubt.exists:
-            self.later("fills", 0)
 
     async def until_settled(self) -> None:
         """Answer messages until the order has ended and every fill of it is booked."""
@@ -114,6 +124,7 @@ class OrderWork:
             while self._inbox:
                 await self._handle(self._inbox.popleft())
                 self.cancellation.answer()
+                await self.modification.end_with_the_order()
             self.show()
             if self._is_done():
                 return
@@ -151,21 +162,19 @@ class OrderWork:
         known = content_hash(self.order) if self.order is not None else None
         return self.refusal or result_of(self.state, known)
 
-    def refuse_mismatch(self, command: CancelRequest) -> None:
-        """Refuse a cancel that names another exchange or symbol than the order's."""
-        if self.known_state is None:
-            return
+    def mismatch(self, command: CancelRequest) -> str | None:
+        """What a cancel says of exchange and symbol that is not so."""
         for name in ("exchange", "symbol"):
-            given, own = getattr(command, name), getattr(self.known_state, name)
+            given, own = getattr(command, name), getattr(self.known_state, name, "")
             if given is not None and own and given != own:
-                msg = f"{name} is {given!r}, the order is on {own!r}"
-                raise ApplicationError(msg, type="InvalidOrder", non_retryable=True)
+                return f"{name} is {given!r}, the order is on {own!r}"
+        return None
 
     async def _handle(self, request: Request) -> None:
         if isinstance(request, Executions):
             await self._book(request)
         elif isinstance(request, Cancel):
-            await self.cancellation.begin(request)
+            await self._cancel(request)
         elif isinstance(request, Modify):
             await self.modification.begin(request)
         elif isinstance(request, Seen):
@@ -173,7 +182,7 @@ class OrderWork:
         elif isinstance(request, Refused):
             await self.record(self.event(EventKind.MESSAGE_REFUSED, reason=request.reason))
         else:
-            self._due.discard(request.what)
+            self._due.pop(request.what, None)
             await self._when_due(request)
 
     async def _when_due(self, due: Due) -> None:
@@ -195,6 +204,17 @@ class OrderWork:
         elif due.what == "expired" and self.state.is_open:
             reason = f"still open {_LATE_EXPIRY_S:.0f} s after its expiry"
             await self.record(self.event(EventKind.ALARM, reason=reason))
+
+    async def _cancel(self, request: Cancel) -> None:
+        """A validator refuses a mismatch too, but signals and the first task have none."""
+        mismatch = self.mismatch(request.command)
+        if mismatch is None:
+            await self.cancellation.begin(request)
+            return
+        await self.record(self.event(EventKind.MESSAGE_REFUSED, reason=f"cancel: {mismatch}"))
+        request.answer = cancel_result(self.state, mismatch).model_copy(
+            update={"success": False, "outcome": CancelOutcome.NOT_FOUND}
+        )
 
     async def _book(self, request: Executions) -> None:
         batch = list(request.command.reports)
@@ -222,6 +242,16 @@ class OrderWork:
         """Commit the verdict on a claim together with what follows from it."""
         self.take(await steps.record(self.state.client_order_id, *events, not_placed=at))
 
+    async def end_not_placed(self, at: OrderAt, reason: str) -> None:
+        """End the order: nothing was placed, and it is not to be sent again."""
+        ended = self.event(
+            EventKind.NOT_PLACED,
+            rejected_by=RejectedBy.OMS,
+            reason_code=ReasonCode.NOT_PLACED,
+            reason=reason,
+        )
+        await self.conclude_not_placed(at, ended)
+
     async def record(self, *events: LifecycleEvent) -> None:
         """Commit events of our own."""
         self.take(await steps.record(self.state.client_order_id, *events))
@@ -232,16 +262,25 @@ class OrderWork:
         return LifecycleEvent(kind=kind, **values)
 
     def later(self, what: str, seconds: float, attempt: int = 0) -> None:
-        """Put `Due(what)` into the inbox after some seconds; one of a kind at a time."""
-        if what in self._due:
+        """Put `Due(what)` into the inbox after some seconds; of two of a kind the earlier one."""
+        at = workflow.time() + max(seconds, 0)
+        known = self._due.get(what)
+        if known is not None and known.at <= at:
             return
-        self._due.add(what)
+        self.no_longer(what)
         if seconds <= 0:
+            self._due[what] = Alarm(at)
             self.enqueue(Due(what, attempt))
         else:
-            task = asyncio.create_task(self._ring(Due(what, attempt), seconds))
-            self._timers.add(task)
-            task.add_done_callback(self._timers.discard)
+            ring = asyncio.create_task(self._ring(Due(what, attempt), seconds))
+            self._due[what] = Alarm(at, ring)
+
+    def no_longer(self, what: str) -> None:
+        """Forget what was put off, so that no timer fires for nothing."""
+        known = self._due.get(what)
+        if known is not None and known.ring is not None and not known.ring.done():
+            known.ring.cancel()
+            del self._due[what]
 
     async def _ring(self, due: Due, seconds: float) -> None:
         await workflow.sleep(timedelta(seconds=seconds))
@@ -280,18 +319,28 @@ class OrderWork:
 
     async def _go_on_from(self, claim: ClaimFacts | None) -> None:
         """Find the place in the story where a former run left it, from the newest claim."""
-        submission = self.submission
-        submission.venue = (self.state.exchange, self.state.account)
+        self.submission.venue = (self.state.exchange, self.state.account)
         if claim is None:
             return
-        submission.generation, submission.next_stamp = claim.generation, claim.stamp + 1
-        if claim.outcome in {None, "unknown"}:
-            submission.unsent = False
-            await self.doubt.begin(claim.leg, claim.generation)
-        elif claim.outcome == "never_reached":
+        self.submission.take_up(claim)
+        if self.state.is_terminal:
+            return
+        if self.state.pending is Pending.CANCEL:
+            self.enqueue(Cancel(CancelRequest(reason="requested before")))
+        if self.state.pending is Pending.MODIFY or self.state.replacing:
+            reason = "interrupted; the order stands as the exchange has it"
+            await self.record(self.event(EventKind.REQUEST_ENDED, reason=reason))
+        at = OrderAt(
+            order_id=self.state.client_order_id, leg=claim.leg, generation=claim.generation
+        )
+        if claim.outcome == "not_placed":
+            await self.doubt.was_not_placed(at)
+        elif self.submission.unsent:
             self.later("send", 0)
+        elif claim.outcome in {None, "unknown"} and self.state.exchange_order_id is None:
+            await self.doubt.begin(claim.leg, claim.generation)
         else:
-            submission.unsent = False
+            self.later("fills", 0)
 
     def is_due(self, what: str) -> bool:
         """Whether `later` has put something off that has not come yet."""
@@ -314,13 +363,16 @@ class OrderWork:
         return settled and not self._inbox and workflow.all_handlers_finished()
 
     def _continue_as_new_if_long(self) -> None:
-        quiet = not (
-            self._due or self.doubt.exists or self.modification.is_running or self.submission.unsent
+        """A long history goes on in a new run, as soon as the store has all that it needs.
+
+        Timers need not be kept: what they are for follows from the store (a send that never
+        reached the exchange, a doubt, a cancel that is pending, the expiry).
+        """
+        busy = (
+            self.doubt.is_looking
+            or self.modification.is_running
+            or self.state.submitted_at is None
+            or not workflow.all_handlers_finished()
         )
-        if (
-            quiet
-            and not self.cancellation.is_wanted
-            and workflow.info().is_continue_as_new_suggested()
-            and workflow.all_handlers_finished()
-        ):
+        if not busy and workflow.info().is_continue_as_new_suggested():
             workflow.continue_as_new({"resume": self.state.client_order_id})

@@ -9,6 +9,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.messages import (
         Booked,
+        ClaimFacts,
         Denied,
         RateQuestion,
         RiskQuestion,
@@ -24,6 +25,9 @@ from workflows import steps
 if TYPE_CHECKING:
     from workflows.order_work import OrderWork
 
+_BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""The pauses after sends that never reached the exchange, where it asks for none."""
+
 
 class Submission:
     """The way of one order to its exchange.
@@ -37,10 +41,16 @@ class Submission:
         """Nothing is routed or sent yet."""
         self._work = work
         self._marks: list[LifecycleEvent] = []
+        self._vain_sends = 0
         self.venue = ("", "")
         self.unsent = True
         self.generation = 1
         self.next_stamp = 1
+
+    def take_up(self, claim: ClaimFacts) -> None:
+        """Go on from the newest claim that a former run has left."""
+        self.generation, self.next_stamp = claim.generation, claim.stamp + 1
+        self.unsent = claim.outcome == "never_reached"
 
     async def route(self) -> None:
         """Choose the venue; nowhere to go is a denial."""
@@ -83,7 +93,7 @@ class Submission:
 
     async def send(self) -> None:
         """Claim and send, once; what must wait is sent by the loop when it is due."""
-        if self._is_to_be_sent() and not self._work.is_due("send"):
+        if self._is_to_be_sent():
             await self.send_leg(self.first_leg())
 
     async def send_leg(self, message: Send) -> None:
@@ -94,8 +104,11 @@ class Submission:
         self.next_stamp = answer.stamp + 1
         self._work.take(Booked(state=answer.state, fills_missing=answer.fills_missing))
         if answer.kind is SendKind.NEVER_REACHED:
-            self._work.later("send", max(answer.retry_after_s, 0.2))
+            pause_s = _BACK_OFF_S[min(self._vain_sends, len(_BACK_OFF_S) - 1)]
+            self._vain_sends += 1
+            self._work.later("send", max(answer.retry_after_s, pause_s))
             return
+        self._vain_sends = 0
         self.unsent = False
         if answer.kind is SendKind.IN_DOUBT:
             await self._work.doubt.begin(message.leg, message.generation)
@@ -110,6 +123,12 @@ class Submission:
             return
         if not self._is_to_be_sent():
             return
+        order = self._work.order
+        is_late = self.next_stamp > 1 and not self._work.is_fresh
+        if is_late and order is not None and not order.resend_if_not_placed:
+            reason = "the exchange could not be reached; it is too late for this order now"
+            await self._work.end_not_placed(self._work.here, reason)
+            return
         self._marks = [mark for mark in self._marks if mark.kind is not EventKind.SUBMITTING]
         await self.check_risk()
         if self._is_to_be_sent():
@@ -120,7 +139,6 @@ class Submission:
         self.generation += 1
         self.next_stamp = 1
         self.unsent = True
-        self._marks = [self._work.event(EventKind.DOUBT_ENDED), self._work.event(EventKind.RESENT)]
         await self.check_risk()
         await self.acquire_rate_limit()
         await self.send()
@@ -184,6 +202,7 @@ class Submission:
             self._work.refusal is None
             and self.unsent
             and self._work.state.is_open
+            and not self._work.is_due("send")
             and not self._work.cancellation.is_wanted
             and not self._work.cancel_is_waiting
         )
