@@ -46,9 +46,13 @@ class Booking:
         return Booked(state=state, fills_missing=missing)
 
     async def _leg_of(self, report: ExecutionReport, state: OrderState) -> int:
-        """The leg that a report speaks of; by the claim of its client id."""
+        """The leg that a report speaks of: by its client id, else by the exchange's order id."""
         if state.leg == 1 or report.exchange_client_id == state.exchange_client_id:
             return state.leg
+        if report.exchange_client_id is None and report.exchange_order_id is not None:
+            for claim in await self._store.claims_of(state.client_order_id):
+                if claim.exchange_order_id == report.exchange_order_id:
+                    return claim.key.leg
         if report.exchange_client_id is not None:
             found = await self._store.find_claim(
                 report.exchange, report.account, report.exchange_client_id
@@ -71,7 +75,7 @@ class Booking:
                     found.leg,
                     found.generation,
                     outcome=ClaimOutcome.ACCEPTED,
-                    answer=None,
+                    answer=report.model_dump(mode="json", exclude={"fills"}),
                     events=[],
                 )
 
