@@ -58,14 +58,17 @@ def events_of(report: ExecutionReport, leg: int, state: OrderState) -> list[Life
 
 
 def _cancelled(report: ExecutionReport, leg: int, state: OrderState) -> LifecycleEvent:
-    """A cancellation; of a good-till-date order at or after its date it is the expiry."""
+    """A cancellation; of a good-till-date order at or after its date it is the expiry.
+
+    By the exchange's clock or by ours: the cancel at its date was ours, and clocks differ.
+    """
     kind, code = EventKind.CANCELLED, ReasonCode.EXCHANGE_CANCELLED
     if state.pending is Pending.CANCEL:
         code = ReasonCode.CANCEL_REQUESTED
     if (
         state.time_in_force is TimeInForce.GTD
         and state.expire_at is not None
-        and report.at >= state.expire_at
+        and max(report.at, report.received_at) >= state.expire_at
     ):
         kind, code = EventKind.EXPIRED, ReasonCode.EXPIRY_REACHED
     return LifecycleEvent(
