@@ -40,6 +40,7 @@ async def _up(out: "Console", folder: Path | None) -> None:
     from workers.stack_file import RunningStack, announced, refuse_second
 
     refuse_second()
+
     def say(line: str) -> None:
         out.print(f"  {line}", soft_wrap=True)
 

@@ -8,7 +8,14 @@ from trading.oms.cli.failures import Exit, leave, run
 from trading.oms.cli.output import amount, average, console, json_option, put_json, status
 from trading.oms.cli.target import Target, find_target
 from trading.oms.commands import ModifyRequest, validated
-from trading.oms.enums import CancelOutcome, IfNotPlaced, OrderType, Pending, ReasonCode, TimeInForce
+from trading.oms.enums import (
+    CancelOutcome,
+    IfNotPlaced,
+    OrderType,
+    Pending,
+    ReasonCode,
+    TimeInForce,
+)
 from trading.oms.models import CancelResult, Order, OrderResult
 from trading.oms.reading import summary
 
