@@ -28,6 +28,7 @@ from trading.oms.venue import OrderRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from activities.order_steps import Parts
     from activities.store import Claim
@@ -111,8 +112,7 @@ class Sender:
         )
 
     async def _claim(self, order: Order, send: Send, request: OrderRequest) -> Claim:
-        limits = [time for time in (order.send_by, order.expire_at) if time is not None]
-        not_after = min(limits) if limits else None
+        not_after = _not_after(order, send)
         if send.stamp > 1:
             return await self._store.reclaim(
                 send.order_id,
@@ -221,6 +221,12 @@ class Sender:
             events=events,
             stamp=claim.stamp,
         )
+
+
+def _not_after(order: Order, send: Send) -> datetime | None:
+    """Until when it may be sent. A modification is a wish of its own: `send_by` is behind it."""
+    limits = [order.expire_at] if send.leg > 1 else [order.send_by, order.expire_at]
+    return min((time for time in limits if time is not None), default=None)
 
 
 def _refused(send: Send, claim: Claim) -> SendAnswer:
