@@ -59,3 +59,10 @@ async def desk(module_desk: Desk) -> AsyncIterator[Desk]:
 @pytest.fixture
 def exchange(desk: Desk) -> Exchange:
     return desk.exchange
+
+
+@pytest.fixture
+async def idle_desk(temporal_client: Client, sqlite_url: str) -> AsyncIterator[Desk]:
+    """A desk of the test's own, without a worker: `working` starts one."""
+    async with a_desk(temporal_client, sqlite_url, work=False) as desk:
+        yield desk
