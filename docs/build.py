@@ -6,6 +6,7 @@ With `--check` nothing is written; the exit code is 1 where a page is not what t
 import sys
 from pathlib import Path
 
+from trading.oms.cli.reference import reference
 from trading.oms.enums import OPEN_STATUSES, OrderStatus, ReasonCode
 from trading.oms.events import EVENT_TYPES
 from trading.oms.reasons import MEANINGS
@@ -123,6 +124,7 @@ PAGES = {
     "reason-codes.md": reason_codes,
     "settings.md": settings,
     "events.md": events,
+    "cli.md": lambda: f"{MADE}\n{reference()}",
 }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from trading.oms.cli.failures import run
-from trading.oms.cli.output import console, json_option, put_json, table
+from trading.oms.cli.output import console, examples, json_option, put_json, table
 from trading.oms.cli.target import find_target
 from trading.oms.enums import OrderSide
 from trading.oms.exact import EXACT
@@ -19,17 +19,16 @@ if TYPE_CHECKING:
     from trading.oms.models import OrderState
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "oms balances",
+        "oms balances --exchange alpha --json",
+    )
+)
 @click.option("--exchange", help="Only this exchange.")
 @json_option
 def balances(exchange: str | None, *, as_json: bool) -> None:
-    r"""Ask the exchanges what the accounts hold. Needs the exchanges' keys.
-
-    \b
-    Examples:
-      oms balances
-      oms balances --exchange alpha --json
-    """
+    """Ask the exchanges what the accounts hold. Needs the exchanges' keys."""
     run(_balances(exchange, as_json=as_json))
 
 
@@ -124,7 +123,12 @@ def _average(notional: Decimal, quantity: Decimal) -> Decimal | None:
     return round(EXACT.divide(notional, quantity), 8) if quantity else None
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "oms positions",
+        "oms positions --strategy mean-reversion --json",
+    )
+)
 @click.option("--exchange", help="Only this exchange.")
 @click.option("--symbol", help="Only this symbol.")
 @click.option("--strategy", help="Only orders of this strategy.")
@@ -132,15 +136,10 @@ def _average(notional: Decimal, quantity: Decimal) -> Decimal | None:
 def positions(
     exchange: str | None, symbol: str | None, strategy: str | None, *, as_json: bool
 ) -> None:
-    r"""Show what our own orders have bought and sold, net of fees.
+    """Show what our own orders have bought and sold, net of fees.
 
     A position counts the fills of this store's orders; deposits and orders placed elsewhere are
     in `oms balances` only.
-
-    \b
-    Examples:
-      oms positions
-      oms positions --strategy mean-reversion --json
     """
     run(_positions(exchange, symbol, strategy, as_json=as_json))
 

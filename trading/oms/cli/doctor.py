@@ -75,11 +75,9 @@ async def _examine(target: Target) -> "AsyncIterator[Finding]":
 
 
 async def _examine_temporal(target: Target) -> "AsyncIterator[Finding]":
-    import os
-
     from workers.composition import check_search_attributes, connect
 
-    os.environ.update(target.environment)
+    target.apply()
     address = target.environment.get("TEMPORAL_ADDRESS", "localhost:7233")
     try:
         client = await connect()

@@ -9,6 +9,7 @@ from trading.oms.cli.output import (
     amount,
     clock,
     console,
+    examples,
     fees,
     json_option,
     orders_table,
@@ -41,7 +42,14 @@ def _filters(command: "Callable[..., Any]") -> "Callable[..., Any]":
     return command
 
 
-@click.command("list")
+@click.command(
+    "list",
+    epilog=examples(
+        "oms list",
+        "oms list --all --symbol BTC/USDT --csv",
+        "oms list --in-doubt --json",
+    ),
+)
 @_filters
 @click.option("--all", "all_orders", is_flag=True, help="Ended orders too.")
 @click.option("--in-doubt", is_flag=True, help="Only orders whose outcome is not known.")
@@ -49,14 +57,7 @@ def _filters(command: "Callable[..., Any]") -> "Callable[..., Any]":
 @click.option("--csv", "as_csv", is_flag=True, help="CSV on stdout.")
 @json_option
 def list_orders(**options: Any) -> None:
-    r"""List open orders, newest first.
-
-    \b
-    Examples:
-      oms list
-      oms list --all --symbol BTC/USDT --csv
-      oms list --in-doubt --json
-    """
+    """List open orders, newest first."""
     run(_list(**options))
 
 
@@ -92,17 +93,16 @@ async def _list(  # noqa: PLR0913 - one parameter for each option
         click.echo("No orders." if all_orders else "No open orders; --all lists ended ones too.")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "oms show my-order-1",
+        "oms show my-order-1 --json",
+    )
+)
 @click.argument("order_id")
 @json_option
 def show(order_id: str, *, as_json: bool) -> None:
-    r"""Show an order: its state, fills, history and sends.
-
-    \b
-    Examples:
-      oms show my-order-1
-      oms show my-order-1 --json
-    """
+    """Show an order: its state, fills, history and sends."""
     run(_show(order_id, as_json=as_json))
 
 
@@ -249,22 +249,22 @@ def _send(claim: "StoredClaim") -> dict[str, Any]:
     }
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "oms watch",
+        "oms watch my-order-1",
+        "oms watch --strategy mean-reversion --json --after 1200",
+    )
+)
 @click.argument("order_id", required=False)
 @_filters
 @click.option("--after", type=int, help="Begin after this sequence; 0 is the very beginning.")
 @json_option
 def watch(order_id: str | None, *, after: int | None, as_json: bool, **filters: Any) -> None:
-    r"""Print every event as it is committed, until Ctrl-C.
+    """Print every event as it is committed, until Ctrl-C.
 
     With ORDER_ID: that order's events from its first on, until it has ended. With --json each
     event is one line; keep its sequence and go on with --after.
-
-    \b
-    Examples:
-      oms watch
-      oms watch my-order-1
-      oms watch --strategy mean-reversion --json --after 1200
     """
     wanted = {name: value for name, value in filters.items() if value}
     try:

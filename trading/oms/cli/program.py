@@ -21,14 +21,10 @@ _CODES = "\n".join(f"  {int(code):>3}  {meaning}" for code, meaning in MEANINGS.
 )
 @click.version_option(package_name="oms", prog_name="oms")
 def program() -> None:
-    r"""Orders that nothing can lose: each one is a durable Temporal workflow.
+    """Orders that nothing can lose: each one is a durable Temporal workflow.
 
-    `oms up` starts everything on this machine; then, in another terminal:
-
-    \b
-      oms submit buy 0.01 BTC/USDT --price 39000
-      oms list
-      oms cancel ORDER_ID
+    `oms up` starts everything on this machine; then, in another terminal, `oms submit buy 0.01
+    BTC/USDT --price 39000`, `oms list`, `oms cancel ORDER_ID`.
 
     Commands work with what the environment names (TEMPORAL_ADDRESS, OMS_STORE_URL,
     OMS_EXCHANGES and so on), and without that with the running `oms up`.

@@ -25,6 +25,7 @@ DECIDING = (
     "OMS_EXCHANGES",
 )
 """Any of these in the environment means: the environment, and not `oms up`."""
+_OURS = ("OMS_", "TEMPORAL_")
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,19 @@ class Target:
         namespace = self.environment.get("TEMPORAL_NAMESPACE", "default")
         return f"{ui}/namespaces/{namespace}/workflows/order-{order_id}" if ui else ""
 
+    def apply(self) -> None:
+        """Make our part of this process's environment the target's, for the Temporal SDK."""
+        for name in [name for name in os.environ if name.startswith(_OURS)]:
+            del os.environ[name]
+        os.environ.update(self.environment)
+
     @contextlib.asynccontextmanager
     async def orders(self) -> "AsyncIterator[OrderManager]":
         """The remote door."""
         from trading.oms.order_manager import OrderManager
         from workers.composition import connect
 
-        os.environ.update(self.environment)
+        self.apply()
         queue = self.environment.get("OMS_TASK_QUEUE") or "oms-orders"
         async with OrderManager.remote(client=await connect(), task_queue=queue) as oms:
             yield oms
@@ -128,4 +135,5 @@ def find_target() -> Target:
             "OMS_STORE_URL is set; start `oms up` in another terminal, or set them"
         )
         raise Failed(msg, Exit.UNREACHABLE)
-    return Target({**os.environ, **stack.environment}, f"`oms up` (process {stack.pid})")
+    others = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    return Target({**others, **stack.environment}, f"`oms up` (process {stack.pid})")

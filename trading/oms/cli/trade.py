@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from trading.oms.cli.failures import Exit, leave, run
-from trading.oms.cli.output import amount, average, console, json_option, put_json, status
+from trading.oms.cli.output import amount, average, console, examples, json_option, put_json, status
 from trading.oms.cli.target import Target, find_target
 from trading.oms.commands import ModifyRequest, validated
 from trading.oms.enums import (
@@ -27,7 +27,14 @@ _CANCEL_EXITS = {
 }
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "oms submit buy 0.01 BTC/USDT",
+        "oms submit buy 0.01 BTC/USDT --price 39000 --exchange alpha",
+        "oms submit sell 0.5 BTC/USDT --price 39500 --tif IOC --strategy mean-reversion",
+        "oms submit buy 0.01 BTC/USDT --price 39000.001 --check",
+    )
+)
 @click.argument("side", type=click.Choice(["buy", "sell"], case_sensitive=False))
 @click.argument("quantity")
 @click.argument("symbol")
@@ -62,16 +69,9 @@ _CANCEL_EXITS = {
 @click.option("--check", is_flag=True, help="Run all checks and send nothing.")
 @json_option
 def submit(*, check: bool, as_json: bool, **given: Any) -> None:
-    r"""Submit an order and wait for its outcome.
+    """Submit an order and wait for its outcome.
 
     SIDE is buy or sell, QUANTITY is in the base asset, SYMBOL is BASE/QUOTE.
-
-    \b
-    Examples:
-      oms submit buy 0.01 BTC/USDT
-      oms submit buy 0.01 BTC/USDT --price 39000 --exchange alpha
-      oms submit sell 0.5 BTC/USDT --price 39500 --tif IOC --strategy mean-reversion
-      oms submit buy 0.01 BTC/USDT --price 39000.001 --check
     """
     run(_submit(_order(given), check=check, as_json=as_json))
 
@@ -144,7 +144,12 @@ def _exit_of(result: OrderResult) -> Exit:
     return Exit.PENDING if waits else Exit.OK
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "oms cancel my-order-1",
+        "oms cancel my-order-1 --symbol BTC/USDT --wait 20 --json",
+    )
+)
 @click.argument("order_id")
 @click.option("--exchange", help="Refuse unless the order is there.")
 @click.option("--symbol", help="Refuse unless the order is of this symbol.")
@@ -152,13 +157,7 @@ def _exit_of(result: OrderResult) -> Exit:
 @click.option("--reason", help="Why, for the journal.")
 @json_option
 def cancel(order_id: str, *, wait: float, as_json: bool, **guards: Any) -> None:
-    r"""Cancel an order and wait for the exchange's word.
-
-    \b
-    Examples:
-      oms cancel my-order-1
-      oms cancel my-order-1 --symbol BTC/USDT --wait 20 --json
-    """
+    """Cancel an order and wait for the exchange's word."""
     run(_cancel(order_id, wait=wait, as_json=as_json, guards=guards))
 
 
@@ -180,7 +179,12 @@ def _show_cancel(result: CancelResult) -> None:
         click.echo(f"error: {result.error}", err=True)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "oms modify my-order-1 --quantity 0.008",
+        "oms modify my-order-1 --price 39100",
+    )
+)
 @click.argument("order_id")
 @click.option("--quantity", "new_quantity", help="The new total, what is filled included.")
 @click.option("--price", "new_price", help="The new limit.")
@@ -194,14 +198,9 @@ def modify(
     wait: float,
     as_json: bool,
 ) -> None:
-    r"""Change an order's quantity, its price, or both.
+    """Change an order's quantity, its price, or both.
 
     In place where the exchange can, else the order is cancelled there and the rest is sent anew.
-
-    \b
-    Examples:
-      oms modify my-order-1 --quantity 0.008
-      oms modify my-order-1 --price 39100
     """
     wish = {"new_quantity": new_quantity, "new_price": new_price, "wait_s": wait}
     run(_modify(order_id, validated(wish, ModifyRequest), as_json=as_json))
