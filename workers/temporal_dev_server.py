@@ -26,6 +26,9 @@ DYNAMIC_CONFIG = {
     # The default lets each task that is not eager wait for up to 50 ms on a server of one shard.
     "history.transferProcessorMaxPollRPS": "1000",
     "history.timerProcessorMaxPollRPS": "1000",
+    # A timer fires a second after it was set at the earliest, however short it is: a margin for
+    # clocks of several hosts that take over each other's shards. Here there is one process.
+    "history.timerProcessorMaxTimeShift": '"10ms"',
     "history.shardIOConcurrency": "8",
     # A few workers poll faster when there is one partition to look at.
     "matching.numTaskqueueReadPartitions": "1",
