@@ -2,6 +2,7 @@
 
 import asyncio
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
@@ -226,7 +227,8 @@ async def test_a_cancel_with_an_absurd_wait_is_refused_without_a_trace(desk: Des
     order_id = (await desk.resting()).client_order_id
     before = await desk.history(order_id)
 
-    for payload in ({"wait_s": 1e9}, {"why": "no such field"}, [], "cancel", {"reason": 5}):
+    payloads: list[Any] = [{"wait_s": 1e9}, {"why": "no such field"}, [], "cancel", {"reason": 5}]
+    for payload in payloads:
         with pytest.raises(WorkflowUpdateFailedError) as caught:
             await desk.handle(order_id).execute_update("cancel", payload)
         assert str(caught.value.cause)
