@@ -11,7 +11,7 @@ BIN := .venv/bin
 READY := .venv/ready
 BENCH_READY := .venv/ready-bench
 SOURCES := $(wildcard trading workflows activities workers tests bench docs/build.py)
-PACKAGES := $(wildcard trading workflows activities workers tests)
+PACKAGES := $(wildcard trading workflows activities workers tests bench)
 
 # Arguments for the program behind a target, as in `make test ARGS="-k cancel"`.
 ARGS ?=
