@@ -38,7 +38,7 @@ class Plan:
     `deed` is "park" (the activity never goes on), "kill" or "stop" (the process). `victim` is the
     only order that counts. `armed_by` is a file: points count once it is there. `orders_only`
     leaves the feed to other workers. `sabotage` names what is broken on purpose, see
-    `tests.chaos.sabotage`.
+    `tests.chaos.sabotage`; `together` is how many sends wait for each other before they stop.
     """
 
     log: str
@@ -49,6 +49,7 @@ class Plan:
     armed_by: str = ""
     orders_only: bool = False
     sabotage: tuple[str, ...] = ()
+    together: int = 1
 
     def as_json(self) -> str:
         """For the environment."""

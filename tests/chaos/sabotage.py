@@ -6,6 +6,7 @@ proves nothing about the one that has them.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -28,43 +29,45 @@ def commit(plan: Plan) -> None:
 
 
 def _stop_before_the_last_check(plan: Plan) -> None:
-    """Stop once, after the claim is committed, before the connector builds the request."""
-    from activities.connectors.ccxt_connector import CcxtConnector
-
-    original = CcxtConnector.place
-    stopped: list[bool] = []
-
-    async def place(connector: CcxtConnector, request: Any) -> Any:
-        if not stopped:
-            stopped.append(True)
-            _stop(plan, "before the last check")
-        return await original(connector, request)
-
-    replaced(CcxtConnector, "place", place)
+    """Stop once, with the claims committed, before the deadlines are checked for the last time."""
+    _stop_together(plan, is_checked=False)
 
 
 def _stop_after_the_last_check(plan: Plan) -> None:
-    """Stop once, after the deadline has been checked for the last time, before the write."""
+    """Stop once, after the deadlines were checked for the last time, before the write."""
+    _stop_together(plan, is_checked=True)
+
+
+def _stop_together(plan: Plan, *, is_checked: bool) -> None:
+    """Stop the process as soon as `plan.together` sends stand with a connection in their hands."""
+    import aiohttp
+
+    from activities.connectors import wire
     from activities.connectors.classify import Operation
-    from activities.connectors.wire import Call
-
-    original = Call.about_to_write
-    stopped: list[bool] = []
-
-    def about_to_write(call: Call) -> None:
-        original(call)
-        if call.operation is Operation.PLACE and not stopped:
-            stopped.append(True)
-            _stop(plan, "after the last check")
-
-    replaced(Call, "about_to_write", about_to_write)
-
-
-def _stop(plan: Plan, place: str) -> None:
     from tests.chaos.doomed_worker import Fate
 
-    Fate(plan).note("", "send_order", place)
-    os.kill(os.getpid(), signal.SIGSTOP)
+    request_class = wire._GuardedRequest
+    original = request_class.send
+    go_on = asyncio.Event()
+    standing: list[wire.Call] = []
+
+    async def send(request: Any, connection: Any) -> Any:
+        call = wire._call.get()
+        if call is None or call.operation is not Operation.PLACE or go_on.is_set():
+            return await original(request, connection)
+        if is_checked:
+            call.about_to_write()
+        standing.append(call)
+        if len(standing) == plan.together:
+            Fate(plan).note("", "send_order", "together")
+            os.kill(os.getpid(), signal.SIGSTOP)
+            go_on.set()
+        await go_on.wait()
+        if is_checked:
+            return await aiohttp.ClientRequest.send(request, connection)
+        return await original(request, connection)
+
+    replaced(request_class, "send", send)
 
 
 def _every_claim_is_won(_plan: Plan) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from tests.chaos.world import World
+from tests.chaos.world import World, until
 from trading.oms.enums import OrderStatus
 from trading.oms.models import Order, OrderState
 
@@ -106,11 +106,6 @@ async def differences(world: World, orders: list[Order]) -> dict[str, list[str]]
 
 async def until_equal(world: World, orders: list[Order], *, seconds: float = 60) -> float:
     """Wait until the three pictures are one; how long it took. Fails with what differs."""
-    import time
-
-    from tests.chaos.world import until
-
-    begun = time.monotonic()
     last: dict[str, list[str]] = {}
 
     async def equal() -> bool:
@@ -119,9 +114,10 @@ async def until_equal(world: World, orders: list[Order], *, seconds: float = 60)
         return not last
 
     try:
-        await until(equal, "ledger, store and workflows are equal", seconds=seconds, pause_s=0.3)
+        return await until(
+            equal, "ledger, store and workflows are equal", seconds=seconds, pause_s=0.3
+        )
     except AssertionError as error:
         lines = "\n".join(f"{order_id}: {faults}" for order_id, faults in last.items())
         msg = f"{error}\n{lines}"
         raise AssertionError(msg) from None
-    return time.monotonic() - begun
