@@ -153,6 +153,8 @@ class Delivery:
             )
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
+                if not await self._not_booked(order_id, items):
+                    return True  # The order has ended meanwhile, with all of this.
                 return await self._reopen(order_id, batch, update_id)
             _log.info("order %s does not take its reports yet: %s", order_id, error)
         except WorkflowUpdateRPCTimeoutOrCancelledError:

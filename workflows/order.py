@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
         decode,
     )
     from trading.oms.errors import InvalidOrder
-    from trading.oms.models import CancelResult, OrderResult, OrderState
+    from trading.oms.models import CancelResult, Order, OrderResult, OrderState
 
 from workflows.order_work import OrderWork
 from workflows.requests import Cancel, Executions, Modify, Refused
@@ -142,6 +142,11 @@ class OrderWorkflow:
     def refuse(self, reason: str) -> None:
         """Journal that a message was refused."""
         self._work.enqueue(Refused(reason))
+
+    @workflow.query(name="order")
+    def order(self) -> Order | None:
+        """The order as the trader gave it; None before the order is admitted."""
+        return self._work.order
 
     @workflow.query(name="state")
     def state(self) -> OrderState | None:

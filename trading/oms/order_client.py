@@ -224,15 +224,18 @@ class OrderClient:
         ):
             return result
         handle = self._client.get_workflow_handle(workflow_id(order.client_order_id))
+        known: Order | None = None
         with contextlib.suppress(RPCError, InvalidOrder):
             async for event in handle.fetch_history_events(page_size=1):
                 payloads = event.workflow_execution_started_event_attributes.input.payloads
                 [payload] = await self._client.data_converter.decode(payloads, [RawValue])
                 known = decode(payload.payload.data, OrderInput).order
-                if known is not None:
-                    return different_content(result.state, content_difference(known, order))
                 break
-        return result
+            if known is None:  # A later run of the order: its input only names the order.
+                known = await handle.query("order", result_type=Order, rpc_timeout=_RPC_TIMEOUT)
+        if known is None:
+            return result
+        return different_content(result.state, content_difference(known, order))
 
     async def _result(self, order_id: str) -> OrderResult:
         handle: WorkflowHandle[Any, OrderResult] = self._client.get_workflow_handle(
