@@ -146,11 +146,16 @@ class OrderAt(_Message):
 
 
 class Note(_Message):
-    """Events to commit for an order; `not_placed` is a claim that is concluded with them."""
+    """Events to commit for an order, and with them a word on one of its claims.
+
+    `not_placed` names a claim that is concluded, `in_doubt` one whose sender said nothing. Where
+    others have found out more about it meanwhile, that stands, and the events do not count.
+    """
 
     order_id: str
     events: tuple[LifecycleEvent, ...]
     not_placed: OrderAt | None = None
+    in_doubt: OrderAt | None = None
 
 
 class Reports(_Message):

@@ -31,6 +31,7 @@ from activities.messages import (
     SendAnswer,
 )
 from activities.sending import Sender
+from activities.store import ClaimOutcome
 from trading.oms.enums import ReasonCode
 from trading.oms.models import Order
 from trading.oms.routing.base import RoutingDenied
@@ -136,11 +137,15 @@ class OrderSteps:
 
     @activity.defn(name="record_events")
     async def record_events(self, note: Note) -> Booked:
-        """Commit events of our own, with the verdict on a claim where they conclude one."""
-        if note.not_placed is None:
-            state = await self._store.record(note.order_id, note.events)
+        """Commit events of our own, with the word on a claim that goes with them."""
+        if note.not_placed is not None:
+            state = await self._sender.conclude(
+                note.not_placed, ClaimOutcome.NOT_PLACED, note.events
+            )
+        elif note.in_doubt is not None:
+            state = await self._sender.conclude(note.in_doubt, ClaimOutcome.UNKNOWN, note.events)
         else:
-            state = await self._sender.conclude_not_placed(note.not_placed, note.events)
+            state = await self._store.record(note.order_id, note.events)
         self._parts.on_state(state)
         return Booked(state=state)
 

@@ -83,12 +83,12 @@ class Sender:
             return await self._never_reached(send, claim, error)
         return await self._unknown(send, claim, error)
 
-    async def conclude_not_placed(
-        self, at: OrderAt, events: Sequence[LifecycleEvent]
+    async def conclude(
+        self, at: OrderAt, outcome: ClaimOutcome, events: Sequence[LifecycleEvent]
     ) -> OrderState:
-        """Commit the verdict that a send placed nothing, with what follows from it."""
+        """Commit a word on a send (it placed nothing, nobody knows) with what follows from it."""
         return await self._store.settle_claim(
-            at.order_id, at.leg, at.generation, outcome=ClaimOutcome.NOT_PLACED, events=events
+            at.order_id, at.leg, at.generation, outcome=outcome, events=events
         )
 
     def _request(self, order: Order, send: Send, connector: IExecutionConnector) -> OrderRequest:

@@ -9,7 +9,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import Booked, OrderAt, SightingKind
-    from trading.oms.enums import ReasonCode
+    from trading.oms.enums import OrderStatus, ReasonCode
     from trading.oms.lifecycle import EventKind
 
 from workflows import steps
@@ -46,10 +46,11 @@ class InDoubt:
     async def begin(self, leg: int, generation: int) -> None:
         """A send ended without an outcome: look for it, at once and then with back-off."""
         work = self._work
+        at = OrderAt(order_id=work.state.client_order_id, leg=leg, generation=generation)
         if work.state.in_doubt_since is None:
-            await work.record(work.event(EventKind.IN_DOUBT, leg=leg))
+            await work.record_doubt(at)
         if work.state.is_open:
-            self._at = OrderAt(order_id=work.state.client_order_id, leg=leg, generation=generation)
+            self._at = at
             self._looks = self._not_placed = 0
             self.look()
 
@@ -116,7 +117,8 @@ class InDoubt:
             work.later("certain", 0)
         elif self._may_be_sent_again():
             await work.conclude_not_placed(at, work.event(EventKind.DOUBT_ENDED))
-            await work.submission.send_again()
+            if work.state.status is OrderStatus.SUBMITTED:  # Nobody has seen it alive meanwhile.
+                await work.submission.send_again()
         else:
             reason = "the exchange proved to have no such order after its deadline"
             await work.end_not_placed(at, reason)

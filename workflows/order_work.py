@@ -242,6 +242,11 @@ class OrderWork:
         """Commit the verdict on a claim together with what follows from it."""
         self.take(await steps.record(self.state.client_order_id, *events, not_placed=at))
 
+    async def record_doubt(self, at: OrderAt) -> None:
+        """Commit that the outcome of a send is unknown, unless others have found out meanwhile."""
+        doubt = self.event(EventKind.IN_DOUBT, leg=at.leg)
+        self.take(await steps.record(self.state.client_order_id, doubt, in_doubt=at))
+
     async def end_not_placed(self, at: OrderAt, reason: str) -> None:
         """End the order: nothing was placed, and it is not to be sent again."""
         ended = self.event(

@@ -101,10 +101,13 @@ async def send(message: Send, summary: str) -> SendAnswer:
 
 
 async def record(
-    order_id: str, *events: LifecycleEvent, not_placed: OrderAt | None = None
+    order_id: str,
+    *events: LifecycleEvent,
+    not_placed: OrderAt | None = None,
+    in_doubt: OrderAt | None = None,
 ) -> Booked:
-    """Commit events of our own, and with them the verdict that a send placed nothing."""
-    note = Note(order_id=order_id, events=events, not_placed=not_placed)
+    """Commit events of our own, and with them that a send placed nothing, or that nobody knows."""
+    note = Note(order_id=order_id, events=events, not_placed=not_placed, in_doubt=in_doubt)
     return await _local("record_events", note, Booked)
 
 
