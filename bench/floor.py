@@ -18,7 +18,7 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from bench.measures import Life, OrderTimes
-from workers.composition import connect
+from workers.connection import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -23,7 +23,7 @@ from trading.oms.models import Order
 from trading.oms.order_client import workflow_id
 from trading.oms.order_manager import OrderManager
 from workers.child_process import ChildProcess
-from workers.composition import connect
+from workers.connection import connect
 from workers.settings import Settings
 from workers.stack_exchange import fast_python
 

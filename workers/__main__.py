@@ -13,7 +13,8 @@ import sys
 
 from activities.store import Store
 from trading.oms.errors import StartUpError, StoreUnavailable
-from workers.composition import connect, running
+from workers.composition import running
+from workers.connection import connect
 from workers.settings import Settings
 
 _log = logging.getLogger("workers")

@@ -5,18 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.runtime import PrometheusConfig, TelemetryConfig
-from temporalio.runtime import Runtime as TemporalRuntime
-from temporalio.service import GrpcCompression, RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.connectors.registry import build_connector
@@ -26,10 +21,10 @@ from activities.messages import Account
 from activities.order_steps import OrderSteps, Parts
 from activities.risk_desk import RiskDesk
 from activities.store import Store
-from trading.oms.errors import ExchangeError, StartUpError
+from trading.oms.errors import ExchangeError
 from trading.oms.rate_limit_guard import RateLimitGuard
 from trading.oms.routing.simple import SimpleRouter
-from workers.encryption import data_converter
+from workers.connection import check_search_attributes
 from workers.one_argument import OneArgument
 from workflows.account_feed import AccountFeedWorkflow
 from workflows.order import OrderWorkflow
@@ -54,7 +49,6 @@ _STICKY_TIMEOUT = timedelta(seconds=2)
 # The SDK's default is a hash of every module loaded, which takes from one to eight seconds.
 _BUILD_ID = "oms"
 TASK_TIMEOUT = timedelta(seconds=5)
-SEARCH_ATTRIBUTES = ("OrderStatus", "Exchange", "Symbol", "Strategy", "Side")
 
 
 class Choices(NamedTuple):
@@ -64,29 +58,6 @@ class Choices(NamedTuple):
     rate_limit_guard: IRateLimitGuard | None = None
     order_router: IOrderRouter | None = None
     portfolio: Portfolio | None = None
-
-
-async def connect(**overrides: Any) -> Client:
-    """A Temporal client by the SDK's own variables, `OMS_ENCRYPTION_KEYS` and `OMS_METRICS`.
-
-    Raises `StartUpError` when nobody answers, and for keys that cannot be read.
-    """
-    converter = data_converter(os.environ.get("OMS_ENCRYPTION_KEYS", ""))
-    config: dict[str, Any] = {**ClientConfig.load_client_connect_config(), **overrides}
-    config.setdefault("target_host", "localhost:7233")
-    try:
-        return await Client.connect(
-            **config,
-            data_converter=converter,
-            runtime=_runtime(os.environ.get("OMS_METRICS", "")),
-            grpc_compression=GrpcCompression.NONE,
-        )
-    except (RPCError, RuntimeError, ValueError) as error:
-        msg = (
-            f"no Temporal server answers at {config['target_host']}: {error}; "
-            "start one, or set TEMPORAL_ADDRESS"
-        )
-        raise StartUpError(msg) from None
 
 
 class Runtime:
@@ -235,33 +206,3 @@ def parts_of(
         rate_limits=choices.rate_limit_guard or RateLimitGuard(),
         on_state=on_state,
     )
-
-
-def _runtime(metrics: str) -> TemporalRuntime | None:
-    """The SDK's own runtime, or one that serves its metrics to Prometheus at host:port."""
-    if not metrics:
-        return None
-    prometheus = PrometheusConfig(bind_address=metrics)
-    return TemporalRuntime(telemetry=TelemetryConfig(metrics=prometheus))
-
-
-async def check_search_attributes(client: Client) -> None:
-    """Raise `StartUpError` when the namespace lacks one: an order's task would fail for ever."""
-    from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
-
-    try:
-        answer = await client.operator_service.list_search_attributes(
-            ListSearchAttributesRequest(namespace=client.namespace)
-        )
-    except RPCError as error:
-        msg = f"the namespace {client.namespace!r} cannot be used: {error}"
-        raise StartUpError(msg) from None
-    missing = [name for name in SEARCH_ATTRIBUTES if name not in answer.custom_attributes]
-    if missing:
-        words = " ".join(f"--name {name} --type Keyword" for name in missing)
-        msg = (
-            f"the namespace {client.namespace!r} lacks the search attributes "
-            f"{', '.join(missing)}; make them with: temporal operator search-attribute create "
-            f"{words}"
-        )
-        raise StartUpError(msg)

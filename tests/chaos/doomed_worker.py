@@ -163,12 +163,12 @@ def main() -> None:
 
     import workers.__main__ as program
     from tests.chaos.sabotage import commit, replaced
-    from workers import composition
+    from workers import composition, connection
     from workers.settings import Settings
 
     raw = json.loads(os.environ[VARIABLE])
     plan = Plan(**{**raw, "steps": tuple(raw["steps"]), "sabotage": tuple(raw["sabotage"])})
-    connect = partial(composition.connect, interceptors=[FatefulActivities(plan)])
+    connect = partial(connection.connect, interceptors=[FatefulActivities(plan)])
     replaced(program, "connect", connect)
     if plan.orders_only:
         both = composition.Runtime.workers

@@ -104,11 +104,13 @@ class OrderManager:
                 self._orders = orders
 
     async def _start(self, parts: contextlib.AsyncExitStack) -> OrderClient:
-        from workers.composition import Choices, connect, running
-        from workers.settings import Settings
+        from workers.connection import connect
 
         client = self._client or await connect()
         if self._embedded:
+            from workers.composition import Choices, running
+            from workers.settings import Settings
+
             settings = self._settings or Settings.from_environment()
             self._task_queue = settings.task_queue
             runtime = await parts.enter_async_context(

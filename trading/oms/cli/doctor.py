@@ -75,7 +75,7 @@ async def _examine(target: Target) -> "AsyncIterator[Finding]":
 
 
 async def _examine_temporal(target: Target) -> "AsyncIterator[Finding]":
-    from workers.composition import check_search_attributes, connect
+    from workers.connection import check_search_attributes, connect
 
     target.apply()
     address = target.environment.get("TEMPORAL_ADDRESS", "localhost:7233")

@@ -80,7 +80,7 @@ class Target:
     async def orders(self) -> "AsyncIterator[OrderManager]":
         """The remote door."""
         from trading.oms.order_manager import OrderManager
-        from workers.composition import connect
+        from workers.connection import connect
 
         self.apply()
         queue = self.environment.get("OMS_TASK_QUEUE") or "oms-orders"

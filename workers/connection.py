@@ -1,0 +1,66 @@
+"""The connection to Temporal. Loads no database and no exchange library, so the CLI starts fast."""
+
+import os
+from typing import Any
+
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.envconfig import ClientConfig
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.service import GrpcCompression, RPCError
+
+from trading.oms.errors import StartUpError
+from workers.encryption import data_converter
+
+SEARCH_ATTRIBUTES = ("OrderStatus", "Exchange", "Symbol", "Strategy", "Side")
+
+
+async def connect(**overrides: Any) -> Client:
+    """A Temporal client by the SDK's own variables, `OMS_ENCRYPTION_KEYS` and `OMS_METRICS`.
+
+    Raises `StartUpError` when nobody answers, and for keys that cannot be read.
+    """
+    converter = data_converter(os.environ.get("OMS_ENCRYPTION_KEYS", ""))
+    config: dict[str, Any] = {**ClientConfig.load_client_connect_config(), **overrides}
+    config.setdefault("target_host", "localhost:7233")
+    try:
+        return await Client.connect(
+            **config,
+            data_converter=converter,
+            runtime=_runtime(os.environ.get("OMS_METRICS", "")),
+            grpc_compression=GrpcCompression.NONE,
+        )
+    except (RPCError, RuntimeError, ValueError) as error:
+        msg = (
+            f"no Temporal server answers at {config['target_host']}: {error}; "
+            "start one, or set TEMPORAL_ADDRESS"
+        )
+        raise StartUpError(msg) from None
+
+
+def _runtime(metrics: str) -> Runtime | None:
+    """The SDK's own runtime, or one that serves its metrics to Prometheus at host:port."""
+    if not metrics:
+        return None
+    prometheus = PrometheusConfig(bind_address=metrics)
+    return Runtime(telemetry=TelemetryConfig(metrics=prometheus))
+
+
+async def check_search_attributes(client: Client) -> None:
+    """Raise `StartUpError` when the namespace lacks one: an order's task would fail for ever."""
+    try:
+        answer = await client.operator_service.list_search_attributes(
+            ListSearchAttributesRequest(namespace=client.namespace)
+        )
+    except RPCError as error:
+        msg = f"the namespace {client.namespace!r} cannot be used: {error}"
+        raise StartUpError(msg) from None
+    missing = [name for name in SEARCH_ATTRIBUTES if name not in answer.custom_attributes]
+    if missing:
+        words = " ".join(f"--name {name} --type Keyword" for name in missing)
+        msg = (
+            f"the namespace {client.namespace!r} lacks the search attributes "
+            f"{', '.join(missing)}; make them with: temporal operator search-attribute create "
+            f"{words}"
+        )
+        raise StartUpError(msg)
