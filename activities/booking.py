@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from activities.messages import Booked
+from activities.messages import Booked, OrderAt
 from activities.store import ClaimOutcome
+from trading.oms.enums import OrderStatus
 from trading.oms.errors import OrderNotFound
 from trading.oms.exact import EXACT
+from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.reports import events_of
 from trading.oms.venue import VenueStatus
 
@@ -15,10 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
-    from activities.store import Store
-    from trading.oms.lifecycle import LifecycleEvent
+    from activities.store import Store, StoredClaim
     from trading.oms.models import OrderState
     from trading.oms.venue import ExecutionReport
+
+_NO_LEG = 0
+"""The leg of a stray's events: its fills count, its life and death are not the order's."""
+_MAY_LIVE = frozenset({None, VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED, VenueStatus.FILLED})
+_UNPROVED = frozenset(
+    {
+        OrderStatus.CREATED,
+        OrderStatus.PENDING_SUBMISSION,
+        OrderStatus.SUBMITTED,
+        OrderStatus.REJECTED,
+        OrderStatus.ERROR,
+    }
+)
 
 
 class Booking:
@@ -35,31 +49,37 @@ class Booking:
             msg = f"no order has the id {order_id!r}"
             raise OrderNotFound(msg)
         events: list[LifecycleEvent] = []
+        strays: list[OrderAt] = []
         for report in reports:
-            leg = await self._leg_of(report, state)
+            claim = await self._claim_of(report, state)
+            leg = claim.key.leg if claim is not None else state.leg
+            if claim is not None and _is_stray(claim, state):
+                leg = _NO_LEG
+                if report.status in _MAY_LIVE:
+                    strays.append(_at(claim))
+                    events.append(_alarm(claim, report))
             events.extend(events_of(report, leg, state))
-        doubted = state.in_doubt_since is not None
+        unproved = state.in_doubt_since is not None or state.status in _UNPROVED
         state = await self._store.record(order_id, events)
-        if doubted and state.in_doubt_since is None:
+        if strays or (unproved and state.in_doubt_since is None):
             await self._end_doubt(state, reports)
         missing = await fills_missing_by(self._store, state, reports)
-        return Booked(state=state, fills_missing=missing)
+        return Booked(state=state, fills_missing=missing, strays=tuple(strays))
 
-    async def _leg_of(self, report: ExecutionReport, state: OrderState) -> int:
-        """The leg that a report speaks of: by its client id, else by the exchange's order id."""
-        if state.leg == 1 or report.exchange_client_id == state.exchange_client_id:
-            return state.leg
-        if report.exchange_client_id is None and report.exchange_order_id is not None:
-            for claim in await self._store.claims_of(state.client_order_id):
-                if claim.exchange_order_id == report.exchange_order_id:
-                    return claim.key.leg
-        if report.exchange_client_id is not None:
-            found = await self._store.find_claim(
-                report.exchange, report.account, report.exchange_client_id
-            )
-            if found is not None:
-                return found.leg
-        return state.leg
+    async def _claim_of(self, report: ExecutionReport, state: OrderState) -> StoredClaim | None:
+        """The send that a report speaks of, None where it is the newest: by client id, else by the
+        exchange's order id."""
+        client_id, exchange_id = report.exchange_client_id, report.exchange_order_id
+        if client_id == state.exchange_client_id or (
+            client_id is None and exchange_id in {None, state.exchange_order_id}
+        ):
+            return None
+        for claim in await self._store.claims_of(state.client_order_id):
+            if client_id == claim.request.exchange_client_id or (
+                client_id is None and exchange_id == claim.exchange_order_id
+            ):
+                return claim
+        return None
 
     async def _end_doubt(self, state: OrderState, reports: Sequence[ExecutionReport]) -> None:
         """The exchange's own word is proof: the claim has its outcome."""
@@ -78,6 +98,24 @@ class Booking:
                     answer=report.model_dump(mode="json", exclude={"fills"}),
                     events=[],
                 )
+
+
+def _is_stray(claim: StoredClaim, state: OrderState) -> bool:
+    """Whether it is an older send of the leg whose newest send carries the order."""
+    is_newest = claim.request.exchange_client_id == state.exchange_client_id
+    return claim.key.leg == state.leg and not is_newest
+
+
+def _at(claim: StoredClaim) -> OrderAt:
+    return OrderAt(**claim.key._asdict())
+
+
+def _alarm(claim: StoredClaim, report: ExecutionReport) -> LifecycleEvent:
+    reason = (
+        f"generation {claim.key.generation} of leg {claim.key.leg} was proved not placed, sent "
+        f"again, and lives as exchange order {report.exchange_order_id}; all of it is cancelled"
+    )
+    return LifecycleEvent(kind=EventKind.ALARM, at=report.at, leg=_NO_LEG, reason=reason)
 
 
 async def fills_missing_by(

@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 _BEFORE_ANSWER = frozenset(
     {OrderStatus.CREATED, OrderStatus.PENDING_SUBMISSION, OrderStatus.SUBMITTED}
 )
+_NO_SIGN_OF_LIFE = _BEFORE_ANSWER | {OrderStatus.REJECTED, OrderStatus.ERROR}
+_ENDED_THERE = frozenset({OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.EXPIRED})
 _LIVES = frozenset({VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED, VenueStatus.FILLED})
 _LOOK_AGAIN_S = 2.0
 _SEND_IN_FLIGHT = timedelta(seconds=2)
@@ -201,8 +203,15 @@ def _is_booked(item: InboxItem, state: OrderState, known: set[str]) -> bool:
         return False
     if report.status is None:
         return True
+    is_newest = report.exchange_client_id in {None, state.exchange_client_id}
+    is_old_leg = item.claim is not None and item.claim.leg < state.leg
     if report.status in _LIVES:
         total = report.cumulative_quantity or 0
-        return state.status not in _BEFORE_ANSWER and total <= state.filled_quantity
-    is_old_leg = item.claim is not None and item.claim.leg < state.leg
-    return state.is_terminal or is_old_leg
+        return (
+            (is_newest or is_old_leg)
+            and state.status not in _NO_SIGN_OF_LIFE
+            and total <= state.filled_quantity
+        )
+    if report.status is VenueStatus.REJECTED:
+        return state.is_terminal
+    return is_old_leg or state.status in _ENDED_THERE

@@ -256,10 +256,11 @@ class ExchangeSteps:
 
     async def _ref(self, claim: StoredClaim, at: OrderAt) -> OrderRef:
         state = await self._state(at.order_id)
+        is_newest = state.exchange_client_id == claim.request.exchange_client_id
         return OrderRef(
             symbol=claim.request.symbol,
             exchange_client_id=claim.request.exchange_client_id,
-            exchange_order_id=state.exchange_order_id if state.leg == at.leg else None,
+            exchange_order_id=state.exchange_order_id if is_newest else claim.exchange_order_id,
         )
 
     async def _state(self, order_id: str) -> OrderState:

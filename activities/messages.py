@@ -95,6 +95,14 @@ class RateAnswer(_Message):
     wait_s: float = 0.0
 
 
+class OrderAt(_Message):
+    """One exchange order of ours: which order, which leg, which generation."""
+
+    order_id: str
+    leg: int = 1
+    generation: int = 1
+
+
 class Send(_Message):
     """One send of an order: leg and generation name it, `stamp` counts its stamped requests.
 
@@ -137,14 +145,6 @@ class SendAnswer(_Message):
     fills_missing: bool = False
 
 
-class OrderAt(_Message):
-    """One exchange order of ours: which order, which leg, which generation."""
-
-    order_id: str
-    leg: int = 1
-    generation: int = 1
-
-
 class Note(_Message):
     """Events to commit for an order, and with them a word on one of its claims.
 
@@ -166,10 +166,14 @@ class Reports(_Message):
 
 
 class Booked(_Message):
-    """The state after a commit. `fills_missing`: the exchange's total is above the booked sum."""
+    """The state after a commit. `fills_missing`: the exchange's total is above the booked sum.
+
+    `strays` are older sends of the order that turned out to be alive beside the newest.
+    """
 
     state: OrderState
     fills_missing: bool = False
+    strays: tuple[OrderAt, ...] = ()
 
 
 class CancelAt(_Message):

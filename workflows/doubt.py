@@ -102,7 +102,7 @@ class InDoubt:
         """Nothing was placed: cancelled, sent again, or ended, by the order's own rule."""
         work = self._work
         self._at = None
-        if at.leg > 1 or work.cancellation.is_wanted:
+        if at.leg > 1 or work.cancellation.is_wanted or work.strays.exist:
             kind, code = EventKind.CANCELLED, ReasonCode.REPLACE_FAILED
             if work.has_expired:
                 kind, code = EventKind.EXPIRED, ReasonCode.EXPIRY_REACHED

@@ -36,6 +36,7 @@ from workflows.requests import (
     Request,
     Seen,
 )
+from workflows.strays import Strays
 from workflows.submission import Submission
 
 _LATE_EXPIRY_S = 30.0
@@ -67,6 +68,7 @@ class OrderWork:
         self.doubt = InDoubt(self)
         self.cancellation = Cancellation(self)
         self.modification = Modification(self)
+        self.strays = Strays(self)
         self._inbox: deque[Request] = deque()
         self._due: dict[str, Alarm] = {}
         self._shown: OrderStatus | None = None
@@ -199,6 +201,8 @@ class OrderWork:
             self.cancellation.repeat()
         elif due.what == "fills":
             await self._collect_fills(due.attempt)
+        elif due.what == "strays":
+            await self.strays.end_all(due.attempt)
         elif due.what == "expire":
             await self._expire()
         elif due.what == "expired" and self.state.is_open:
@@ -237,6 +241,7 @@ class OrderWork:
             self.fills_missing = True
             self.later("fills", 0)
         self.doubt.state_changed()
+        self.strays.take(booked.strays)
 
     async def conclude_not_placed(self, at: OrderAt, *events: LifecycleEvent) -> None:
         """Commit the verdict on a claim together with what follows from it."""
@@ -338,11 +343,13 @@ class OrderWork:
         at = OrderAt(
             order_id=self.state.client_order_id, leg=claim.leg, generation=claim.generation
         )
-        if claim.outcome == "not_placed":
+        if self.state.exchange_order_id is not None:
+            self.later("fills", 0)
+        elif claim.outcome == "not_placed":
             await self.doubt.was_not_placed(at)
         elif self.submission.unsent:
             self.later("send", 0)
-        elif claim.outcome in {None, "unknown"} and self.state.exchange_order_id is None:
+        elif claim.outcome in {None, "unknown"}:
             await self.doubt.begin(claim.leg, claim.generation)
         else:
             self.later("fills", 0)
@@ -363,7 +370,10 @@ class OrderWork:
 
     def _is_done(self) -> bool:
         settled = (
-            self.state.is_terminal and not self.fills_missing and not self.doubt.exists
+            self.state.is_terminal
+            and not self.fills_missing
+            and not self.doubt.exists
+            and not self.strays.exist
         ) or self.refusal is not None
         return settled and not self._inbox and workflow.all_handlers_finished()
 
@@ -376,6 +386,7 @@ class OrderWork:
         busy = (
             self.doubt.is_looking
             or self.modification.is_running
+            or self.strays.exist
             or self.state.submitted_at is None
             or not workflow.all_handlers_finished()
         )

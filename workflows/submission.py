@@ -205,4 +205,5 @@ class Submission:
             and not self._work.is_due("send")
             and not self._work.cancellation.is_wanted
             and not self._work.cancel_is_waiting
+            and not self._work.strays.exist
         )
