@@ -17,8 +17,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from temporalio.testing import WorkflowEnvironment
-
 from trading.oms.errors import StartUpError
 from workers.child_process import ChildProcess
 
@@ -133,6 +131,8 @@ async def _version(program: Path) -> str | None:
 
 async def _download(scratch: Path, say: Say) -> Path:
     """The SDK's own download. It starts the server too, which is stopped at once."""
+    from temporalio.testing import WorkflowEnvironment  # A third of a second at each `oms` command.
+
     await _check_download_host()
     say(f"Downloading the Temporal server from {_DOWNLOAD_HOST} (about 60 MB) ...")
     try:

@@ -1,6 +1,8 @@
 """The program `oms` driven from the outside, as a person or a script would."""
 
 import asyncio
+import contextlib
+import io
 import json
 import os
 import signal
@@ -9,11 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
 import aiohttp
 import pytest
 
+from trading.oms.cli.program import oms
 from workers.stack_exchange import fast_python
 from workers.temporal_server import find_temporal
 
@@ -121,6 +125,14 @@ def start(
         program.process.wait()
 
 
+class Done(NamedTuple):
+    """How a command has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 class RunningUp:
     """A stack that `oms up` runs, and the `oms` commands that find it by themselves."""
 
@@ -130,17 +142,29 @@ class RunningUp:
         self._environment = environment
         self.variables: dict[str, str] = json.loads(stack_file.read_text())["environment"]
 
-    def oms(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
-        return subprocess.run(
+    def oms(self, *arguments: str, **variables: str) -> "Done":
+        """Run a command to its end, in this process: most of its time would go to imports."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, {**self._environment, **variables}, clear=True),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            code = oms(arguments)
+        return Done(code, out.getvalue(), err.getvalue())
+
+    def oms_process(self, *arguments: str) -> "Done":
+        """Run a command as a user does, as a process of its own."""
+        done = subprocess.run(
             [*OMS, *arguments],
             cwd=ROOT,
-            env={**self._environment, **variables},
+            env=self._environment,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
+        return Done(done.returncode, done.stdout, done.stderr)
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         """What a command prints with --json; its exit code is checked."""

@@ -22,7 +22,7 @@ def rest(up: RunningUp, order_id: str, *options: str) -> None:
 
 
 def test_submit_prints_the_id_the_status_and_the_link(up: RunningUp) -> None:
-    done = up.oms("submit", "buy", "0.01", "btc/usdt", "--id", "market-1")
+    done = up.oms_process("submit", "buy", "0.01", "btc/usdt", "--id", "market-1")
     assert done.returncode == 0
     assert "BUY 0.01 BTC/USDT market GTC at alpha" in done.stdout
     assert "market-1" in done.stdout
@@ -30,6 +30,7 @@ def test_submit_prints_the_id_the_status_and_the_link(up: RunningUp) -> None:
     link = f"{up.variables['OMS_UI_URL']}/namespaces/default/workflows/order-market-1"
     assert link in done.stdout.splitlines()[-1]
     assert "LIVE" not in done.stdout
+    assert done.stderr == ""
 
 
 def test_amounts_are_exact_text_in_json(up: RunningUp) -> None:
@@ -40,7 +41,7 @@ def test_amounts_are_exact_text_in_json(up: RunningUp) -> None:
 
 
 def test_a_refusal_says_who_and_why_on_stderr(up: RunningUp) -> None:
-    denied = up.oms("submit", "buy", "0.01", "BTC/USDT", "--price", "38000.001")
+    denied = up.oms_process("submit", "buy", "0.01", "BTC/USDT", "--price", "38000.001")
     assert denied.returncode == 1
     assert "refused by risk (price_off_tick): price is 38000.001, the tick is 0.01" in denied.stderr
     rejected = up.oms("submit", "sell", "100", "BTC/USDT", "--price", "39000")
