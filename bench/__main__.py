@@ -49,19 +49,20 @@ def main() -> int:
     """Measure, show, keep; the exit code."""
     plan = _plan(_parser().parse_args())
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    before = machine()
+    facts = machine()
     started = datetime.now(UTC)
     try:
         results = asyncio.run(run(plan, _say))
     except StartUpError as error:
         _say(f"cannot start: {error}")
         return 1
-    show(results, before)
+    facts["load_after"] = round(os.getloadavg()[0], 2)
+    show(results, facts)
     line = summary(results)
     if not plan.is_short:
-        facts = {"at": started.isoformat(), "machine": before, "summary": line}
+        about = {"at": started.isoformat(), "machine": facts, "summary": line}
         path = _RESULTS / f"{started:%Y-%m-%dT%H%M%SZ}.json"
-        path.write_text(json.dumps({**facts, **detail(results)}, indent=1) + "\n")
+        path.write_text(json.dumps({**about, **detail(results)}, indent=1) + "\n")
         _say(f"kept in {path}")
     print(json.dumps(line), flush=True)
     return 0

@@ -29,7 +29,7 @@ class Plan:
     """How much to measure. `seconds` is the length of a cell."""
 
     rounds: int = 3
-    seconds: float = 6.0
+    seconds: float = 4.0
     many: int = MANY
     names: tuple[str, ...] = ("floor", "sqlite", "postgres", "remote")
 

