@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporalio.client import (
     WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 WORKFLOW = "Order"
 TASK_TIMEOUT = timedelta(seconds=5)
+_ENDED_MEANWHILE = "AcceptedUpdateCompletedWorkflow"
 _RPC_TIMEOUT = timedelta(seconds=15)
 _PATIENCE_S = 45.0
 _PAUSE_S = 0.2
@@ -55,6 +57,13 @@ _TRY_AGAIN = frozenset(
         RPCStatusCode.RESOURCE_EXHAUSTED,
         RPCStatusCode.ABORTED,
         RPCStatusCode.CANCELLED,
+    }
+)
+_CUT_OFF = frozenset(
+    {
+        WorkflowExecutionStatus.TERMINATED,
+        WorkflowExecutionStatus.TIMED_OUT,
+        WorkflowExecutionStatus.CANCELED,
     }
 )
 _Answer = TypeVar("_Answer")
@@ -98,46 +107,19 @@ class OrderClient:
 
     async def submit(self, order: Order) -> OrderResult:
         """Start the order's workflow where there is none, and wait for the outcome, in one call."""
-
-        def start() -> WithStartWorkflowOperation[Any, Any]:
-            return WithStartWorkflowOperation(
-                WORKFLOW,
-                _input(order),
-                id=workflow_id(order.client_order_id),
-                task_queue=self._task_queue,
-                task_timeout=TASK_TIMEOUT,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                static_summary=summary(order),
-                memo={"content_hash": content_hash(order)},
-            )
-
-        async def call(update_id: str) -> OrderResult:
-            operation = start()
-            try:
-                answer: OrderResult = await self._client.execute_update_with_start_workflow(
-                    "outcome",
-                    OutcomeRequest(content_hash=content_hash(order)),
-                    start_workflow_operation=operation,
-                    id=update_id,
-                    result_type=OrderResult,
-                    rpc_timeout=_RPC_TIMEOUT,
-                )
-            except BaseException:
-                await _look_at(operation)
-                raise
-            return answer
-
+        request = OutcomeRequest(content_hash=content_hash(order))
+        reuse = WorkflowIDReusePolicy.REJECT_DUPLICATE
         try:
-            return await self._explained(order, await self._until_answered(call))
+            result = await self._with_start(order, "outcome", request, OrderResult, reuse)
         except (WorkflowAlreadyStartedError, OrderNotFound):
-            return await self._ended(order)
+            return await self.outcome(order)
+        return await self._explained(order, result)
 
     async def outcome(self, order: Order) -> OrderResult:
         """Wait for the outcome of an order that was started before."""
         request = OutcomeRequest(content_hash=content_hash(order))
         try:
-            result = await self._update(order.client_order_id, "outcome", request, OrderResult)
+            result = await self._update(order, "outcome", request, OrderResult)
         except OrderNotFound:
             return await self._ended(order)
         return await self._explained(order, result)
@@ -177,9 +159,10 @@ class OrderClient:
         return state
 
     async def _update(
-        self, order_id: str, name: str, request: BaseModel, answer: type[_Answer]
+        self, order: Order | str, name: str, request: BaseModel, answer: type[_Answer]
     ) -> _Answer:
-        handle = self._client.get_workflow_handle(workflow_id(order_id))
+        """Ask a running workflow; one that was cut off by an operator goes on in a new run."""
+        handle = self._client.get_workflow_handle(workflow_id(_id_of(order)))
 
         async def call(update_id: str) -> _Answer:
             given: _Answer = await handle.execute_update(
@@ -187,7 +170,77 @@ class OrderClient:
             )
             return given
 
+        try:
+            return await self._until_answered(call)
+        except OrderNotFound:
+            if not await self._was_cut_off(order):
+                raise
+        reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
+        return await self._with_start(order, name, request, answer, reuse)
+
+    async def _with_start(
+        self,
+        order: Order | str,
+        name: str,
+        request: BaseModel,
+        answer: type[_Answer],
+        reuse: WorkflowIDReusePolicy,
+    ) -> _Answer:
+        """Ask the order's workflow, which is started where none runs."""
+
+        async def call(update_id: str) -> _Answer:
+            start = self._started_with(order, reuse)
+            try:
+                given: _Answer = await self._client.execute_update_with_start_workflow(
+                    name,
+                    request,
+                    start_workflow_operation=start,
+                    id=update_id,
+                    result_type=answer,
+                    rpc_timeout=_RPC_TIMEOUT,
+                )
+            except BaseException:
+                await _look_at(start)
+                raise
+            return given
+
         return await self._until_answered(call)
+
+    def _started_with(
+        self, order: Order | str, reuse: WorkflowIDReusePolicy
+    ) -> WithStartWorkflowOperation[Any, Any]:
+        shown: dict[str, Any] = {}
+        if isinstance(order, Order):
+            shown = {
+                "static_summary": summary(order),
+                "memo": {"content_hash": content_hash(order)},
+            }
+        return WithStartWorkflowOperation(
+            WORKFLOW,
+            _input(order) if isinstance(order, Order) else {"resume": order},
+            id=workflow_id(_id_of(order)),
+            task_queue=self._task_queue,
+            task_timeout=TASK_TIMEOUT,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=reuse,
+            **shown,
+        )
+
+    async def _was_cut_off(self, order: Order | str) -> bool:
+        """Whether the workflow ended without settling its order.
+
+        One that failed was given no order; only a whole order can take its place.
+        """
+        try:
+            described = await self._client.get_workflow_handle(workflow_id(_id_of(order))).describe(
+                rpc_timeout=_RPC_TIMEOUT
+            )
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise _unavailable(error) from error
+        failed = described.status is WorkflowExecutionStatus.FAILED
+        return described.status in _CUT_OFF or (failed and isinstance(order, Order))
 
     async def _until_answered(self, call: Callable[[str], Awaitable[_Answer]]) -> _Answer:
         """Repeat a call under one update id until the server has its answer."""
@@ -202,6 +255,7 @@ class OrderClient:
                         last = error
                     except WorkflowUpdateFailedError as error:
                         last = _refused(error)
+                        update_id = uuid.uuid4().hex  # The old id's answer stays what it is.
                     except RPCError as error:
                         last = _translated(error)
                     await asyncio.sleep(_PAUSE_S)
@@ -256,6 +310,10 @@ class OrderClient:
             raise ServiceUnavailable(msg) from None
 
 
+def _id_of(order: Order | str) -> str:
+    return order if isinstance(order, str) else order.client_order_id
+
+
 def _refuse_mismatch(request: CancelRequest, state: OrderState) -> None:
     """The guards of a cancel hold for an order that has ended too."""
     for name in ("exchange", "symbol"):
@@ -284,6 +342,8 @@ def _refused(error: WorkflowUpdateFailedError) -> Exception:
         return error
     if isinstance(cause, ApplicationError) and cause.type == "InvalidOrder":
         raise InvalidOrder(cause.message) from None
+    if isinstance(cause, ApplicationError) and cause.type == _ENDED_MEANWHILE:
+        raise OrderNotFound(cause.message) from None
     raise error
 
 
