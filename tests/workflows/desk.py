@@ -95,8 +95,13 @@ class Exchange:
             if {str(trade["buyer"]["orderId"]), str(trade["seller"]["orderId"])} & ids
         ]
 
+    def hits(self, kind: str) -> int:
+        """How often the faults of a kind that are set have struck."""
+        faults = self._control.faults({})["faults"]
+        return sum(int(fault["hits"]) for fault in faults if fault["fault"] == kind)
+
     def requests(self, endpoint: str = "POST order") -> int:
-        """How many requests of this kind came in."""
+        """How many requests to trade of this kind came in."""
         method, path = endpoint.split()
         name = f"{method} /api/v3/{path}"
         found = self._control.requests({"last": 20_000})["requests"]

@@ -96,7 +96,6 @@ async def test_fills_of_all_exchange_orders_count(desk: Desk, exchange: Exchange
     closed = await desk.until_closed(order_id)
     assert closed.state is not None
     assert (closed.status, closed.state.filled_quantity) == (FILLED, D("0.01"))
-    # (0.004 * 30000 + 0.001 * 30100 + 0.005 * 30200) / 0.01
     assert closed.state.average_fill_price == D("30110")
     assert len(await desk.store.fills(order_id)) == 3
 
@@ -243,7 +242,7 @@ async def test_what_cannot_be_modified_is_refused_with_the_reason(
     with pytest.raises(InvalidOrder, match="new_quantity, new_price or both"):
         await desk.oms.modify_order(order_id)
     with pytest.raises(OrderNotFound):
-        await desk.oms.modify_order("nobody-knows-it", new_price=D(1))
+        await desk.oms.modify_order("nobody-knows-it", new_price=D("1"))
 
     assert (off_tick.success, off_tick.reason_code) == (False, ReasonCode.PRICE_OFF_TICK)
     assert (off_lot.success, off_lot.reason_code) == (False, ReasonCode.QUANTITY_OFF_LOT)

@@ -1,0 +1,266 @@
+"""Sends without a known outcome: what is found is adopted, what is absent is proved so first."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.workflows.desk import Desk, Exchange, until
+from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode, RejectedBy
+
+pytestmark = pytest.mark.temporal
+ACCEPTED, FILLED = OrderStatus.ACCEPTED, OrderStatus.FILLED
+REJECTED, CANCELLED = OrderStatus.REJECTED, OrderStatus.CANCELLED
+ALIVE: list[dict[str, Any]] = [
+    {"kind": "reply_lost"},
+    {"kind": "http_503", "order": "alive"},
+    {"kind": "code_-1006", "order": "alive"},
+    {"kind": "code_-1007", "order": "alive"},
+    {"kind": "garbled"},
+    {"kind": "garbled", "how": "empty"},
+    {"kind": "garbled", "how": "missing", "fields": ["orderId"]},
+    {"kind": "reply_delayed_ms", "ms": 1900},
+]
+DEAD: list[dict[str, Any]] = [
+    {"kind": "reply_lost", "order": "dead"},
+    {"kind": "http_503"},
+    {"kind": "code_-1007"},
+]
+
+
+def named(fault: dict[str, Any]) -> str:
+    return "-".join(str(value) for value in fault.values())
+
+
+def strike(exchange: Exchange, fault: dict[str, Any], **more: Any) -> None:
+    options = {"count": 1, "endpoint": "POST order", **fault, **more}
+    exchange.fault(options.pop("kind"), **options)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["", "deaf stream"])
+@pytest.mark.parametrize("fault", ALIVE, ids=named)
+async def test_an_order_that_lives_is_found_and_adopted(
+    desk: Desk, exchange: Exchange, fault: dict[str, Any], *, stream: bool
+) -> None:
+    if not stream:
+        exchange.fault("stream_drop")
+    strike(exchange, fault)
+
+    result = await desk.submit()
+    state = await desk.until_status(result.order_id, ACCEPTED)
+
+    assert result.success
+    (there,) = exchange.orders(status="NEW")
+    assert state.exchange_order_id == str(there["orderId"])
+    assert (state.in_doubt_since, exchange.requests() >= 1) == (None, True)
+    names = await desk.names(result.order_id)
+    assert names.count("order_in_doubt") == names.count("order_doubt_ended") <= 1
+    (claim,) = await desk.store.claims_of(result.order_id)
+    await until(lambda: _settled(desk, result.order_id))
+    assert claim.key.generation == 1
+
+
+@pytest.mark.parametrize("kind", ["market", "limit"])
+async def test_fills_of_an_adopted_order_are_booked(
+    desk: Desk, exchange: Exchange, kind: str
+) -> None:
+    exchange.market("SELL", "29000", "0.004", "GTC")
+    exchange.market("SELL", "29500", "0.006", "GTC")
+    exchange.fault("stream_drop")
+    exchange.fault("reply_lost", count=1, endpoint="POST order")
+
+    result = await desk.submit(order_type=kind)
+    closed = await desk.until_closed(result.order_id)
+
+    assert closed.state is not None
+    assert (closed.status, closed.state.average_fill_price) == (FILLED, Decimal(29300))
+    assert len(await desk.store.fills(result.order_id)) == 2
+    assert len(exchange.orders(clientOrderId=str(closed.state.exchange_client_id))) == 1
+
+
+@pytest.mark.parametrize("fault", DEAD, ids=named)
+async def test_a_resting_order_that_was_not_placed_is_sent_again_once(
+    desk: Desk, exchange: Exchange, fault: dict[str, Any]
+) -> None:
+    strike(exchange, fault)
+    before = exchange.requests()
+
+    result = await desk.submit()
+    assert result.in_doubt
+    state = await desk.until_status(result.order_id, ACCEPTED)
+
+    assert exchange.requests() == before + 2
+    (there,) = exchange.orders(status="NEW")
+    assert there["clientOrderId"] == state.exchange_client_id
+    claims = await desk.store.claims_of(result.order_id)
+    assert [(claim.key.generation, str(claim.outcome)) for claim in claims] == [
+        (1, "not_placed"), (2, "accepted"),
+    ]  # fmt: skip
+    assert (await desk.names(result.order_id)).count("order_resent") == 1
+    await desk.cancel(result.order_id)
+    assert exchange.orders(status="NEW") == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"order_type": "market"}, {"time_in_force": "IOC"}, {"if_not_placed": "reject"}],
+    ids=lambda fields: next(iter(fields.values())),
+)
+async def test_an_immediate_order_that_was_not_placed_is_not_sent_later(
+    desk: Desk, exchange: Exchange, fields: dict[str, str]
+) -> None:
+    exchange.market("SELL", "29000", "1", "GTC")
+    exchange.fault("http_503", count=1, endpoint="POST order")
+    before = exchange.requests()
+
+    result = await desk.submit(**fields)
+    closed = await desk.until_closed(result.order_id)
+
+    assert closed.state is not None
+    assert (closed.status, closed.state.reason_code) == (REJECTED, ReasonCode.NOT_PLACED)
+    assert closed.rejected_by is RejectedBy.OMS
+    assert exchange.requests() == before + 1
+
+
+async def test_a_late_acceptance_within_the_fence_is_waited_for(
+    desk: Desk, exchange: Exchange
+) -> None:
+    """The reply is lost at once, and the order appears only a while after that."""
+    exchange.fault("stream_drop")
+    exchange.fault("rest_lag_ms", ms=400)
+    exchange.fault("reply_lost", count=1, endpoint="POST order")
+
+    result = await desk.submit()
+    state = await desk.until_status(result.order_id, ACCEPTED)
+
+    assert len(exchange.orders(status="NEW")) == 1
+    assert state.exchange_client_id == exchange.orders(status="NEW")[0]["clientOrderId"]
+
+
+async def test_a_duplicate_answer_is_evidence_that_the_order_lives(
+    desk: Desk, exchange: Exchange
+) -> None:
+    """The claim was never settled (a crash), and the same request is written once more."""
+    order_id = (await desk.resting()).client_order_id
+    (claim,) = await desk.store.claims_of(order_id)
+    assert desk.runtime is not None
+    connector = desk.runtime.parts.connectors[exchange.name, "main"]
+
+    with pytest.raises(Exception, match="Duplicate order"):
+        await connector.place(
+            claim.request.model_copy(
+                update={"timestamp_ms": int(connector.exchange_now().timestamp() * 1000)}
+            )
+        )
+    assert len(exchange.orders(status="NEW")) == 1
+
+
+@pytest.mark.parametrize("order", ["alive", "dead"])
+async def test_a_cancel_in_doubt_is_answered_when_there_is_certainty(
+    desk: Desk, exchange: Exchange, order: str
+) -> None:
+    exchange.fault("stream_drop")
+    exchange.fault("rest_lag_ms", ms=300)
+    exchange.fault("reply_lost", count=1, endpoint="POST order", order=order)
+    before = exchange.requests()
+    result = await desk.submit()
+
+    first = await desk.cancel(result.order_id, wait=0)
+    second = await desk.cancel(result.order_id, wait=20)
+
+    assert first.outcome in {CancelOutcome.IN_DOUBT, CancelOutcome.CANCELLED}
+    assert (second.success, second.outcome) == (True, CancelOutcome.CANCELLED)
+    closed = await desk.until_closed(result.order_id)
+    assert closed.state is not None
+    assert (closed.status, closed.state.reason_code) == (CANCELLED, ReasonCode.CANCEL_REQUESTED)
+    assert exchange.requests() == before + 1
+    assert exchange.orders(status="NEW") == []
+
+
+async def test_a_look_up_that_fails_is_no_observation(desk: Desk, exchange: Exchange) -> None:
+    exchange.fault("stream_drop")
+    exchange.fault("reply_lost", count=1, endpoint="POST order")
+    exchange.fault("rate_429", retry_after="0.1", endpoint="GET order")
+
+    result = await desk.submit()
+    await until(lambda: _struck(exchange, "rate_429", 4))
+    assert (await desk.state(result.order_id)).in_doubt_since is not None
+    exchange.clear("rate_429")
+    state = await desk.until_status(result.order_id, ACCEPTED)
+
+    assert state.exchange_order_id == str(exchange.orders(status="NEW")[0]["orderId"])
+
+
+async def test_absence_needs_both_sources(desk: Desk, exchange: Exchange) -> None:
+    exchange.fault("stream_drop")
+    exchange.fault("http_503", count=1, endpoint="POST order")
+    exchange.fault("rate_429", retry_after="0.1", endpoint="GET allOrders")
+
+    result = await desk.submit(if_not_placed="reject")
+    await until(lambda: _struck(exchange, "rate_429", 5))
+    still = await desk.state(result.order_id)
+    exchange.clear("rate_429")
+    closed = await desk.until_closed(result.order_id)
+
+    assert still.in_doubt_since is not None
+    assert closed.status is REJECTED
+
+
+async def test_an_order_that_appears_after_the_verdict_is_revived(
+    desk: Desk, exchange: Exchange
+) -> None:
+    """The exchange broke its own fence: the order was proved absent, and came all the same."""
+    exchange.fault("accept_delayed_ms", ms=2600, ignore_fence=True, count=1, endpoint="POST order")
+
+    result = await desk.submit(if_not_placed="reject")
+    rejected = await desk.until_closed(result.order_id)
+    assert rejected.state is not None
+    assert rejected.state.reason_code is ReasonCode.NOT_PLACED
+    revived = await desk.until(result.order_id, lambda state: state.status is ACCEPTED)
+
+    assert await desk.alarms(result.order_id)
+    assert revived.exchange_order_id == str(exchange.orders(status="NEW")[0]["orderId"])
+    exchange.market("SELL", "30000", "0.01")
+    assert (await desk.until_status(result.order_id, FILLED)).filled_quantity == Decimal("0.01")
+
+
+@pytest.mark.parametrize("filled", ["0", "0.004", "0.01"])
+async def test_two_sends_that_live_after_all_are_both_cancelled(
+    desk: Desk, exchange: Exchange, filled: str
+) -> None:
+    """The exchange broke its own fence after the order was sent again."""
+    exchange.fault("accept_delayed_ms", ms=3000, ignore_fence=True, count=1, endpoint="POST order")
+    result = await desk.submit()
+    second = await desk.until_status(result.order_id, ACCEPTED)
+    if filled != "0":
+        exchange.market("SELL", "30000", filled, "GTC")
+
+    closed = await desk.until_closed(result.order_id)
+    state = await desk.until(result.order_id, lambda state: not state.is_open)
+    await until(lambda: _ended(exchange, 2))
+
+    assert closed.state is not None
+    assert second.exchange_client_id in {o["clientOrderId"] for o in exchange.orders()[-2:]}
+    ours = exchange.orders()[-2:]
+    executed = sum(Decimal(order["executedQty"]) for order in ours)
+    state = await desk.until(result.order_id, lambda state: state.filled_quantity == executed)
+    assert state.status in {CANCELLED, FILLED}
+    assert exchange.orders(status="NEW") == []
+    await until(lambda: _alarmed(desk, result.order_id))
+
+
+async def _settled(desk: Desk, order_id: str) -> bool:
+    return all(claim.outcome is not None for claim in await desk.store.claims_of(order_id))
+
+
+async def _struck(exchange: Exchange, kind: str, times: int) -> bool:
+    return exchange.hits(kind) >= times
+
+
+async def _ended(exchange: Exchange, number: int) -> bool:
+    ours = exchange.orders()[-number:]
+    return len(ours) == number and all(o["status"] in {"CANCELED", "FILLED"} for o in ours)
+
+
+async def _alarmed(desk: Desk, order_id: str) -> bool:
+    return any("lives as exchange order" in alarm for alarm in await desk.alarms(order_id))
