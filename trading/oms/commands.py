@@ -128,7 +128,8 @@ def problem(error: ValidationError | RecursionError) -> str:
         elif item["type"] in {"missing", "extra_forbidden"}:
             lines.append(f"{where}: {_PLAIN[item['type']]}")
         else:
-            lines.append(f"{where}: is {str(item['input'])[:80]!r}; {text}")
+            name = where or "a field of the payload"
+            lines.append(f"{name}: is {str(item['input'])[:80]!r}; {text}")
     return "; ".join(lines)
 
 
