@@ -55,9 +55,14 @@ class JournalReader:
 
     async def _follow(self, head: int) -> None:
         async for entries in self._store.follow(head):
+            newest: dict[str, OrderState] = {}
             for entry in entries:
                 self._tracker.apply(entry)
-                self._on_state(entry.state)
+                newest[entry.order_id] = entry.state
+            # Who waits for an order gets its state after the commit, not one from within it.
+            for state in newest.values():
+                self._on_state(state)
+            for entry in entries:
                 await self._bus.publish(event_from(entry))
             self._tracker.mark(head=entries[-1].sequence, at=utc_now())
 
