@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.messages import (
         Booked,
         ChangeKind,
+        OrderAt,
         Reduce,
         RiskQuestion,
         Send,
@@ -47,6 +48,7 @@ class Modification:
         """Nothing is being changed."""
         self._work = work
         self._request: Modify | None = None
+        self._old_leg: OrderAt | None = None
         self._old_leg_ended = False
         self.is_replacing = False
         self.is_sending = False
@@ -73,8 +75,11 @@ class Modification:
             )
             return
         self._request = request
+        self._old_leg = work.here
         await work.record(work.event(EventKind.MODIFY_REQUESTED, details=_wish(request.command)))
-        if self._can_reduce(request.command):
+        if work.state.is_terminal and not self._new_leg_exists:
+            await self._give_up(f"the order has ended as {work.state.status.value}")
+        elif self._can_reduce(request.command):
             await self._reduce(0)
         else:
             await self._start_replacement()
@@ -146,12 +151,14 @@ class Modification:
     async def _start_replacement(self) -> None:
         self.is_replacing = True
         self._old_leg_ended = False
-        await self._work.record(self._work.event(EventKind.REPLACE_STARTED))
+        leg = self._old_leg.leg if self._old_leg is not None else self._work.state.leg
+        await self._work.record(self._work.event(EventKind.REPLACE_STARTED, leg=leg))
         await self._end_old_leg(0)
 
     async def _end_old_leg(self, attempt: int) -> None:
         work = self._work
-        answer = await steps.cancel(work.here, "to be replaced", is_replacement=True)
+        old_leg = self._old_leg or work.here
+        answer = await steps.cancel(old_leg, "to be replaced", is_replacement=True)
         work.take(Booked(state=answer.state, fills_missing=answer.fills_missing))
         if answer.kind is ChangeKind.DONE or work.state.is_terminal:
             self._old_leg_ended = True
@@ -165,7 +172,10 @@ class Modification:
         """The old leg is dead and counted: send what is left of the new total."""
         work = self._work
         rest = self._new_quantity() - work.state.filled_quantity
-        if work.state.status is OrderStatus.FILLED:
+        if self._new_leg_exists:
+            self._first_send_of_leg()
+            await self._send_leg()
+        elif work.state.status is OrderStatus.FILLED:
             await self._give_up("the order was filled before it could be changed")
         elif work.cancellation.is_wanted:
             await self._end_order(ReasonCode.CANCEL_REQUESTED, "cancelled while being modified")
@@ -175,19 +185,32 @@ class Modification:
                 ReasonCode.REPLACE_FAILED, f"{filled} was filled, the new total is reached"
             )
         else:
-            self.is_sending = True
+            self._first_send_of_leg()
             await self.send_leg()
+
+    def _first_send_of_leg(self) -> None:
+        self.is_sending = True
+        self._work.submission.generation = self._work.submission.next_stamp = 1
 
     async def send_leg(self) -> None:
         """Send the new leg under a claim of its own."""
+        if self._work.cancellation.is_wanted:
+            await self._end_order(ReasonCode.CANCEL_REQUESTED, "cancelled while being modified")
+        else:
+            await self._send_leg()
+
+    @property
+    def _new_leg_exists(self) -> bool:
+        """Whether an earlier try of this very task, which a crash ended, has claimed the new leg.
+
+        The claim then says what became of it.
+        """
+        return self._old_leg is not None and self._work.state.leg > self._old_leg.leg
+
+    async def _send_leg(self) -> None:
         work = self._work
         state = work.state
-        if work.cancellation.is_wanted:
-            await self._end_order(ReasonCode.CANCEL_REQUESTED, "cancelled while being modified")
-            return
-        starting = state.replacing
-        if starting:
-            work.submission.generation = work.submission.next_stamp = 1
+        starting = not self._new_leg_exists
         exchange, account = work.submission.venue
         await work.submission.send_leg(
             Send(
@@ -280,6 +303,7 @@ class Modification:
     def _finish(self) -> None:
         """Answer with what the order is now: changed, or ended with the reason."""
         state = self._work.state
+        self._work.cancellation.repeat()
         if self._request is not None:
             if state.status in {OrderStatus.CANCELLED, OrderStatus.REJECTED}:
                 reason = state.rejection_reason or state.status.value
@@ -289,7 +313,7 @@ class Modification:
         self._reset()
 
     def _reset(self) -> None:
-        self._request = None
+        self._request = self._old_leg = None
         self._work.no_longer("modify")
         self._old_leg_ended = self.is_replacing = self.is_sending = False
 

@@ -321,6 +321,15 @@ def _pending(kind: Pending) -> Callable[[OrderState, LifecycleEvent], dict[str, 
     return lambda state, _event: {"pending": kind} if state.is_open else {}
 
 
+def _modify_requested(state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
+    """A repeated task asks again about a leg that its first try has replaced already."""
+    return {"pending": Pending.MODIFY} if state.is_open and event.leg >= state.leg else {}
+
+
+def _replace_started(state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
+    return {"replacing": True} if state.is_open and event.leg >= state.leg else {}
+
+
 def _nothing(_state: OrderState, _event: LifecycleEvent) -> dict[str, Any]:
     return {}
 
@@ -330,8 +339,8 @@ _MARKS = {
     EventKind.IN_DOUBT: _doubted,
     EventKind.DOUBT_ENDED: lambda _state, _event: {"in_doubt_since": None},
     EventKind.CANCEL_REQUESTED: _pending(Pending.CANCEL),
-    EventKind.MODIFY_REQUESTED: _pending(Pending.MODIFY),
-    EventKind.REPLACE_STARTED: lambda _state, _event: {"replacing": True},
+    EventKind.MODIFY_REQUESTED: _modify_requested,
+    EventKind.REPLACE_STARTED: _replace_started,
     EventKind.LEG_STARTED: _leg_started,
     EventKind.REQUEST_ENDED: _request_ended,
     EventKind.RESENT: _leg_started,
