@@ -200,6 +200,23 @@ async def test_a_cancel_that_comes_before_the_first_task_prevents_the_send(
     assert idle_desk.exchange.requests() == 0
 
 
+@pytest.mark.parametrize("update", ["cancel", "modify"])
+async def test_a_message_that_does_not_wait_is_answered_in_the_first_task(
+    idle_desk: Desk, update: str
+) -> None:
+    order = an_order()
+    order_id = order.client_order_id
+    await idle_desk.orders.start(order)
+    payload = {"wait_s": 0} if update == "cancel" else {"wait_s": 0, "new_price": "30100"}
+    call = asyncio.create_task(idle_desk.handle(order_id).execute_update(update, payload))
+    await asyncio.sleep(0)
+
+    async with working(idle_desk):
+        answer = await call
+        assert answer["order_id"] == order_id
+        await idle_desk.until(order_id, lambda state: state.status is not OrderStatus.CREATED)
+
+
 async def test_a_cancel_of_the_workflow_twice_is_one_cancel(desk: Desk, exchange: Exchange) -> None:
     order_id = (await desk.resting()).client_order_id
     exchange.fault("http_503", endpoint="DELETE order")

@@ -1,0 +1,231 @@
+"""An order outlives its worker, its store, a hanging exchange and a long history."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from tests.workflows.desk import Desk, Exchange, a_desk, an_order, until, working
+from trading.oms.enums import CancelOutcome, IfNotPlaced, OrderStatus, Pending
+from workers import temporal_dev_server
+from workers.temporal_server import running_dev_server
+
+pytestmark = pytest.mark.temporal
+ACCEPTED, FILLED = OrderStatus.ACCEPTED, OrderStatus.FILLED
+CANCELLED, PART = OrderStatus.CANCELLED, OrderStatus.PARTIALLY_FILLED
+
+
+async def test_a_hanging_exchange_does_not_delay_a_cancel_elsewhere(
+    temporal_client: Client, sqlite_url: str
+) -> None:
+    async with a_desk(temporal_client, sqlite_url, exchanges=2, timeout_ms=4000) as desk:
+        hanging, healthy = desk.exchanges
+        resting = await desk.resting(exchange=healthy.name)
+        hanging.fault("reply_delayed_ms", ms=2000, endpoint="POST order")
+        stuck = [an_order(exchange=hanging.name) for _ in range(20)]
+        for order in stuck:
+            await desk.orders.start(order)
+        await until(lambda: _all_sent(hanging, 20))
+
+        started = time.perf_counter()
+        result = await desk.cancel(resting.client_order_id)
+        took_s = time.perf_counter() - started
+
+        assert result.outcome is CancelOutcome.CANCELLED
+        assert took_s < 1, took_s
+        for order in stuck:
+            assert (await desk.state(order.client_order_id)).status is OrderStatus.SUBMITTED
+        await desk.until_status(stuck[-1].client_order_id, ACCEPTED)
+
+
+async def test_more_updates_at_once_than_the_server_takes_are_none_lost(desk: Desk) -> None:
+    order_id = (await desk.resting(quantity="0.1")).client_order_id
+    handle = desk.handle(order_id)
+    there = desk.exchange.orders(status="NEW")[-1]
+    for _ in range(30):
+        desk.exchange.market("SELL", "30000", "0.001")
+
+    await asyncio.gather(
+        *(desk.cancel(order_id, wait=0) for _ in range(5)),
+        *(handle.query("state") for _ in range(5)),
+        *(desk.oms.modify_order(order_id, new_quantity=Decimal("0.2"), wait=5) for _ in range(20)),
+    )
+
+    assert (await desk.until_closed(order_id)).status in {CANCELLED, FILLED}
+    executed = sum(
+        Decimal(order["executedQty"])
+        for order in desk.exchange.orders()
+        if int(order["orderId"]) >= int(there["orderId"])
+    )
+    await desk.until(order_id, lambda state: state.filled_quantity == executed)
+
+
+async def test_open_orders_go_on_with_another_worker(idle_desk: Desk) -> None:
+    desk, exchange = idle_desk, idle_desk.exchange
+    async with working(desk):
+        filled = (await desk.resting()).client_order_id
+        exchange.market("SELL", "30000", "0.004")
+        await desk.until_status(filled, PART)
+        cancelled = (await desk.resting(price="29000")).client_order_id
+        modified = (await desk.resting(price="28000")).client_order_id
+        changed = await desk.oms.modify_order(modified, new_price=Decimal(28001))
+        assert changed.success
+
+    exchange.market("SELL", "30000", "0.006")
+    async with working(desk):
+        closed = await desk.until_closed(filled)
+        assert closed.state is not None
+        assert (closed.status, closed.state.filled_quantity) == (FILLED, Decimal("0.01"))
+        assert (await desk.cancel(cancelled)).outcome is CancelOutcome.CANCELLED
+        again = await desk.oms.modify_order(modified, new_price=Decimal(28002))
+        assert (again.success, again.state and again.state.leg) == (True, 3)
+        assert [order["price"] for order in exchange.orders(status="NEW")] == ["28002.00000000"]
+
+
+async def test_an_order_that_was_started_without_a_worker_is_sent_when_there_is_one(
+    idle_desk: Desk,
+) -> None:
+    order = an_order()
+    await idle_desk.orders.start(order)
+    assert idle_desk.exchange.requests() == 0
+
+    async with working(idle_desk):
+        await idle_desk.until_status(order.client_order_id, ACCEPTED)
+
+    assert len(idle_desk.exchange.orders(status="NEW")) == 1
+
+
+async def test_an_order_waits_for_a_store_that_is_away(
+    temporal_client: Client, tmp_path: Path
+) -> None:
+    file = tmp_path / "store.sqlite3"
+    async with a_desk(temporal_client, f"sqlite:///{file}") as desk:
+        resting = (await desk.resting()).client_order_id
+        new = an_order(price="29000")
+        with closing(sqlite3.connect(file, isolation_level=None)) as hand:
+            hand.execute("BEGIN EXCLUSIVE")
+            await desk.orders.start(new)
+            desk.exchange.market("SELL", "30000", "0.004")
+            cancel = asyncio.create_task(desk.cancel(resting, wait=30))
+            await until(lambda: _has_been_asked(desk, resting))
+            assert not cancel.done()
+            hand.execute("ROLLBACK")
+
+        assert (await cancel).outcome is CancelOutcome.CANCELLED
+        await desk.until_status(new.client_order_id, ACCEPTED)
+        await desk.until(resting, lambda state: state.filled_quantity == Decimal("0.004"))
+        assert len(desk.exchange.orders(status="NEW")) == 1
+
+
+async def test_a_look_up_about_an_old_send_does_not_end_a_new_doubt(desk: Desk) -> None:
+    """A modification is in doubt while the look-up of the first doubt still waits."""
+    exchange = desk.exchange
+    exchange.fault("reply_lost", count=1, endpoint="POST order")
+    exchange.fault("rate_429", count=1, retry_after="0.1", endpoint="GET time")
+    result = await desk.submit()
+    await desk.until_status(result.order_id, ACCEPTED)
+    exchange.fault("stream_drop")
+    exchange.fault("reply_lost", count=1, endpoint="POST order")
+
+    changed = await desk.oms.modify_order(result.order_id, new_price=Decimal(30100), wait=20)
+
+    assert (changed.success, changed.status) == (True, ACCEPTED)
+    assert (await desk.state(result.order_id)).in_doubt_since is None
+
+
+# Long histories: a server that suggests to continue as new soon.
+
+
+@pytest.fixture(scope="module")
+async def long_lived(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Desk]:
+    """A desk on a server that finds a history of twenty events long."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('long') / 'store.sqlite3'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            temporal_dev_server.DYNAMIC_CONFIG, "limit.historyCount.suggestContinueAsNew", "20"
+        )
+        async with running_dev_server(lambda _line: None, ui=False) as server:
+            client = await server.connect(data_converter=pydantic_data_converter)
+            async with a_desk(client, url) as desk:
+                yield desk
+
+
+async def test_a_long_history_goes_on_in_a_new_run_without_losing_a_message(
+    long_lived: Desk,
+) -> None:
+    desk = long_lived
+    expire_at = datetime.now(UTC).replace(year=2100)
+    order = await desk.resting(quantity="0.1", time_in_force="GTD", expire_at=expire_at)
+    order_id = order.client_order_id
+    first_run = (await desk.handle(order_id).describe()).run_id
+
+    for number in range(1, 51):
+        desk.exchange.market("SELL", "30000", "0.001")
+        if number % 10 == 0:
+            await desk.oms.modify_order(order_id, new_quantity=Decimal("0.2") - number * _STEP)
+            await desk.handle(order_id).signal("modify", {"new_price": 0})
+    state = await desk.until(order_id, lambda state: state.filled_quantity == Decimal("0.05"))
+
+    assert (await desk.handle(order_id).describe()).run_id != first_run
+    assert (state.status, state.quantity) == (PART, Decimal("0.2") - 50 * _STEP)
+    assert (await desk.cancel(order_id)).outcome is CancelOutcome.CANCELLED
+    names = await desk.names(order_id)
+    assert (names.count("order_fill"), names.count("order_message_refused")) == (50, 5)
+    assert desk.exchange.orders(status="PARTIALLY_FILLED") == []
+
+
+async def test_doubt_and_a_pending_cancel_go_on_in_the_new_run(long_lived: Desk) -> None:
+    desk, exchange = long_lived, long_lived.exchange
+    exchange.fault("stream_drop")
+    exchange.fault("reply_lost", count=1, endpoint="POST order")
+    exchange.fault("rate_429", retry_after="0.01", endpoint="GET order", count=9)
+    result = await desk.submit(if_not_placed=IfNotPlaced.REJECT)
+    await desk.cancel(result.order_id, wait=0)
+    exchange.clear("rate_429")
+
+    closed = await desk.until_closed(result.order_id)
+
+    assert closed.status is CANCELLED
+    assert exchange.orders(status="NEW") == []
+    exchange.tidy()
+
+
+async def test_a_send_that_never_reaches_the_exchange_goes_on_in_the_new_run(
+    long_lived: Desk,
+) -> None:
+    desk, exchange = long_lived, long_lived.exchange
+    exchange.fault("rate_429", retry_after="0.01", endpoint="POST order", count=3)
+    order = an_order()
+    order_id = order.client_order_id
+    await desk.orders.start(order)
+    first_run = (await desk.handle(order_id).describe()).run_id
+
+    state = await desk.until_status(order_id, ACCEPTED)
+
+    assert (await desk.handle(order_id).describe()).run_id != first_run
+
+    assert state.pending is Pending.NONE
+    assert len(exchange.orders(status="NEW")) == 1
+    assert (await desk.cancel(order_id)).success
+
+
+_STEP = Decimal("0.001")
+
+
+async def _all_sent(exchange: Exchange, number: int) -> bool:
+    return exchange.requests() >= number
+
+
+async def _has_been_asked(desk: Desk, order_id: str) -> bool:
+    history = await desk.history(order_id)
+    return "WORKFLOW_TASK_STARTED" in history[-3:] and len(history) > 8
