@@ -140,8 +140,12 @@ class OrderWork:
         self._inbox.append(request)
 
     async def wait_for_answer(self, request: Answerable, wait_s: float | None) -> None:
-        """Enqueue and wait until the loop has answered, at most `wait_s` seconds."""
+        """Enqueue and wait until the loop has answered, at most `wait_s` seconds.
+
+        The first task may bring a message before there is a state to answer with.
+        """
         self.enqueue(request)
+        await workflow.wait_condition(lambda: self.known_state is not None)
         timeout = None if wait_s is None else timedelta(seconds=wait_s)
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(lambda: request.answer is not None, timeout=timeout)
