@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from activities.messages import Booked, OrderAt
-from activities.store import ClaimOutcome
+from activities.store import ClaimOutcome, TradingState, resend_scope
 from trading.oms.enums import OrderStatus
 from trading.oms.errors import OrderNotFound
 from trading.oms.exact import EXACT
@@ -59,6 +59,8 @@ class Booking:
                     strays.append(_at(claim))
                     events.append(_alarm(claim, report))
             events.extend(events_of(report, leg, state))
+        if strays:
+            await self._stop_resending(state)
         unproved = state.in_doubt_since is not None or state.status in _UNPROVED
         state = await self._store.record(order_id, events)
         if strays or (unproved and state.in_doubt_since is None):
@@ -80,6 +82,15 @@ class Booking:
             ):
                 return claim
         return None
+
+    async def _stop_resending(self, state: OrderState) -> None:
+        """Absence cannot be proved there: nothing is sent again until an operator says so."""
+        await self._store.set_trading_state(
+            resend_scope(state.exchange, state.account),
+            TradingState.HALTED,
+            reason=f"two sends of order {state.client_order_id} were alive",
+            by="oms",
+        )
 
     async def _end_doubt(self, state: OrderState, reports: Sequence[ExecutionReport]) -> None:
         """The exchange's own word is proof: the claim has its outcome."""
@@ -119,15 +130,19 @@ def _alarm(claim: StoredClaim, report: ExecutionReport) -> LifecycleEvent:
 
 
 async def fills_missing_by(
-    store: Store, state: OrderState, reports: Sequence[ExecutionReport]
+    store: Store, state: OrderState, reports: Sequence[ExecutionReport], *, exactly: bool = False
 ) -> bool:
-    """Whether some report's executed total is above what is booked for its exchange order."""
+    """Whether some report's executed total is above what is booked for its exchange order.
+
+    `exactly` counts by exchange order although the order is on its first leg: it may have strays.
+    """
     totals: dict[str, Decimal] = {}
     for report in reports:
         if report.cumulative_quantity and report.exchange_order_id:
             known = totals.get(report.exchange_order_id, report.cumulative_quantity)
             totals[report.exchange_order_id] = max(known, report.cumulative_quantity)
-    if not totals or (state.leg == 1 and max(totals.values()) <= state.filled_quantity):
+    is_plain = state.leg == 1 and not exactly
+    if not totals or (is_plain and max(totals.values()) <= state.filled_quantity):
         return False
     booked: dict[str, Decimal] = {}
     for fill in await store.fills(state.client_order_id):

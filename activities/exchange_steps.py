@@ -1,16 +1,15 @@
-"""The steps that ask the exchange about an order that it may have: cancel, reduce, look, collect.
+"""The steps that ask the exchange about an order that it may have: cancel, reduce, collect.
 
 All of them are safe to repeat: a cancel and a reduction name their target, the others only read.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from activities.booking import Booking
+from activities.booking import Booking, fills_missing_by
 from activities.messages import (
     Booked,
     CancelAt,
@@ -18,8 +17,6 @@ from activities.messages import (
     ChangeKind,
     OrderAt,
     Reduce,
-    Sighting,
-    SightingKind,
 )
 from trading.oms.errors import (
     ExchangeError,
@@ -30,7 +27,7 @@ from trading.oms.errors import (
 from trading.oms.exact import EXACT
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
-from trading.oms.venue import Amend, OrderRef, VenueMargins, VenueStatus
+from trading.oms.venue import Amend, OrderRef, VenueStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,65 +102,9 @@ class ExchangeSteps:
         except ExchangeError:
             return Booked(state=await self._state(at.order_id), fills_missing=True)
         whole = report.model_copy(update={"fills": (*report.fills, *fills)})
-        return await self._booking.book(at.order_id, [whole])
-
-    @activity.defn(name="look_up_order")
-    async def look_up_order(self, at: OrderAt) -> Sighting:
-        """Look for an order whose send has no known outcome. A failed query sees nothing.
-
-        "Not placed" needs the fence to have passed by the exchange's own clock, and two sources:
-        the query by client id, and all orders since the claim, whatever their status.
-        """
-        claim, connector = await self._there(at)
-        request = claim.request
-        ref = OrderRef(symbol=request.symbol, exchange_client_id=request.exchange_client_id)
-        try:
-            now = await connector.server_time()
-            report = await connector.find_order(ref)
-            if report is None:
-                report = await self._among_all(connector, claim)
-            if report is None:
-                return await self._absent(at, claim, connector, now)
-            fills = await connector.fills_of(
-                ref.model_copy(update={"exchange_order_id": report.exchange_order_id})
-            )
-        except ExchangeError as error:
-            state = await self._state(at.order_id)
-            return Sighting(kind=SightingKind.NO_OBSERVATION, state=state, reason=str(error))
-        return await self._adopt(at, claim, report.model_copy(update={"fills": tuple(fills)}))
-
-    async def _among_all(
-        self, connector: IExecutionConnector, claim: StoredClaim
-    ) -> ExecutionReport | None:
-        since = datetime.fromtimestamp(claim.request.timestamp_ms / 1000, UTC)
-        margin = timedelta(milliseconds=connector.capabilities.clock_skew_ms + 1000)
-        for report in await connector.orders_since(claim.request.symbol, since - margin):
-            if report.exchange_client_id == claim.request.exchange_client_id:
-                return report
-        return None
-
-    async def _absent(
-        self, at: OrderAt, claim: StoredClaim, connector: IExecutionConnector, now: datetime
-    ) -> Sighting:
-        """Two sources do not know it: proof once the fence has passed, and only where one is."""
-        state = await self._state(at.order_id)
-        margin_ms = VenueMargins.of(connector.capabilities).fence_margin_ms
-        passed = now.timestamp() * 1000 > claim.request.deadline_ms + margin_ms
-        if connector.capabilities.fence is None or not passed:
-            return Sighting(kind=SightingKind.NOT_YET, state=state)
-        return Sighting(kind=SightingKind.NOT_PLACED, state=state)
-
-    async def _adopt(self, at: OrderAt, claim: StoredClaim, report: ExecutionReport) -> Sighting:
-        """It lives. It is ours only if it is what we claimed to send."""
-        strange = _difference(claim, report)
-        if strange:
-            reason = f"the exchange has another order under our id: {strange}"
-            state = await self._mark(at, EventKind.ALARM, reason)
-            return Sighting(kind=SightingKind.NO_OBSERVATION, state=state, reason=reason)
-        booked = await self._booking.book(at.order_id, [report])
-        return Sighting(
-            kind=SightingKind.SEEN, state=booked.state, fills_missing=booked.fills_missing
-        )
+        booked = await self._booking.book(at.order_id, [whole])
+        missing = await fills_missing_by(self._store, booked.state, [whole], exactly=True)
+        return booked.model_copy(update={"fills_missing": missing})
 
     async def _after_refused_cancel(
         self, connector: IExecutionConnector, ref: OrderRef, at: OrderAt, reason: str
@@ -269,19 +210,3 @@ class ExchangeSteps:
             msg = f"no order has the id {order_id!r}"
             raise LookupError(msg)
         return state
-
-
-def _difference(claim: StoredClaim, report: ExecutionReport) -> str:
-    """What differs between the claimed request and what the exchange has; empty: nothing."""
-    request = claim.request
-    pairs = [
-        ("symbol", request.symbol, report.symbol),
-        ("side", request.side, report.side),
-        ("quantity", request.quantity, report.quantity),
-        ("price", request.price, report.price),
-    ]
-    return "; ".join(
-        f"{name} is {found}, claimed was {claimed}"
-        for name, claimed, found in pairs
-        if claimed is not None and found is not None and claimed != found
-    )

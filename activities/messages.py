@@ -103,6 +103,12 @@ class OrderAt(_Message):
     generation: int = 1
 
 
+class LookUp(OrderAt):
+    """Look for an exchange order. With `as_it_is` it may have another quantity or price."""
+
+    as_it_is: bool = False
+
+
 class Send(_Message):
     """One send of an order: leg and generation name it, `stamp` counts its stamped requests.
 
@@ -228,4 +234,5 @@ class Sighting(_Message):
     kind: SightingKind
     state: OrderState
     fills_missing: bool = False
+    strays: tuple[OrderAt, ...] = ()
     reason: str | None = None

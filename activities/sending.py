@@ -39,6 +39,7 @@ _REFUSALS = {
     ReasonCode.CANCELLED_BEFORE_SEND: "cancelled before it was sent",
     ReasonCode.SEND_BY_PASSED: "the time by which it had to be sent has passed",
     ReasonCode.TRADING_HALTED: "trading is halted",
+    ReasonCode.RESENDING_STOPPED: "nothing is sent again on this account; see its alarms",
 }
 _KNOWN_OUTCOMES = {
     ClaimOutcome.ACCEPTED: SendKind.ACKNOWLEDGED,

@@ -17,6 +17,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from activities.connectors.registry import build_connector
 from activities.exchange_steps import ExchangeSteps
 from activities.feed import ExecutionFeed
+from activities.look_up import OrderLookUp
 from activities.messages import Account
 from activities.order_steps import OrderSteps, Parts
 from activities.risk_desk import RiskDesk
@@ -110,7 +111,7 @@ class Runtime:
             task_queue=io_queue(self.settings.task_queue),
             build_id=_BUILD_ID,
             workflows=[AccountFeedWorkflow],
-            activities=[feed.watch_executions, exchange.look_up_order],
+            activities=[feed.watch_executions, OrderLookUp(self.parts).look_up_order],
             workflow_runner=runner,
             max_concurrent_activities=_SLOTS,
             max_cached_workflows=100,

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.messages import Booked, OrderAt, SightingKind
+    from activities.messages import Booked, LookUp, OrderAt, Sighting, SightingKind
+    from trading.oms.answers import not_resolved, result_of
     from trading.oms.enums import OrderStatus, ReasonCode
     from trading.oms.lifecycle import EventKind
 
 from workflows import steps
-from workflows.requests import Seen
+from workflows.requests import Resolve, Seen
 
 if TYPE_CHECKING:
     from workflows.order_work import OrderWork
 
 _BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _NOT_PLACED_SIGHTINGS = 2
+ALARM_AFTER = timedelta(seconds=60)
 
 
 class InDoubt:
@@ -32,6 +35,9 @@ class InDoubt:
         self._looks = 0
         self._not_placed = 0
         self._look: asyncio.Task[None] | None = None
+        self._alarmed = False
+        self.adopting: Resolve | None = None
+        """The verdict `adopt` that waits for the next look-up."""
 
     @property
     def exists(self) -> bool:
@@ -52,56 +58,95 @@ class InDoubt:
         if work.state.is_open:
             self._at = at
             self._looks = self._not_placed = 0
+            self._alarmed = False
             self.look()
 
     def state_changed(self) -> None:
         """The exchange's own word on this leg, from the stream, ends the doubt."""
         if self._at is not None and self._work.state.in_doubt_since is None:
-            self._end()
+            self.end()
 
     def look(self) -> None:
         """Start one look-up beside the loop, so that a cancel need not wait for it."""
         if self._at is not None and not self.is_looking:
-            self._look = asyncio.create_task(self._look_once(self._at))
+            self._look = asyncio.create_task(self._look_once(self._at, self.adopting))
 
-    async def _look_once(self, at: OrderAt) -> None:
-        sighting = await steps.look_up(at)
-        self._work.enqueue(Seen(sighting, at))
+    async def _look_once(self, at: OrderAt, adopting: Resolve | None) -> None:
+        wish = LookUp(**at.model_dump(), as_it_is=adopting is not None)
+        self._work.enqueue(Seen(await steps.look_up(wish), at, adopting))
 
     async def take(self, seen: Seen) -> None:
         """Take what a look-up saw. Only proof ends the doubt; two proofs where it is absence."""
+        sighting = seen.sighting
+        if sighting.kind is SightingKind.SEEN:
+            # Proof of life counts although the doubt has ended otherwise meanwhile.
+            self._work.take(
+                Booked(
+                    state=sighting.state,
+                    fills_missing=sighting.fills_missing,
+                    strays=sighting.strays,
+                )
+            )
         if self._at != seen.at:
             self.look()  # It was about an earlier send.
             return
-        sighting = seen.sighting
         self._looks += 1
         if sighting.kind is SightingKind.SEEN:
-            self._work.take(Booked(state=sighting.state, fills_missing=sighting.fills_missing))
-            self._end()
+            self.end()
             return
+        if seen.adopting is not None:
+            self._not_adopted(seen.adopting, sighting)
         if sighting.kind is SightingKind.NOT_PLACED:
             self._not_placed += 1
             if self._not_placed >= _NOT_PLACED_SIGHTINGS:
                 await self.was_not_placed(seen.at)
                 return
+        await self._alarm_if_long(sighting)
         self._work.later("look", self._pause_s())
 
+    def _not_adopted(self, request: Resolve, sighting: Sighting) -> None:
+        reason = sighting.reason or "the exchange has no such order"
+        request.answer = not_resolved(self._work.state, reason)
+        if self.adopting is request:
+            self.adopting = None
+
+    async def _alarm_if_long(self, sighting: Sighting) -> None:
+        since = self._work.state.in_doubt_since
+        if self._alarmed or since is None or workflow.now() - since < ALARM_AFTER:
+            return
+        self._alarmed = True
+        text = f"in doubt since {since.isoformat()}: {sighting.reason or sighting.kind.value}"
+        await self._work.record(self._work.event(EventKind.ALARM, reason=text))
+
+    def leave(self) -> OrderAt | None:
+        """An operator has decided: what was in doubt, which nobody looks for any more."""
+        at, self._at = self._at, None
+        if self.adopting is not None:
+            self.adopting.answer = not_resolved(self._work.state, "the doubt has ended otherwise")
+            self.adopting = None
+        return at
+
     def _pause_s(self) -> float:
+        if self.adopting is not None:
+            return 0.0
         if self._not_placed:
             return 0.3
         return _BACK_OFF_S[min(self._looks, len(_BACK_OFF_S) - 1)]
 
-    def _end(self) -> None:
-        """What waited for certainty (a cancel, a modification) goes on."""
+    def end(self) -> None:
+        """What waited for certainty (a verdict, a cancel, a modification) goes on."""
         if self._at is not None:
             self._at = None
             self._work.no_longer("look")
+            if self.adopting is not None:
+                self.adopting.answer = result_of(self._work.state)
+                self.adopting = None
             self._work.later("certain", 0)
 
     async def was_not_placed(self, at: OrderAt) -> None:
         """Nothing was placed: cancelled, sent again, or ended, by the order's own rule."""
         work = self._work
-        self._at = None
+        self.leave()
         if at.leg > 1 or work.cancellation.is_wanted or work.strays.exist:
             kind, code = EventKind.CANCELLED, ReasonCode.REPLACE_FAILED
             if work.has_expired:

@@ -22,13 +22,14 @@ with workflow.unsafe.imports_passed_through():
         ModifyRequest,
         OrderInput,
         OutcomeRequest,
+        ResolveRequest,
         decode,
     )
     from trading.oms.errors import InvalidOrder
     from trading.oms.models import CancelResult, Order, OrderResult, OrderState
 
 from workflows.order_work import OrderWork
-from workflows.requests import Cancel, Executions, Modify, Refused
+from workflows.requests import Cancel, Executions, Modify, Refused, Resolve
 
 NOTHING = RawValue(Payload())
 
@@ -95,6 +96,17 @@ class OrderWorkflow:
     def _modify_is_valid(self, payload: RawValue = NOTHING) -> None:
         _decoded(payload, ModifyRequest)
 
+    @workflow.update(name="resolve")
+    async def resolve(self, payload: RawValue = NOTHING) -> OrderResult:
+        """An operator's verdict on the doubt; after `wait_s` answers with the state as it is."""
+        request = Resolve(_decoded(payload, ResolveRequest))
+        await self._work.wait_for_answer(request, request.command.wait_s)
+        return request.answer or result_of(self._work.state)
+
+    @resolve.validator
+    def _resolve_is_valid(self, payload: RawValue = NOTHING) -> None:
+        _decoded(payload, ResolveRequest)
+
     @workflow.update(name="outcome")
     async def outcome(self, payload: RawValue = NOTHING) -> OrderResult:
         """Wait for the outcome of the submission: the exchange's word, a denial, or doubt."""
@@ -134,10 +146,20 @@ class OrderWorkflow:
         else:
             self._work.enqueue(Modify(command))
 
+    @workflow.signal(name="resolve")
+    def signal_resolve(self, payload: RawValue = NOTHING) -> None:
+        """A verdict on the doubt, from the web UI or a CLI; a refused one is journalled."""
+        try:
+            command = decode(payload.payload.data, ResolveRequest)
+        except InvalidOrder as error:
+            self.refuse(f"resolve signal: {error}")
+        else:
+            self._work.enqueue(Resolve(command))
+
     @workflow.signal(dynamic=True)
     def signal_unknown(self, name: str, _payloads: Sequence[RawValue]) -> None:
         """Nobody listens to a signal of another name; it is journalled, so that its sender sees."""
-        self.refuse(f"{name} signal: the order takes the signals cancel and modify")
+        self.refuse(f"{name} signal: the order takes the signals cancel, modify and resolve")
 
     def refuse(self, reason: str) -> None:
         """Journal that a message was refused."""

@@ -34,10 +34,12 @@ from workflows.requests import (
     Modify,
     Refused,
     Request,
+    Resolve,
     Seen,
 )
 from workflows.strays import Strays
 from workflows.submission import Submission
+from workflows.verdict import Verdicts
 
 _LATE_EXPIRY_S = 30.0
 _RESEND_AGE_S_MAX = 60.0
@@ -69,6 +71,7 @@ class OrderWork:
         self.cancellation = Cancellation(self)
         self.modification = Modification(self)
         self.strays = Strays(self)
+        self.verdicts = Verdicts(self)
         self._inbox: deque[Request] = deque()
         self._due: dict[str, Alarm] = {}
         self._shown: OrderStatus | None = None
@@ -183,6 +186,8 @@ class OrderWork:
             await self._cancel(request)
         elif isinstance(request, Modify):
             await self.modification.begin(request)
+        elif isinstance(request, Resolve):
+            await self.verdicts.begin(request)
         elif isinstance(request, Seen):
             await self.doubt.take(request)
         elif isinstance(request, Refused):
@@ -239,8 +244,12 @@ class OrderWork:
     # State.
 
     def take(self, booked: Booked) -> None:
-        """Take the committed state; missing fills are collected by the loop."""
-        self.known_state = booked.state
+        """Take the committed state; missing fills are collected by the loop.
+
+        A look-up beside the loop may bring an older state than the loop has written since.
+        """
+        if self.known_state is None or booked.state.sequence >= self.known_state.sequence:
+            self.known_state = booked.state
         if booked.fills_missing and not self.fills_missing:
             self.fills_missing = True
             self.later("fills", 0)
@@ -376,8 +385,7 @@ class OrderWork:
         settled = (
             self.state.is_terminal
             and not self.fills_missing
-            and not self.doubt.exists
-            and not self.strays.exist
+            and not (self.doubt.exists or self.doubt.is_looking or self.strays.exist)
         ) or self.refusal is not None
         return settled and not self._inbox and workflow.all_handlers_finished()
 

@@ -6,7 +6,12 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import OrderAt, Sighting
-    from trading.oms.commands import CancelRequest, ExecutionBatch, ModifyRequest
+    from trading.oms.commands import (
+        CancelRequest,
+        ExecutionBatch,
+        ModifyRequest,
+        ResolveRequest,
+    )
     from trading.oms.models import CancelResult, OrderResult
 
 
@@ -35,11 +40,20 @@ class Executions:
 
 
 @dataclass(eq=False)
+class Resolve:
+    """An operator gives a verdict on the doubt."""
+
+    command: ResolveRequest
+    answer: OrderResult | None = None
+
+
+@dataclass(eq=False)
 class Seen:
-    """A look-up of an order in doubt came back."""
+    """A look-up of an order in doubt came back; `adopting` is the verdict that asked for it."""
 
     sighting: Sighting
     at: OrderAt
+    adopting: Resolve | None = None
 
 
 @dataclass(eq=False)
@@ -57,5 +71,5 @@ class Refused:
     reason: str
 
 
-Answerable = Cancel | Modify | Executions
-Request = Cancel | Modify | Executions | Seen | Due | Refused
+Answerable = Cancel | Modify | Resolve | Executions
+Request = Cancel | Modify | Resolve | Executions | Seen | Due | Refused

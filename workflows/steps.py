@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
         CancelAt,
         ChangeAnswer,
         Known,
+        LookUp,
         Note,
         OrderAt,
         RateAnswer,
@@ -135,7 +136,7 @@ async def collect_fills(order: OrderAt) -> Booked:
     return await _local("collect_fills", order, Booked, "collect fills")
 
 
-async def look_up(order: OrderAt) -> Sighting:
+async def look_up(order: LookUp) -> Sighting:
     """Look for an order whose send has no known outcome, by several sources."""
     sighting: Sighting = await workflow.execute_activity(
         "look_up_order",

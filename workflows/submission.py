@@ -136,12 +136,16 @@ class Submission:
 
     async def send_again(self) -> None:
         """Proved not placed: the next generation, after the same checks as the first."""
-        self.generation += 1
-        self.next_stamp = 1
+        self.next_generation()
         self.unsent = True
         await self.check_risk()
         await self.acquire_rate_limit()
         await self.send()
+
+    def next_generation(self) -> None:
+        """The send before this one placed nothing."""
+        self.generation += 1
+        self.next_stamp = 1
 
     def first_leg(self) -> Send:
         """The send of the order as the trader gave it."""

@@ -12,6 +12,7 @@ from activities.store.types import (
     StoredClaim,
     StoreSettings,
     TradingState,
+    resend_scope,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "StoreSettings",
     "StoredClaim",
     "TradingState",
+    "resend_scope",
 ]

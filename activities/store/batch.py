@@ -17,10 +17,11 @@ from activities.store import statements as sql
 from activities.store.journal import Draft, created, drafts_of, entry_values
 from activities.store.prepared import Prepared
 from activities.store.rows import all_values, changing_values, fill_values, numbered, state_of
-from activities.store.types import ClaimKey, JournalEntry, TradingState
+from activities.store.types import ClaimKey, JournalEntry, TradingState, resend_scope
 from trading.oms.errors import OrderNotFound
 from trading.oms.lifecycle import LifecycleEvent, apply
 from trading.oms.models import Fill, OrderState, utc_now
+from trading.oms.venue import OrderRequest
 
 
 @dataclass(slots=True)
@@ -157,6 +158,11 @@ class Batch:
     def trading_state(self, exchange: str, account: str, strategy_id: str | None) -> TradingState:
         """The strictest trading state that holds for a send."""
         return strictest(self.trading, exchange, account, strategy_id)
+
+    def resends_stopped(self, request: OrderRequest) -> bool:
+        """Whether no further generation may be sent on the request's account."""
+        scope = resend_scope(request.exchange, request.account)
+        return self.trading.get(scope) is TradingState.HALTED
 
     # Writing, all at once.
 

@@ -99,6 +99,8 @@ class ClaimSend(OnOrder):
             return state.reason_code or ReasonCode.CANCELLED_BEFORE_SEND
         if self._wish.not_after is not None and utc_now() > self._wish.not_after:
             return ReasonCode.SEND_BY_PASSED
+        if self._wish.key.generation > 1 and batch.resends_stopped(request):
+            return ReasonCode.RESENDING_STOPPED
         trading = batch.trading_state(request.exchange, request.account, state.strategy_id)
         return ReasonCode.TRADING_HALTED if trading is TradingState.HALTED else None
 

@@ -28,6 +28,7 @@ _NAME_OF_MARK = {
     EventKind.REPLACE_STARTED: "order_replace_started",
     EventKind.LEG_STARTED: "order_leg_started",
     EventKind.REQUEST_ENDED: "order_request_ended",
+    EventKind.RESOLVED: "order_resolved",
     EventKind.MESSAGE_REFUSED: "order_message_refused",
     EventKind.ALARM: ALARM,
 }

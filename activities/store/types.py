@@ -143,3 +143,8 @@ class InboxItem(NamedTuple):
     def external(self) -> bool:
         """Whether no order of ours has the report's ids."""
         return self.order_id is None
+
+
+def resend_scope(exchange: str, account: str) -> str:
+    """The scope of the trading states that stops further generations on an account."""
+    return f"resend:{exchange}/{account}"

@@ -77,3 +77,8 @@ def modification_refused(state: OrderState, reason: str) -> OrderResult:
         error=reason,
         state=state,
     )
+
+
+def not_resolved(state: OrderState, reason: str) -> OrderResult:
+    """The answer to a verdict that changed nothing: the doubt goes on, or there is none."""
+    return modification_refused(state, reason)

@@ -10,12 +10,14 @@ from typing import Any, Literal, NoReturn, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from trading.oms.enums import Verdict
 from trading.oms.errors import InvalidOrder
 from trading.oms.models import ClientOrderId, Order, Positive
 from trading.oms.venue import ExecutionReport
 
 PAYLOAD_BYTES_MAX = 64 * 1024
 CANCEL_WAIT_S = 5.0
+RESOLVE_WAIT_S = 10.0
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -65,6 +67,21 @@ class ModifyRequest(BaseModel):
             msg = "must have new_quantity, new_price or both"
             raise ValueError(msg)
         return self
+
+
+class ResolveRequest(BaseModel):
+    """An operator's verdict on an order in doubt; the journal keeps who gave it, and why.
+
+    `adopt`: look it up, and take what the exchange has. `dead`: end it as ERROR. `retry`: send it
+    again as its next generation. `wait_s` is how long the answer may wait, in seconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    verdict: Verdict
+    reason: str = Field(min_length=1, max_length=200)
+    by: str = Field(min_length=1, max_length=100)
+    wait_s: float = Field(default=RESOLVE_WAIT_S, ge=0, le=60)
 
 
 class OutcomeRequest(BaseModel):

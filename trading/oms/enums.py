@@ -101,6 +101,14 @@ class CancelOutcome(_Word):
     IN_DOUBT = "in_doubt"
 
 
+class Verdict(_Word):
+    """An operator's word on an order in doubt: take what is there, give it up, send it again."""
+
+    ADOPT = "adopt"
+    DEAD = "dead"
+    RETRY = "retry"
+
+
 class TradingState(_Word):
     """What may be traded now: everything, only what makes positions smaller, nothing."""
 
@@ -147,4 +155,5 @@ class ReasonCode(_Word):
     EXPIRY_REACHED = "expiry_reached"
     NOT_PLACED = "not_placed"
     REPLACE_FAILED = "replace_failed"
+    RESENDING_STOPPED = "resending_stopped"
     OPERATOR_DEAD = "operator_dead"

@@ -280,6 +280,12 @@ class OrderRequestEndedEvent(OrderEvent):
     name: Literal["order_request_ended"] = "order_request_ended"
 
 
+class OrderResolvedEvent(OrderEvent):
+    """An operator gave a verdict on an order in doubt; `details`: verdict, author, reason."""
+
+    name: Literal["order_resolved"] = "order_resolved"
+
+
 class OrderMessageRefusedEvent(OrderEvent):
     """A message to the order could not be understood; `details` says why."""
 

@@ -47,6 +47,7 @@ class EventKind(StrEnum):
     REPLACE_STARTED = "replace_started"
     LEG_STARTED = "leg_started"
     REQUEST_ENDED = "request_ended"
+    RESOLVED = "resolved"
     MESSAGE_REFUSED = "message_refused"
     ALARM = "alarm"
 
@@ -344,12 +345,23 @@ _MARKS = {
     EventKind.LEG_STARTED: _leg_started,
     EventKind.REQUEST_ENDED: _request_ended,
     EventKind.RESENT: _leg_started,
+    EventKind.RESOLVED: _nothing,
     EventKind.MESSAGE_REFUSED: _nothing,
     EventKind.ALARM: _nothing,
 }
 """Events that leave the status alone, and the fields that each of them sets."""
 
 
+_ALWAYS_JOURNALLED = frozenset(
+    {
+        EventKind.MESSAGE_REFUSED,
+        EventKind.ALARM,
+        EventKind.RESENT,
+        EventKind.RESOLVED,
+    }
+)
+
+
 def always_journalled(kind: EventKind) -> bool:
     """Whether an event is worth a journal entry although no field changed."""
-    return kind in {EventKind.MESSAGE_REFUSED, EventKind.ALARM, EventKind.RESENT}
+    return kind in _ALWAYS_JOURNALLED

@@ -29,6 +29,7 @@ from trading.oms.commands import (
     ModifyRequest,
     OrderInput,
     OutcomeRequest,
+    ResolveRequest,
     decode,
 )
 from trading.oms.enums import ReasonCode
@@ -144,6 +145,37 @@ class OrderClient:
             if state is None:
                 raise
             return modification_refused(state, f"the order has ended as {state.status.value}")
+
+    async def resolve(self, order_id: str, request: ResolveRequest) -> OrderResult:
+        """Give a verdict on an order in doubt; one whose workflow has ended is taken up again.
+
+        Raises `OrderNotFound`, `InvalidOrder`, `ServiceUnavailable`.
+        """
+        try:
+            return await self._update(order_id, "resolve", request, OrderResult)
+        except OrderNotFound:
+            pass
+
+        async def call(update_id: str) -> OrderResult:
+            answer: OrderResult = await self._client.execute_update_with_start_workflow(
+                "resolve",
+                request,
+                start_workflow_operation=WithStartWorkflowOperation(
+                    WORKFLOW,
+                    {"resume": order_id},
+                    id=workflow_id(order_id),
+                    task_queue=self._task_queue,
+                    task_timeout=TASK_TIMEOUT,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                ),
+                id=update_id,
+                result_type=OrderResult,
+                rpc_timeout=_RPC_TIMEOUT,
+            )
+            return answer
+
+        return await self._until_answered(call)
 
     async def state(self, order_id: str) -> OrderState | None:
         """The state as the order's workflow knows it; None where there is no such workflow."""

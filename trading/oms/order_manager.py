@@ -10,12 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
+import socket
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 from trading.oms.answers import is_answer, result_of
-from trading.oms.commands import CancelRequest, ModifyRequest, validated
-from trading.oms.enums import CancelOutcome
+from trading.oms.commands import (
+    RESOLVE_WAIT_S,
+    CancelRequest,
+    ModifyRequest,
+    ResolveRequest,
+    validated,
+)
+from trading.oms.enums import CancelOutcome, Verdict
 from trading.oms.errors import OrderNotFound, StartUpError, StateUnavailable
 from trading.oms.event_bus import EventBus
 from trading.oms.identity import content_hash
@@ -200,6 +208,30 @@ class OrderManager:
         self._seen(result.state)
         return result
 
+    async def resolve_order(
+        self,
+        order_id: str,
+        verdict: Verdict | str,
+        reason: str,
+        *,
+        by: str | None = None,
+        wait: float = RESOLVE_WAIT_S,
+    ) -> OrderResult:
+        """Give an operator's verdict on an order in doubt: adopt, dead or retry.
+
+        The journal keeps `reason` and `by` (default: the user of this process). The answer is not
+        a success where the order is not in doubt. Raises `OrderNotFound`, `InvalidOrder`.
+        """
+        orders = await self._started()
+        given = {"verdict": verdict, "reason": reason, "by": by or _user(), "wait_s": wait}
+        request = validated(given, ResolveRequest)
+        if self._store is not None and await self._store.order(order_id) is None:
+            msg = f"no order has the id {order_id!r}"
+            raise OrderNotFound(msg)
+        result = await orders.resolve(order_id, request)
+        self._seen(result.state)
+        return result
+
     # Reads.
 
     def get_order(self, order_id: str) -> OrderState | None:
@@ -290,3 +322,8 @@ class OrderManager:
     async def _catch_up(self, order_id: str) -> None:
         if self._store is not None:
             self._seen(await self._store.order(order_id))
+
+
+def _user() -> str:
+    """Who runs this process, for the audit: user@host."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"

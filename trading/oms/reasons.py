@@ -68,5 +68,10 @@ MEANINGS: Mapping[ReasonCode, Meaning] = {
     ReasonCode.REPLACE_FAILED: Meaning(
         _ENDED, "A modification cancelled the old exchange order and could not place the new one."
     ),
+    ReasonCode.RESENDING_STOPPED: Meaning(
+        _ENDED,
+        "Proved not placed; two sends of one order were alive on this account, so nothing is sent "
+        "again there until an operator says so.",
+    ),
     ReasonCode.OPERATOR_DEAD: Meaning(_ENDED, "An operator declared it dead."),
 }
