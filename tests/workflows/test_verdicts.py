@@ -1,0 +1,181 @@
+"""An operator's verdict on an order in doubt, and two generations that were alive after all."""
+
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowUpdateFailedError
+
+from tests.workflows.desk import Desk, Exchange, an_order, until
+from trading.oms.commands import ResolveRequest
+from trading.oms.enums import OrderStatus, ReasonCode, RejectedBy, Verdict
+from trading.oms.errors import InvalidOrder, OrderNotFound
+from trading.oms.identity import exchange_client_id
+from trading.oms.models import OrderState
+
+pytestmark = pytest.mark.temporal
+QUERIES = ("GET order", "GET allOrders", "GET openOrders")
+
+
+def blind(exchange: Exchange) -> None:
+    """Nobody can see what the exchange has: no query answers, no report comes."""
+    for query in QUERIES:
+        exchange.fault("rate_429", retry_after="0.1", endpoint=query)
+    exchange.fault("stream_drop")
+
+
+async def in_doubt(desk: Desk, exchange: Exchange, *, order: str = "alive") -> OrderState:
+    blind(exchange)
+    exchange.fault("reply_lost", order=order, count=1, endpoint="POST order")
+    result = await desk.submit()
+    assert result.in_doubt
+    assert result.state is not None
+    return result.state
+
+
+async def test_adopt_takes_what_the_exchange_has(desk: Desk, exchange: Exchange) -> None:
+    doubted = await in_doubt(desk, exchange)
+    exchange.clear()
+
+    result = await desk.oms.resolve_order(
+        doubted.client_order_id, "adopt", "seen on their page", by="ann"
+    )
+
+    assert (result.success, result.in_doubt, result.status) == (True, False, OrderStatus.ACCEPTED)
+    (entry,) = [e for e in await desk.journal(result.order_id) if e.name == "order_resolved"]
+    assert dict(entry.details or {}) == {
+        "verdict": "adopt", "by": "ann", "reason": "seen on their page",
+    }  # fmt: skip
+
+
+async def test_adopt_of_what_is_not_there_leaves_the_order_in_doubt(
+    desk: Desk, exchange: Exchange
+) -> None:
+    doubted = await in_doubt(desk, exchange)
+
+    result = await desk.oms.resolve_order(doubted.client_order_id, Verdict.ADOPT, "try", by="ann")
+
+    assert (result.success, result.in_doubt) == (False, True), result
+    assert "-1003" in (result.error or "")
+
+
+async def test_a_dead_order_ends_in_error_and_proof_of_life_revives_it(
+    desk: Desk, exchange: Exchange
+) -> None:
+    doubted = await in_doubt(desk, exchange)
+    order_id = doubted.client_order_id
+
+    result = await desk.oms.resolve_order(order_id, "dead", "they say they have none", by="bob")
+
+    assert (result.status, result.rejected_by) == (OrderStatus.ERROR, RejectedBy.OMS)
+    assert result.reason_code is ReasonCode.OPERATOR_DEAD
+    assert result.error == "declared dead by bob: they say they have none"
+    assert any("declared_dead" in alarm for alarm in await desk.alarms(order_id))
+    assert (await desk.until_closed(order_id)).status is OrderStatus.ERROR
+
+    exchange.clear()
+    exchange.market("SELL", "29000", "0.01")
+    revived = await desk.until_status(order_id, OrderStatus.FILLED)
+    assert revived.remaining_quantity == 0
+    assert any("revives" in alarm for alarm in await desk.alarms(order_id))
+    (claim,) = await desk.store.claims_of(order_id)
+    assert claim.outcome == "accepted"
+
+
+async def test_retry_sends_the_next_generation_once(desk: Desk, exchange: Exchange) -> None:
+    doubted = await in_doubt(desk, exchange, order="dead")
+    order_id = doubted.client_order_id
+
+    result = await desk.oms.resolve_order(order_id, "retry", "their desk confirmed", by="ann")
+
+    assert (result.success, result.status) == (True, OrderStatus.ACCEPTED)
+    (there,) = exchange.orders(status="NEW")
+    assert there["clientOrderId"] == exchange_client_id(desk.settings.deployment, order_id, 1, 2)
+    names = await desk.names(order_id)
+    assert names.index("order_resolved") < names.index("order_resent")
+
+
+async def test_an_order_that_is_not_in_doubt_cannot_be_resolved(desk: Desk) -> None:
+    state = await desk.resting()
+
+    result = await desk.oms.resolve_order(state.client_order_id, "dead", "a slip", by="ann")
+
+    assert (result.success, result.status) == (False, OrderStatus.ACCEPTED)
+    assert result.error == "the order is accepted and not in doubt"
+    assert "order_message_refused" in await desk.names(state.client_order_id)
+
+
+async def test_a_verdict_without_reason_author_or_sense_is_refused(desk: Desk) -> None:
+    state = await desk.resting()
+    for wrong in ({"reason": " "}, {"verdict": "alive"}, {"by": "b" * 101}):
+        given: dict[str, Any] = {"verdict": "dead", "reason": "why", "by": "ann", **wrong}
+        with pytest.raises(InvalidOrder):
+            await desk.oms.resolve_order(state.client_order_id, **given)
+    with pytest.raises(WorkflowUpdateFailedError):
+        await desk.handle(state.client_order_id).execute_update(
+            "resolve", {"verdict": "dead", "reason": "why"}
+        )
+
+
+async def test_a_verdict_on_an_unknown_order_says_so(desk: Desk) -> None:
+    with pytest.raises(OrderNotFound):
+        await desk.oms.resolve_order("nobody-knows-it", "dead", "why")
+
+
+async def test_a_verdict_can_come_as_a_signal(desk: Desk, exchange: Exchange) -> None:
+    doubted = await in_doubt(desk, exchange)
+    request = ResolveRequest(verdict=Verdict.DEAD, reason="from the web page", by="ann")
+
+    await desk.handle(doubted.client_order_id).signal("resolve", request)
+
+    await desk.until_status(doubted.client_order_id, OrderStatus.ERROR)
+
+
+async def test_an_order_in_doubt_whose_workflow_was_terminated_can_be_resolved(
+    desk: Desk, exchange: Exchange
+) -> None:
+    doubted = await in_doubt(desk, exchange)
+    await desk.handle(doubted.client_order_id).terminate("an operator's slip")
+    exchange.clear()
+
+    result = await desk.oms.resolve_order(doubted.client_order_id, "adopt", "it is there", by="ann")
+
+    assert result.status in {OrderStatus.ACCEPTED, OrderStatus.SUBMITTED}
+    await desk.until_status(doubted.client_order_id, OrderStatus.ACCEPTED)
+
+
+async def test_of_two_generations_alive_the_newer_is_cancelled_and_resending_stops(
+    desk: Desk, exchange: Exchange
+) -> None:
+    exchange.fault(
+        "accept_delayed_ms", ms=4500, ignore_fence="true", count=1, endpoint="POST order"
+    )
+    order = an_order()
+    await desk.oms.submit_order(order)
+    order_id = order.client_order_id
+    ids = [exchange_client_id(desk.settings.deployment, order_id, 1, n) for n in (1, 2)]
+
+    async def both() -> bool:
+        return {o["clientOrderId"]: o["status"] for o in exchange.orders()}.get(ids[0]) == "NEW"
+
+    await until(both, 20)
+    state = await desk.until(order_id, lambda s: s.exchange_client_id == ids[0])
+    assert state.status is OrderStatus.ACCEPTED
+
+    async def cancelled() -> bool:
+        return [o["clientOrderId"] for o in exchange.orders(status="NEW")] == [ids[0]]
+
+    await until(cancelled)
+    assert any("two sends" in alarm for alarm in await desk.alarms(order_id))
+    assert "order_twin_found" in await desk.names(order_id)
+
+    exchange.market("SELL", "29000", "0.01")
+    filled = await desk.until_status(order_id, OrderStatus.FILLED)
+    assert filled.filled_quantity == filled.quantity
+    assert (await desk.until_closed(order_id)).status is OrderStatus.FILLED
+
+    scope = f"resend:{exchange.name}/main"
+    assert (await desk.store.trading_states())[scope].value == "halted"
+    exchange.fault("reply_lost", order="dead", count=1, endpoint="POST order")
+    again = await desk.submit()
+    ended = await desk.until_status(again.order_id, OrderStatus.REJECTED)
+    assert ended.reason_code is ReasonCode.RESENDING_STOPPED
