@@ -8,7 +8,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from trading.oms.answers import not_resolved, result_of
-    from trading.oms.enums import Pending, ReasonCode, RejectedBy, Verdict
+    from trading.oms.enums import OrderStatus, Pending, ReasonCode, RejectedBy, Verdict
     from trading.oms.lifecycle import EventKind
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ class Verdicts:
         if work.state.pending is Pending.MODIFY and not replacing:
             events.append(work.event(EventKind.REQUEST_ENDED))
         await work.conclude_not_placed(at, *events)
+        if at.leg == 1 and work.state.status is not OrderStatus.SUBMITTED:
+            return  # Somebody has seen it alive meanwhile.
         if replacing:
             work.submission.next_generation()
             await work.modification.send_leg()

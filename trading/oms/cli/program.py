@@ -9,6 +9,7 @@ from trading.oms.cli.account import balances, positions
 from trading.oms.cli.doctor import doctor
 from trading.oms.cli.failures import MEANINGS, Exit, failure
 from trading.oms.cli.look import list_orders, show, watch
+from trading.oms.cli.operate import resolve
 from trading.oms.cli.stack import demo, migrate, up, worker
 from trading.oms.cli.trade import cancel, modify, submit
 
@@ -37,6 +38,7 @@ for _command in (
     submit,
     cancel,
     modify,
+    resolve,
     show,
     list_orders,
     watch,
