@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -197,21 +198,21 @@ class OrderWork:
             await self._when_due(request)
 
     async def _when_due(self, due: Due) -> None:
-        if due.what == "send":
+        doing: dict[str, Callable[[int], Awaitable[None]]] = {
+            "cancel": self.cancellation.try_again,
+            "modify": self.modification.advance,
+            "fills": self._collect_fills,
+            "strays": self.strays.end_all,
+        }
+        if due.what in doing:
+            await doing[due.what](due.attempt)
+        elif due.what == "send":
             await self.submission.send_now()
         elif due.what == "look":
             self.doubt.look()
-        elif due.what == "cancel":
-            await self.cancellation.try_again(due.attempt)
-        elif due.what == "modify":
-            await self.modification.advance(due.attempt)
         elif due.what == "certain":
             await self.modification.doubt_ended()
             self.cancellation.repeat()
-        elif due.what == "fills":
-            await self._collect_fills(due.attempt)
-        elif due.what == "strays":
-            await self.strays.end_all(due.attempt)
         elif due.what == "expire":
             await self._expire()
         elif due.what == "expired" and self.state.is_open:
@@ -244,10 +245,7 @@ class OrderWork:
     # State.
 
     def take(self, booked: Booked) -> None:
-        """Take the committed state; missing fills are collected by the loop.
-
-        A look-up beside the loop may bring an older state than the loop has written since.
-        """
+        """Take the committed state, but none older than the known: look-ups run beside the loop."""
         if self.known_state is None or booked.state.sequence >= self.known_state.sequence:
             self.known_state = booked.state
         if booked.fills_missing and not self.fills_missing:
