@@ -70,7 +70,8 @@ class Booking:
 
     async def _claim_of(self, report: ExecutionReport, state: OrderState) -> StoredClaim | None:
         """The send that a report speaks of, None where it is the newest: by client id, else by the
-        exchange's order id."""
+        exchange's order id.
+        """
         client_id, exchange_id = report.exchange_client_id, report.exchange_order_id
         if client_id == state.exchange_client_id or (
             client_id is None and exchange_id in {None, state.exchange_order_id}

@@ -21,6 +21,7 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.booking import Booking
 from trading.oms.commands import ExecutionBatch
 from trading.oms.enums import OrderStatus
 from trading.oms.errors import StoreUnavailable
@@ -61,6 +62,7 @@ class Delivery:
         self._client = client
         self._task_queue = task_queue
         self._account = account
+        self._booking = Booking(store)
         self._awake = asyncio.Event()
         self._waiting: dict[str, dict[int, InboxItem]] = defaultdict(dict)
         self._busy: set[str] = set()
@@ -122,7 +124,10 @@ class Delivery:
         """One update with all that the order has not booked; True when the inbox says so too."""
         await self._send_has_ended(items[-1])
         new = await self._not_booked(order_id, items)
-        if new and not await self._update(order_id, new):
+        if new and await self._store.trader_order(order_id) is None:
+            # Somebody else's order: it has a row, and no workflow.
+            await self._booking.book(order_id, [item.report for item in new])
+        elif new and not await self._update(order_id, new):
             return False
         await self._store.inbox_delivered([item.id for item in items])
         return True

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from trading.oms.enums import ReasonCode
 from trading.oms.lifecycle import LifecycleEvent
-from trading.oms.models import Exact, Order, OrderState
+from trading.oms.models import Exact, Order, OrderState, Utc
 from trading.oms.venue import ExecutionReport
 
 
@@ -236,3 +236,71 @@ class Sighting(_Message):
     fills_missing: bool = False
     strays: tuple[OrderAt, ...] = ()
     reason: str | None = None
+
+
+class ReconcileRequest(_Message):
+    """Compare accounts with their exchanges; `dry_run` only says what differs.
+
+    Without an account all of the exchange's are meant, without an exchange all there are.
+    """
+
+    exchange: str = ""
+    account: str = ""
+    dry_run: bool = False
+
+
+class Outcome(StrEnum):
+    """What became of a difference in one pass."""
+
+    MENDED = "mended"
+    ALARMED = "alarmed"
+    RECORDED = "recorded"
+    LEFT = "left"
+
+
+class Finding(_Message):
+    """One thing that differed, and what became of it."""
+
+    kind: str
+    symbol: str
+    message: str
+    outcome: Outcome
+    order_id: str | None = None
+
+
+class ReconcileReport(_Message):
+    """One pass over one account. A query that `failed` is no observation: nothing follows from it.
+
+    `looked_at` counts what was compared, `balances` are the exchange's totals by asset.
+    """
+
+    exchange: str
+    account: str
+    started_at: Utc
+    ended_at: Utc
+    dry_run: bool = False
+    looked_at: dict[str, int] = {}
+    findings: tuple[Finding, ...] = ()
+    balances: dict[str, Exact] = {}
+    failed: tuple[str, ...] = ()
+
+    @property
+    def is_left(self) -> bool:
+        """Whether something differs still."""
+        return any(one.outcome in {Outcome.LEFT, Outcome.ALARMED} for one in self.findings)
+
+    def count(self, outcome: Outcome) -> int:
+        """How many differences had this outcome."""
+        return sum(1 for finding in self.findings if finding.outcome is outcome)
+
+
+class Accounts(_Message):
+    """The accounts that a worker is connected to."""
+
+    accounts: tuple[Account, ...]
+
+
+class ReconcileReports(_Message):
+    """The reports of one run, one for each account."""
+
+    reports: tuple[ReconcileReport, ...]

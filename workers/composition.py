@@ -20,6 +20,7 @@ from activities.feed import ExecutionFeed
 from activities.look_up import OrderLookUp
 from activities.messages import Account
 from activities.order_steps import OrderSteps, Parts
+from activities.reconciling import Reconciling
 from activities.risk_desk import RiskDesk
 from activities.store import Store
 from trading.oms.errors import ExchangeError
@@ -27,8 +28,10 @@ from trading.oms.rate_limit_guard import RateLimitGuard
 from trading.oms.routing.simple import SimpleRouter
 from workers.connection import check_search_attributes
 from workers.one_argument import OneArgument
+from workers.schedules import keep_schedules
 from workflows.account_feed import AccountFeedWorkflow
 from workflows.order import OrderWorkflow
+from workflows.reconcile import ReconcileWorkflow
 from workflows.steps import io_queue
 
 if TYPE_CHECKING:
@@ -79,6 +82,7 @@ class Runtime:
         runner = runner or UnsandboxedWorkflowRunner()
         steps, exchange = OrderSteps(self.parts), ExchangeSteps(self.parts)
         feed = ExecutionFeed(self.parts, self.client, self.settings.task_queue)
+        reconciling = Reconciling(self.parts, self.client, self.settings.task_queue)
         orders = Worker(
             self.client,
             task_queue=self.settings.task_queue,
@@ -110,8 +114,13 @@ class Runtime:
             self.client,
             task_queue=io_queue(self.settings.task_queue),
             build_id=_BUILD_ID,
-            workflows=[AccountFeedWorkflow],
-            activities=[feed.watch_executions, OrderLookUp(self.parts).look_up_order],
+            workflows=[AccountFeedWorkflow, ReconcileWorkflow],
+            activities=[
+                feed.watch_executions,
+                OrderLookUp(self.parts).look_up_order,
+                reconciling.list_accounts,
+                reconciling.reconcile_account,
+            ],
             workflow_runner=runner,
             max_concurrent_activities=_SLOTS,
             max_cached_workflows=100,
@@ -163,6 +172,7 @@ async def running(
             for worker in runtime.workers(runner):
                 await stack.enter_async_context(worker)
             await runtime.start_feeds()
+            await keep_schedules(client, settings, list(connectors))
             clock = asyncio.create_task(_keep_clocks(list(connectors.values())))
             stack.callback(clock.cancel)
             yield runtime

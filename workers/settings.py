@@ -36,6 +36,7 @@ VARIABLES = (
     Variable("OMS_TASK_QUEUE", "the task queue of the order workflows", "oms-orders"),
     Variable("OMS_EXCHANGES", "the exchanges to connect to, separated by commas"),
     Variable("OMS_DEFAULT_EXCHANGE", "where orders go that name none", "the first one"),
+    Variable("OMS_RECONCILE_S", "seconds between reconciliations; 0: none by itself", "60"),
     Variable("OMS_UI_URL", "the address of the Temporal web UI, for links"),
     Variable(
         "OMS_ENCRYPTION_KEYS",
@@ -87,6 +88,7 @@ class Settings(BaseModel):
     task_queue: str = Field(default="oms-orders", min_length=1)
     exchanges: tuple[ConnectorSettings, ...] = ()
     default_exchange: str = ""
+    reconcile_s: int = Field(default=60, ge=0)
     ui_url: str = ""
     log_level: str = "INFO"
 

@@ -22,6 +22,7 @@ from temporalio.service import RPCError
 from activities.store import Store
 from trading.oms.errors import StartUpError
 from workers.child_process import ChildProcess
+from workers.schedules import schedule_id
 from workers.stack_exchange import Keys, SandboxExchange, fast_python
 from workers.temporal_server import TemporalServer, running_temporal
 
@@ -170,6 +171,8 @@ async def _stop(stack: LocalStack) -> None:
     if os.environ.get("TEMPORAL_ADDRESS"):
         client = await stack.connect()
         for name in stack.exchanges:
+            with contextlib.suppress(RPCError):
+                await client.get_schedule_handle(schedule_id(name, "main")).delete()
             with contextlib.suppress(RPCError):
                 feed = client.get_workflow_handle(f"feed-{name}-main")
                 await feed.terminate("the local stack has ended")

@@ -312,6 +312,7 @@ def _settings(store_url: str, token: str, exchanges: list[Exchange], timeout_ms:
         store_url=SecretStr(store_url),
         task_queue=f"orders-{token}",
         deployment=f"test-{token}",
+        reconcile_s=0,
         exchanges=tuple(
             ConnectorSettings(
                 exchange=exchange.name,

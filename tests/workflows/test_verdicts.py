@@ -164,3 +164,8 @@ async def test_after_two_generations_were_alive_nothing_is_sent_again_on_the_acc
     again = await desk.submit()
     ended = await desk.until_status(again.order_id, OrderStatus.REJECTED)
     assert ended.reason_code is ReasonCode.RESENDING_STOPPED
+
+    await desk.oms.allow_resending(exchange.name, "main", "they have explained it", by="ann")
+    exchange.fault("reply_lost", order="dead", count=1, endpoint="POST order")
+    last = await desk.submit()
+    assert (await desk.until_status(last.order_id, OrderStatus.ACCEPTED)).exchange_order_id

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from temporalio.client import Client, WorkflowHandle
 
+    from activities.messages import ReconcileReport
+
 WORKFLOW = "Order"
 TASK_TIMEOUT = timedelta(seconds=5)
 _ENDED_MEANWHILE = "AcceptedUpdateCompletedWorkflow"
@@ -154,28 +156,32 @@ class OrderClient:
         try:
             return await self._update(order_id, "resolve", request, OrderResult)
         except OrderNotFound:
-            pass
+            reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
+            return await self._with_start(order_id, "resolve", request, OrderResult, reuse)
 
-        async def call(update_id: str) -> OrderResult:
-            answer: OrderResult = await self._client.execute_update_with_start_workflow(
-                "resolve",
+    async def reconcile(
+        self, exchange: str, account: str, *, dry_run: bool
+    ) -> tuple[ReconcileReport, ...]:
+        """Run a reconciliation and wait for its reports. Raises `ServiceUnavailable`."""
+        from activities.messages import ReconcileReports, ReconcileRequest
+
+        request = ReconcileRequest(exchange=exchange, account=account, dry_run=dry_run)
+        try:
+            handle = await self._client.start_workflow(
+                "Reconcile",
                 request,
-                start_workflow_operation=WithStartWorkflowOperation(
-                    WORKFLOW,
-                    {"resume": order_id},
-                    id=workflow_id(order_id),
-                    task_queue=self._task_queue,
-                    task_timeout=TASK_TIMEOUT,
-                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                ),
-                id=update_id,
-                result_type=OrderResult,
-                rpc_timeout=_RPC_TIMEOUT,
+                id=f"reconcile-now-{uuid.uuid4().hex}",
+                task_queue=f"{self._task_queue}-io",
+                result_type=ReconcileReports,
+                static_summary=f"reconciliation of {exchange or 'all'} {account}".strip(),
             )
-            return answer
-
-        return await self._until_answered(call)
+            done: ReconcileReports = await handle.result()
+        except RPCError as error:
+            raise _unavailable(error) from error
+        except WorkflowFailureError as error:
+            msg = f"the reconciliation has failed: {error.cause}"
+            raise ServiceUnavailable(msg) from error
+        return done.reports
 
     async def state(self, order_id: str) -> OrderState | None:
         """The state as the order's workflow knows it; None where there is no such workflow."""

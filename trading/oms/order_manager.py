@@ -35,6 +35,7 @@ from trading.oms.state_tracker import StateTracker
 if TYPE_CHECKING:
     from temporalio.client import Client
 
+    from activities.messages import ReconcileReport
     from activities.store import Store
     from trading.oms.interfaces import IOrderRouter, IRateLimitGuard
     from trading.oms.portfolio import Portfolio
@@ -231,6 +232,36 @@ class OrderManager:
         result = await orders.resolve(order_id, request)
         self._seen(result.state)
         return result
+
+    async def sync_orders(self, exchange: str) -> None:
+        """Reconcile every account at the exchange now; returns when it is done."""
+        await self.reconcile(exchange)
+
+    async def reconcile(
+        self, exchange: str = "", account: str = "", *, dry_run: bool = False
+    ) -> tuple[ReconcileReport, ...]:
+        """Compare our orders and fills with the exchange's, and put right what differs.
+
+        Without an exchange all of them. One report for each account; a `dry_run` changes nothing.
+        """
+        return await (await self._started()).reconcile(exchange, account, dry_run=dry_run)
+
+    async def allow_resending(
+        self, exchange: str, account: str, reason: str, *, by: str | None = None
+    ) -> None:
+        """Let orders be sent again on an account where two sends of one were alive.
+
+        Raises `StateUnavailable` on a remote door without a store.
+        """
+        await self._started()
+        self._must_know()
+        assert self._store is not None  # noqa: S101 - `_must_know` has raised otherwise
+        from activities.store import TradingState, resend_scope
+
+        scope = resend_scope(exchange, account)
+        await self._store.set_trading_state(
+            scope, TradingState.ACTIVE, reason=reason, by=by or _user()
+        )
 
     # Reads.
 

@@ -1,6 +1,6 @@
-"""`oms resolve`: an operator's word on an order in doubt."""
+"""`oms resolve`, `oms reconcile`, `oms resume`: what operators do."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,9 @@ from trading.oms.cli.target import find_target
 from trading.oms.enums import ReasonCode, Verdict
 from trading.oms.models import OrderResult
 from trading.oms.reading import summary
+
+if TYPE_CHECKING:
+    from activities.messages import ReconcileReport
 
 
 @click.command(
@@ -54,3 +57,55 @@ def _show(result: OrderResult) -> None:
         out.print(f"  id      {result.order_id}\n  status  {status(result.state)}")
     if result.error:
         click.echo(f"error: {result.error}", err=True)
+
+
+@click.command(epilog=examples("oms reconcile --dry-run", "oms reconcile --exchange alpha"))
+@click.option("--exchange", default="", help="Only this one; without it all of them.")
+@click.option("--account", default="", help="Only this account there.")
+@click.option("--dry-run", is_flag=True, help="Say what differs, and change nothing.")
+@json_option
+def reconcile(exchange: str, account: str, *, dry_run: bool, as_json: bool) -> None:
+    """Compare our orders and fills with the exchange's, and put right what differs.
+
+    The exit code says whether anything differs still, or could not be asked.
+    """
+    run(_reconcile(exchange, account, dry_run=dry_run, as_json=as_json))
+
+
+async def _reconcile(exchange: str, account: str, *, dry_run: bool, as_json: bool) -> None:
+    async with find_target().orders() as oms:
+        reports = await oms.reconcile(exchange, account, dry_run=dry_run)
+    if as_json:
+        put_json([report.model_dump(mode="json") for report in reports])
+    else:
+        for report in reports:
+            _show_report(report)
+    is_clean = not any(report.failed or report.is_left for report in reports)
+    leave(Exit.OK if is_clean else Exit.REFUSED)
+
+
+def _show_report(report: "ReconcileReport") -> None:
+    looked = ", ".join(f"{count} {name}" for name, count in sorted(report.looked_at.items()))
+    click.echo(f"{report.exchange} / {report.account}: looked at {looked or 'nothing'}")
+    for finding in report.findings:
+        click.echo(f"  {finding.outcome.value:<9} {finding.kind}: {finding.message}")
+    for failure in report.failed:
+        click.echo(f"  could not be asked: {failure}", err=True)
+    if not report.findings and not report.failed:
+        click.echo("  nothing differs")
+
+
+@click.command(epilog=examples('oms resume alpha main --reason "they have explained it"'))
+@click.argument("exchange")
+@click.argument("account")
+@click.option("--reason", required=True, help="Why it is safe again, for the record.")
+@click.option("--by", help="Who says so; default: the user of this process.")
+def resume(exchange: str, account: str, *, reason: str, by: str | None) -> None:
+    """Let orders be sent again on an account where two sends of one order were alive."""
+    run(_resume(exchange, account, reason=reason, by=by))
+
+
+async def _resume(exchange: str, account: str, *, reason: str, by: str | None) -> None:
+    async with find_target().orders() as oms:
+        await oms.allow_resending(exchange, account, reason, by=by)
+    click.echo(f"{exchange} / {account}: what proved not to be placed may be sent again")

@@ -9,7 +9,7 @@ from trading.oms.cli.account import balances, positions
 from trading.oms.cli.doctor import doctor
 from trading.oms.cli.failures import MEANINGS, Exit, failure
 from trading.oms.cli.look import list_orders, show, watch
-from trading.oms.cli.operate import resolve
+from trading.oms.cli.operate import reconcile, resolve, resume
 from trading.oms.cli.stack import demo, migrate, up, worker
 from trading.oms.cli.trade import cancel, modify, submit
 
@@ -39,6 +39,8 @@ for _command in (
     cancel,
     modify,
     resolve,
+    reconcile,
+    resume,
     show,
     list_orders,
     watch,

@@ -1,0 +1,82 @@
+"""The two pictures of an account that reconciliation compares: ours and the exchange's."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from trading.oms.exact import EXACT
+from trading.oms.reconciliation import ExchangePicture, OurLeg, OurPicture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from activities.store import Store
+    from trading.oms.models import OrderState
+    from trading.oms.venue import ExecutionReport, IExecutionConnector
+
+SETTLING = timedelta(seconds=2)
+"""What was touched so shortly before the exchange was asked may still be on its way."""
+
+
+class Pictures(NamedTuple):
+    """Both pictures; `orders` are our open ones, `began_at` is our time when it began."""
+
+    ours: OurPicture
+    theirs: ExchangePicture
+    orders: Sequence[OrderState]
+    began_at: datetime
+
+
+async def our_picture(
+    store: Store,
+    deployment: str,
+    orders: Sequence[OrderState],
+    theirs: Sequence[ExecutionReport],
+    untouched_since: datetime,
+) -> OurPicture:
+    """Our open legs, and whose the exchange's other open orders are."""
+    legs = [
+        await _leg(store, order)
+        for order in orders
+        if order.exchange_client_id is not None and order.last_updated_at < untouched_since
+    ]
+    ours = {order.exchange_client_id for order in orders}
+    ended = {}
+    for report in theirs:
+        client_id = report.exchange_client_id
+        if client_id is None or client_id in ours:
+            continue
+        claim = await store.find_claim(report.exchange, report.account, client_id)
+        if claim is not None:
+            ended[client_id] = claim.order_id
+    return OurPicture(deployment=deployment, legs=legs, ended=ended)
+
+
+async def exchange_picture(connector: IExecutionConnector) -> ExchangePicture:
+    """The open orders of the whole account. Raises `ExchangeError`: then there is no picture."""
+    asked_at = await connector.server_time()
+    return ExchangePicture(asked_at=asked_at, reports=tuple(await connector.open_orders()))
+
+
+async def _leg(store: Store, order: OrderState) -> OurLeg:
+    if order.leg == 1:
+        return OurLeg.of(order)
+    claims = await store.claims_of(order.client_order_id)
+    claim = next(c for c in claims if c.request.exchange_client_id == order.exchange_client_id)
+    filled = EXACT.create_decimal(0)
+    for fill in await store.fills(order.client_order_id):
+        if fill.exchange_order_id == order.exchange_order_id:
+            filled = EXACT.add(filled, fill.quantity)
+    return OurLeg(
+        order_id=order.client_order_id,
+        exchange_client_id=claim.request.exchange_client_id,
+        symbol=order.symbol,
+        side=order.side,
+        quantity=claim.request.quantity,
+        filled_quantity=filled,
+        price=order.price,
+        sent_at=claim.claimed_at,
+        in_doubt=order.in_doubt_since is not None,
+    )

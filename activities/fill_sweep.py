@@ -1,0 +1,128 @@
+"""The fills of an account by the exchange's own list, against those that are booked.
+
+The list is read by trade id, from a cursor with an overlap: a fill that came late under an older
+id is still seen. Orders that have ended are swept too, and those that were declared dead.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from activities.foreign_orders import ForeignOrders
+from activities.store import OrderFilter
+from trading.oms.models import utc_now
+from trading.oms.reconciliation import unbooked
+from trading.oms.venue import ExecutionReport, ReportSource
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from activities.order_door import OrderDoor
+    from activities.order_steps import Parts
+    from trading.oms.models import Fill
+    from trading.oms.venue import IExecutionConnector
+
+_RECENT = timedelta(days=1)
+_MARGIN = timedelta(minutes=1)
+_ORDERS_MAX = 5000
+_OVERLAP_IDS = 1000
+_SETTLING = timedelta(seconds=2)
+
+
+class FillSweep:
+    """One account's sweep. `looked_at` counts the fills of the symbol asked for last."""
+
+    def __init__(self, parts: Parts, door: OrderDoor, connector: IExecutionConnector) -> None:
+        """Take the parts and the account's connector."""
+        self._store = parts.store
+        self._door = door
+        self._connector = connector
+        self._foreign = ForeignOrders(parts.store)
+        self._newest: dict[str, tuple[str | None, int]] = {}
+        self.looked_at = 0
+
+    async def symbols(self) -> dict[str, datetime]:
+        """The symbols with orders of ours that were touched of late, and since when."""
+        wanted = OrderFilter(exchange=self._connector.exchange, account=self._connector.account)
+        since: dict[str, datetime] = {}
+        for order in await self._store.orders(wanted, limit=_ORDERS_MAX):
+            if order.is_open or utc_now() - order.last_updated_at < _RECENT:
+                oldest = since.get(order.symbol, order.created_at)
+                since[order.symbol] = min(oldest, order.created_at)
+        return since
+
+    async def missing(
+        self, symbol: str, since: datetime
+    ) -> list[tuple[str | None, ExecutionReport]]:
+        """What is not booked, by exchange order: our order's id (None: not ours), and a report.
+
+        Raises `ExchangeError`. The newest fills are left out: they are on their way.
+        """
+        cursor = await self._store.cursor(self._name(symbol))
+        if cursor is None:
+            fills = await self._connector.fills_after(symbol, trade_id=None, since=since - _MARGIN)
+        else:
+            first = str(max(int(cursor) - _OVERLAP_IDS, 0))
+            fills = await self._connector.fills_after(symbol, trade_id=first, since=None)
+        self.looked_at = len(fills)
+        texts = [fill.trade_id or "" for fill in fills]
+        ids = [int(text) for text in texts if text.isdecimal()]
+        self._newest[symbol] = (cursor, max(ids, default=0))
+        settled = [f for f in fills if f.timestamp < utc_now() - _SETTLING]
+        booked = await self._store.fills_known([fill.fill_id for fill in settled])
+        by_order: dict[str, list[Fill]] = {}
+        for fill in unbooked(settled, booked):
+            by_order.setdefault(fill.exchange_order_id or "", []).append(fill)
+        return [await self._owned(symbol, id_, found) for id_, found in by_order.items()]
+
+    async def deliver(self, order_id: str | None, report: ExecutionReport) -> bool:
+        """Let the order book its fills; somebody else's are booked on a row of their own."""
+        if order_id is None or await self._store.trader_order(order_id) is None:
+            await self._foreign.record(report)
+            return True
+        return await self._door.tell(order_id, [report])
+
+    async def done_with(self, symbol: str) -> None:
+        """Move the cursor; the overlap still covers what was left out."""
+        cursor, newest = self._newest[symbol]
+        if newest:
+            await self._store.advance_cursor(self._name(symbol), cursor, str(newest))
+
+    async def _owned(
+        self, symbol: str, exchange_order_id: str, fills: Sequence[Fill]
+    ) -> tuple[str | None, ExecutionReport]:
+        exchange, account = self._connector.exchange, self._connector.account
+        known = await self._store.find_order(exchange, account, exchange_order_id)
+        if known is not None:
+            return known, _report(fills)
+        # A send without an answer has no exchange id here: the list of orders has both.
+        since = min(fill.timestamp for fill in fills) - _RECENT
+        for listed in await self._connector.orders_since(symbol, since):
+            if listed.exchange_order_id == exchange_order_id:
+                report = listed.model_copy(update={"fills": tuple(fills)})
+                claim = await self._store.find_claim(
+                    exchange, account, listed.exchange_client_id or ""
+                )
+                return (claim.order_id if claim else None), report
+        return None, _report(fills)
+
+    def _name(self, symbol: str) -> str:
+        return f"swept:{self._connector.exchange}:{self._connector.account}:{symbol}"
+
+
+def _report(fills: Sequence[Fill]) -> ExecutionReport:
+    """Fills alone: they say nothing of their order's status."""
+    newest = fills[-1]
+    return ExecutionReport(
+        exchange=newest.exchange,
+        account=newest.account,
+        symbol=newest.symbol,
+        exchange_order_id=newest.exchange_order_id,
+        side=newest.side,
+        fills=tuple(fills),
+        at=newest.timestamp,
+        received_at=utc_now(),
+        source=ReportSource.QUERY,
+    )

@@ -1,0 +1,301 @@
+"""One pass of reconciliation over one account: two pictures, what differs, and what is done.
+
+Nothing is changed but through the order workflows: they are told what the exchange says and book
+it themselves. A query that fails is no observation. Orders that were touched since shortly before
+the exchange was asked are left to the next pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+from temporalio.service import RPCError
+
+from activities.account_pictures import SETTLING, Pictures, exchange_picture, our_picture
+from activities.fill_sweep import FillSweep
+from activities.foreign_orders import ForeignOrders
+from activities.messages import (
+    Account,
+    Accounts,
+    Finding,
+    Outcome,
+    ReconcileReport,
+    ReconcileRequest,
+)
+from activities.order_door import OrderDoor
+from activities.store import OrderFilter
+from trading.oms.enums import OPEN_STATUSES
+from trading.oms.errors import ExchangeError
+from trading.oms.exact import EXACT
+from trading.oms.lifecycle import EventKind, LifecycleEvent
+from trading.oms.models import utc_now
+from trading.oms.reconciliation import Difference, DifferenceKind, compare
+from trading.oms.venue import OrderRef
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from decimal import Decimal
+
+    from temporalio.client import Client
+
+    from activities.order_steps import Parts
+    from trading.oms.models import OrderState
+    from trading.oms.venue import ExecutionReport
+
+_HEARTBEAT_S = 1.0
+_FINDINGS_MAX = 500
+_TOO_OLD_TO_SEND = timedelta(seconds=60)
+
+
+class Reconciling:
+    """The activity that reconciles an account."""
+
+    def __init__(self, parts: Parts, client: Client, task_queue: str) -> None:
+        """`task_queue` is the one of the order workflows."""
+        self._parts = parts
+        self._door = OrderDoor(client, task_queue)
+
+    @activity.defn(name="list_accounts")
+    async def list_accounts(self, request: ReconcileRequest) -> Accounts:
+        """The accounts of an exchange (all where it is empty) that this worker is connected to."""
+        found = sorted(self._parts.connectors)
+        return Accounts(
+            accounts=tuple(
+                Account(exchange=exchange, account=account)
+                for exchange, account in found
+                if request.exchange in {"", exchange}
+            )
+        )
+
+    @activity.defn(name="reconcile_account")
+    async def reconcile_account(self, request: ReconcileRequest) -> ReconcileReport:
+        """Make one pass."""
+        beat = asyncio.create_task(_heartbeat())
+        try:
+            return await _Pass(self._parts, self._door, request).run()
+        finally:
+            beat.cancel()
+
+
+async def _heartbeat() -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(_HEARTBEAT_S)
+
+
+class _Pass:
+    """One pass; it collects what its report says."""
+
+    def __init__(self, parts: Parts, door: OrderDoor, request: ReconcileRequest) -> None:
+        self._parts = parts
+        self._store = parts.store
+        self._door = door
+        self._request = request
+        self._connector = parts.connectors[request.exchange, request.account]
+        self._foreign = ForeignOrders(parts.store)
+        self._looked_at: dict[str, int] = {}
+        self._findings: list[Finding] = []
+        self._failed: list[str] = []
+
+    async def run(self) -> ReconcileReport:
+        started = utc_now()
+        await self._workflows()
+        await self._orders()
+        await self._fills()
+        return ReconcileReport(
+            exchange=self._request.exchange,
+            account=self._request.account,
+            started_at=started,
+            ended_at=utc_now(),
+            dry_run=self._request.dry_run,
+            looked_at=self._looked_at,
+            findings=tuple(self._findings[:_FINDINGS_MAX]),
+            balances=await self._balances(),
+            failed=tuple(self._failed),
+        )
+
+    # The store against the workflows.
+
+    async def _workflows(self) -> None:
+        """Every open order has a workflow that works on it."""
+        orders = await self._our_orders(external=False)
+        self._looked_at["workflows"] = len(orders)
+        for order in orders:
+            try:
+                if await self._door.is_running(order.client_order_id):
+                    continue
+            except RPCError as error:
+                self._failed.append(f"workflow of order {order.client_order_id}: {error}")
+                continue
+            await self._without_workflow(order)
+
+    async def _without_workflow(self, order: OrderState) -> None:
+        """Take it up again; one that waited too long to be sent is cancelled instead."""
+        order_id = order.client_order_id
+        is_late = order.submitted_at is None and utc_now() - order.created_at > _TOO_OLD_TO_SEND
+        done = not self._request.dry_run and (
+            await self._door.cancel(order_id, "no workflow worked on it; too late to send it")
+            if is_late
+            else await self._door.take_up_again(order_id)
+        )
+        text = f"order {order_id} is open and no workflow works on it"
+        self._note("no_workflow", order.symbol, text, order_id, mended=done)
+
+    # Open orders, both ways.
+
+    async def _orders(self) -> None:
+        try:
+            pictures = await self._pictures()
+        except ExchangeError as error:
+            self._failed.append(f"open orders: {error}")
+            return
+        self._looked_at["orders_here"] = len(pictures.ours.legs)
+        self._looked_at["orders_there"] = len(pictures.theirs.reports)
+        found = compare(pictures.ours, pictures.theirs)
+        if found and not self._request.dry_run:
+            for difference in found:
+                await self._act_on(difference)
+            found = await self._what_is_left(found, pictures)
+        else:
+            for difference in found:
+                self._add(difference, Outcome.LEFT)
+
+    async def _pictures(self) -> Pictures:
+        began_at = utc_now()
+        theirs = await exchange_picture(self._connector)
+        orders = await self._our_orders()
+        untouched = began_at - SETTLING
+        touched = {o.exchange_client_id for o in orders if o.last_updated_at >= untouched}
+        reports = [r for r in theirs.reports if r.exchange_client_id not in touched]
+        ours = await our_picture(
+            self._store, self._parts.deployment, orders, reports, began_at - SETTLING
+        )
+        return Pictures(ours, theirs._replace(reports=reports), orders, began_at)
+
+    async def _act_on(self, difference: Difference) -> None:
+        report = difference.report
+        if difference.kind is DifferenceKind.EXTERNAL and report is not None:
+            await self._foreign.record(report)
+        elif difference.kind is DifferenceKind.UNKNOWN_HERE and report is not None:
+            order_id = await self._foreign.recover(report)
+            if order_id is not None:
+                await self._door.take_up_again(order_id)
+        elif difference.order_id is not None:
+            fresh = await self._ask_after(difference)
+            if fresh is not None:
+                await self._tell(difference.order_id, fresh)
+
+    async def _ask_after(self, difference: Difference) -> ExecutionReport | None:
+        """The exchange's word on the very order, newer than the list was."""
+        if difference.exchange_client_id is None:
+            return difference.report
+        ref = OrderRef(symbol=difference.symbol, exchange_client_id=difference.exchange_client_id)
+        try:
+            return await self._connector.find_order(ref)
+        except ExchangeError as error:
+            self._failed.append(f"order {difference.order_id}: {error}")
+            return None
+
+    async def _tell(self, order_id: str, report: ExecutionReport) -> None:
+        if await self._store.trader_order(order_id) is None:
+            await self._foreign.record(report)
+        else:
+            await self._door.tell(order_id, [report])
+
+    async def _what_is_left(
+        self, found: Sequence[Difference], before: Pictures
+    ) -> list[Difference]:
+        """Compare again; what is gone was mended, the rest is alarmed on its order."""
+        try:
+            theirs = await exchange_picture(self._connector)
+        except ExchangeError as error:
+            self._failed.append(f"open orders, again: {error}")
+            theirs = before.theirs
+        orders = await self._our_orders()
+        ours = await our_picture(
+            self._store, self._parts.deployment, orders, theirs.reports, utc_now() + SETTLING
+        )
+        left = {(d.kind, d.exchange_client_id) for d in compare(ours, theirs)}
+        for difference in found:
+            if difference.kind is DifferenceKind.EXTERNAL:
+                self._add(difference, Outcome.RECORDED)
+            elif difference.kind is DifferenceKind.UNKNOWN_HERE:
+                self._add(difference, Outcome.ALARMED)
+            elif (difference.kind, difference.exchange_client_id) not in left:
+                self._add(difference, Outcome.MENDED)
+            else:
+                await self._alarm(difference)
+        return [d for d in found if (d.kind, d.exchange_client_id) in left]
+
+    async def _alarm(self, difference: Difference) -> None:
+        state = await self._store.order(difference.order_id or "")
+        if state is None:
+            self._add(difference, Outcome.LEFT)
+            return
+        # At a time that stays: the same difference is alarmed once, not in every pass.
+        event = LifecycleEvent(
+            kind=EventKind.ALARM,
+            at=state.last_updated_at,
+            leg=state.leg,
+            reason=f"reconciliation, {difference.kind.value}: {difference.message}",
+        )
+        await self._store.record(state.client_order_id, [event])
+        self._add(difference, Outcome.ALARMED)
+
+    # Fills, balances.
+
+    async def _fills(self) -> None:
+        sweep = FillSweep(self._parts, self._door, self._connector)
+        try:
+            for symbol, since in (await sweep.symbols()).items():
+                missing = await sweep.missing(symbol, since)
+                self._looked_at["fills"] = self._looked_at.get("fills", 0) + sweep.looked_at
+                for order_id, report in missing:
+                    done = not self._request.dry_run and await sweep.deliver(order_id, report)
+                    text = f"{len(report.fills)} fills of exchange order {report.exchange_order_id}"
+                    self._note("missing_fills", symbol, text, order_id, mended=done)
+                if not self._request.dry_run:
+                    await sweep.done_with(symbol)
+        except ExchangeError as error:
+            self._failed.append(f"fills: {error}")
+
+    async def _balances(self) -> dict[str, Decimal]:
+        try:
+            balances = await self._connector.balances()
+        except ExchangeError as error:
+            self._failed.append(f"balances: {error}")
+            return {}
+        return {asset: EXACT.add(one.free, one.locked) for asset, one in balances.items()}
+
+    # What the report says.
+
+    async def _our_orders(self, *, external: bool | None = None) -> list[OrderState]:
+        wanted = OrderFilter(
+            exchange=self._request.exchange,
+            account=self._request.account,
+            statuses=OPEN_STATUSES,
+            external=external,
+        )
+        return await self._store.orders(wanted, limit=None)
+
+    def _add(self, difference: Difference, outcome: Outcome) -> None:
+        self._findings.append(
+            Finding(
+                kind=difference.kind.value,
+                symbol=difference.symbol,
+                message=difference.message,
+                order_id=difference.order_id,
+                outcome=outcome,
+            )
+        )
+
+    def _note(
+        self, kind: str, symbol: str, message: str, order_id: str | None, *, mended: bool
+    ) -> None:
+        outcome = Outcome.MENDED if mended else Outcome.LEFT
+        self._findings.append(
+            Finding(kind=kind, symbol=symbol, message=message, order_id=order_id, outcome=outcome)
+        )
