@@ -69,8 +69,9 @@ class Booking:
         return Booked(state=state, fills_missing=missing, strays=tuple(strays))
 
     async def _claim_of(self, report: ExecutionReport, state: OrderState) -> StoredClaim | None:
-        """The send that a report speaks of, None where it is the newest: by client id, else by the
-        exchange's order id.
+        """The send that a report speaks of, None where it is the newest.
+
+        By the client id, else by the exchange's order id.
         """
         client_id, exchange_id = report.exchange_client_id, report.exchange_order_id
         if client_id == state.exchange_client_id or (

@@ -81,8 +81,6 @@ class Runtime:
         """
         runner = runner or UnsandboxedWorkflowRunner()
         steps, exchange = OrderSteps(self.parts), ExchangeSteps(self.parts)
-        feed = ExecutionFeed(self.parts, self.client, self.settings.task_queue)
-        reconciling = Reconciling(self.parts, self.client, self.settings.task_queue)
         orders = Worker(
             self.client,
             task_queue=self.settings.task_queue,
@@ -110,7 +108,13 @@ class Runtime:
             sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
             graceful_shutdown_timeout=_DRAIN,
         )
-        inputs = Worker(
+        return [orders, self._inputs(runner)]
+
+    def _inputs(self, runner: WorkflowRunner) -> Worker:
+        """The worker for what takes long: feeds, look-ups, reconciliation."""
+        feed = ExecutionFeed(self.parts, self.client, self.settings.task_queue)
+        reconciling = Reconciling(self.parts, self.client, self.settings.task_queue)
+        return Worker(
             self.client,
             task_queue=io_queue(self.settings.task_queue),
             build_id=_BUILD_ID,
@@ -128,7 +132,6 @@ class Runtime:
             max_heartbeat_throttle_interval=timedelta(seconds=1),
             default_heartbeat_throttle_interval=timedelta(seconds=1),
         )
-        return [orders, inputs]
 
     async def start_feeds(self) -> None:
         """Make sure that every account has its feed; one that runs already is left alone."""
