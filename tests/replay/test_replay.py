@@ -1,0 +1,64 @@
+"""Orders live across deploys: histories of earlier lives replay with the code as it is now.
+
+A failure here means that a running order would get stuck on the new code. Either the change can be
+made so that old histories still replay (`workflow.patched`), or it must not be shipped while
+orders are open. `record_histories.py` says how the histories came about.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from temporalio.workflow import NondeterminismError
+
+from tests.replay.record_histories import HISTORIES, LIVES
+from workers.one_argument import OneArgument
+from workflows import submission
+from workflows.order import OrderWorkflow
+
+STORED = sorted(HISTORIES.glob("**/*.json"))
+
+
+def a_replayer() -> Replayer:
+    return Replayer(
+        workflows=[OrderWorkflow],
+        interceptors=[OneArgument()],
+        data_converter=pydantic_data_converter,
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    )
+
+
+def a_history(name: str) -> WorkflowHistory:
+    text = (HISTORIES / f"{name}.json").read_text()
+    return WorkflowHistory.from_json(f"order-{name}", text)
+
+
+def test_every_kind_of_life_is_stored() -> None:
+    names = {life.__name__ for life in LIVES}
+    assert names <= {path.stem for path in STORED}
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+async def test_a_stored_history_replays_with_the_present_code(path: Any) -> None:
+    history = WorkflowHistory.from_json(f"order-{path.stem}", path.read_text())
+
+    await a_replayer().replay_workflow(history)
+
+
+async def _no_more(*_: object) -> None:
+    """A step that a careless change has taken out."""
+
+
+@pytest.mark.parametrize("step", ["route", "check_risk", "acquire_rate_limit", "send"])
+async def test_a_changed_workflow_does_not_replay(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    changed: Callable[..., Any] = _no_more
+    monkeypatch.setattr(submission.Submission, step, changed)
+
+    # A local activity of another kind is noticed by its place, or by a result of another type.
+    with pytest.raises((NondeterminismError, RuntimeError)):
+        await a_replayer().replay_workflow(a_history("filled_at_once"))
