@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -108,7 +109,38 @@ def _deaf(_plan: Plan) -> None:
     replaced(CcxtConnector, "executions", executions)
 
 
+def _die_when_kept(plan: Plan) -> None:
+    """Die once the first report is in the inbox, before it is delivered."""
+    from activities.store import Store
+
+    original = Store.inbox_add
+
+    async def inbox_add(store: Store, *arguments: Any) -> Any:
+        ids = await original(store, *arguments)
+        if Path(plan.armed_by).exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return ids
+
+    replaced(Store, "inbox_add", inbox_add)
+
+
+def _die_when_delivered(plan: Plan) -> None:
+    """Die once the first report is booked by its order, before that is noted in the inbox."""
+    from activities.store import Store
+
+    original = Store.inbox_delivered
+
+    async def inbox_delivered(store: Store, *arguments: Any) -> None:
+        if Path(plan.armed_by).exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        await original(store, *arguments)
+
+    replaced(Store, "inbox_delivered", inbox_delivered)
+
+
 _ACTS = {
+    "die when kept, not delivered": _die_when_kept,
+    "die when delivered, not marked": _die_when_delivered,
     "stop before the last check": _stop_before_the_last_check,
     "stop after the last check": _stop_after_the_last_check,
     "every claim is won": _every_claim_is_won,

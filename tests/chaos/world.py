@@ -41,7 +41,7 @@ FENCE = {
     "DATA_LAG_MS": "50",
     "TIMEOUT_MS": "1000",
 }
-BID, ASK = "39000", "41000"
+BID, ASK = "29000", "41000"
 SYMBOLS = ("BTCUSDT",)
 _DRAIN_S = 15.0
 _numbers = itertools.count(1)
