@@ -12,8 +12,6 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-_SIGNALS = frozenset({"cancel", "modify"})
-
 
 class OneArgument(Interceptor):
     """Ends such a run at once; without it its first task would be repeated for ever."""
@@ -36,7 +34,8 @@ class _CountArguments(WorkflowInboundInterceptor):
     async def handle_signal(self, input: HandleSignalInput) -> None:  # noqa: A002 - as above
         """A signal with more inputs than its handler takes would repeat its task for ever."""
         order: Any = workflow.instance()
-        if len(input.args) > 1 and input.signal in _SIGNALS:
+        is_named = workflow.get_signal_handler(input.signal) is not None
+        if is_named and len(input.args) > 1:
             order.refuse(f"{input.signal} signal: it was given {len(input.args)} inputs, not one")
         else:
             await super().handle_signal(input)
