@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from temporalio.client import Client
 
+from activities.store import TradingState
 from tests.workflows.desk import Desk, Exchange, a_desk
 
 _DEFECTS = ("Failed activation", "Failed completing", "Nondeterminism", "Unfinished")
@@ -54,6 +55,8 @@ async def desk(module_desk: Desk) -> AsyncIterator[Desk]:
     yield module_desk
     for exchange in module_desk.exchanges:
         exchange.tidy()
+    for scope in await module_desk.store.trading_states():
+        await module_desk.store.set_trading_state(scope, TradingState.ACTIVE, by="the next test")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A desk to test at: sandbox exchanges, a store, a worker and the doors, all real."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import uuid
@@ -12,6 +13,7 @@ from typing import Any
 from pydantic import SecretStr
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError
 from temporalio.worker import WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
@@ -274,8 +276,8 @@ async def a_desk(
                 else:
                     yield desk
         finally:
-            await _end_everything(desk)
             await store.close()
+            await _end_everything(desk)
 
 
 @asynccontextmanager
@@ -337,4 +339,5 @@ async def _end_everything(desk: Desk) -> None:
     query = f"TaskQueue STARTS_WITH '{desk.task_queue}' AND ExecutionStatus = 'Running'"
     async for execution in desk.client.list_workflows(query):
         handle = desk.client.get_workflow_handle(execution.id)
-        await handle.terminate("the test is over")
+        with contextlib.suppress(RPCError):  # It may have ended by itself meanwhile.
+            await handle.terminate("the test is over")

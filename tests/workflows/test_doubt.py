@@ -183,7 +183,7 @@ async def test_a_look_up_that_fails_is_no_observation(desk: Desk, exchange: Exch
     exchange.fault("rate_429", retry_after="0.1", endpoint="GET order")
 
     result = await desk.submit()
-    await until(lambda: _struck(exchange, "rate_429", 4))
+    await until(lambda: _struck(exchange, "rate_429", 2))
     assert (await desk.state(result.order_id)).in_doubt_since is not None
     exchange.clear("rate_429")
     state = await desk.until_status(result.order_id, ACCEPTED)
@@ -197,7 +197,7 @@ async def test_absence_needs_both_sources(desk: Desk, exchange: Exchange) -> Non
     exchange.fault("rate_429", retry_after="0.1", endpoint="GET allOrders")
 
     result = await desk.submit(if_not_placed="reject")
-    await until(lambda: _struck(exchange, "rate_429", 5))
+    await until(lambda: _struck(exchange, "rate_429", 3))
     still = await desk.state(result.order_id)
     exchange.clear("rate_429")
     closed = await desk.until_closed(result.order_id)
