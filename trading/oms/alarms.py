@@ -1,0 +1,63 @@
+"""Every alarm there is: how its text begins or what it says, and who raises it.
+
+An alarm is an entry of an order's journal. Each has a page under `docs/runbooks/`: what it means,
+what to look at, what to do. A test compares this list with the code and with the pages.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Alarm(StrEnum):
+    """The alarms, by the names of their pages."""
+
+    DOUBT_LASTS = "doubt-lasts"
+    DECLARED_DEAD = "declared-dead"
+    REVIVED = "revived"
+    CONTRADICTION = "contradiction"
+    OVERFILL = "overfill"
+    UNKNOWN_TRANSITION = "unknown-transition"
+    ANOTHER_ORDER_UNDER_OUR_ID = "another-order-under-our-id"
+    TWO_SENDS_ALIVE = "two-sends-alive"
+    LATE_EXPIRY = "late-expiry"
+    RECONCILIATION = "reconciliation"
+    RECOVERED = "recovered"
+
+
+class Source(NamedTuple):
+    """Where an alarm is raised, and what its text matches."""
+
+    modules: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+
+_TABLE = ("trading.oms.transitions",)
+
+ALARMS: Mapping[Alarm, Source] = {
+    Alarm.DOUBT_LASTS: Source(("workflows.doubt",), re.compile(r"^in doubt since ")),
+    Alarm.DECLARED_DEAD: Source(
+        (*_TABLE, "workflows.verdict"), re.compile(r"an operator's verdict$|^leg \d+ was declared")
+    ),
+    Alarm.REVIVED: Source(_TABLE, re.compile(r"proof of life revives")),
+    Alarm.CONTRADICTION: Source(_TABLE, re.compile(r"the exchange contradicts")),
+    Alarm.OVERFILL: Source(_TABLE, re.compile(r"overfill")),
+    Alarm.UNKNOWN_TRANSITION: Source(
+        ("trading.oms.lifecycle",), re.compile(r"^the lifecycle has no row")
+    ),
+    Alarm.ANOTHER_ORDER_UNDER_OUR_ID: Source(
+        ("activities.look_up",), re.compile(r"^the exchange has another order under our id")
+    ),
+    Alarm.TWO_SENDS_ALIVE: Source(
+        ("activities.booking",), re.compile(r"lives as exchange order .* is cancelled$")
+    ),
+    Alarm.LATE_EXPIRY: Source(("workflows.order_work",), re.compile(r"after its expiry$")),
+    Alarm.RECONCILIATION: Source(("activities.reconciling",), re.compile(r"^reconciliation, ")),
+    Alarm.RECOVERED: Source(("activities.foreign_orders",), re.compile(r"^recovered: ")),
+}
+
+
+def alarm_of(text: str) -> Alarm | None:
+    """Which alarm a text is; None for one that this release does not know."""
+    return next((one for one, source in ALARMS.items() if source.pattern.search(text)), None)
