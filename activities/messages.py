@@ -238,15 +238,24 @@ class Sighting(_Message):
     reason: str | None = None
 
 
+class StoreMark(_Message):
+    """Which store it is, and how far its journal has come; that never goes back."""
+
+    epoch: str
+    head: int
+
+
 class ReconcileRequest(_Message):
     """Compare accounts with their exchanges; `dry_run` only says what differs.
 
     Without an account all of the exchange's are meant, without an exchange all there are.
+    `store_before` is the store as the schedule's last run saw it; Temporal has kept it since.
     """
 
     exchange: str = ""
     account: str = ""
     dry_run: bool = False
+    store_before: StoreMark | None = None
 
 
 class Outcome(StrEnum):
@@ -283,6 +292,7 @@ class ReconcileReport(_Message):
     findings: tuple[Finding, ...] = ()
     balances: dict[str, Exact] = {}
     failed: tuple[str, ...] = ()
+    store: StoreMark | None = None
 
     @property
     def is_left(self) -> bool:

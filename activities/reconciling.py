@@ -8,6 +8,7 @@ the exchange was asked are left to the next pass.
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,10 @@ from activities.messages import (
     Outcome,
     ReconcileReport,
     ReconcileRequest,
+    StoreMark,
 )
 from activities.order_door import OrderDoor
-from activities.store import OrderFilter
+from activities.store import OrderFilter, TradingState
 from trading.oms.enums import OPEN_STATUSES
 from trading.oms.errors import ExchangeError
 from trading.oms.exact import EXACT
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from trading.oms.models import OrderState
     from trading.oms.venue import ExecutionReport
 
+_log = logging.getLogger(__name__)
 _HEARTBEAT_S = 1.0
 _FINDINGS_MAX = 500
 _TOO_OLD_TO_SEND = timedelta(seconds=60)
@@ -102,6 +105,7 @@ class _Pass:
 
     async def run(self) -> ReconcileReport:
         started = utc_now()
+        mark = await self._store_mark()
         await self._workflows()
         await self._orders()
         await self._fills()
@@ -115,7 +119,26 @@ class _Pass:
             findings=tuple(self._findings[:_FINDINGS_MAX]),
             balances=await self._balances(),
             failed=tuple(self._failed),
+            store=mark,
         )
+
+    async def _store_mark(self) -> StoreMark:
+        """The store as it is now; one that has gone back since the last run stops all sending."""
+        now = StoreMark(epoch=await self._store.epoch(), head=await self._store.head())
+        before = self._request.store_before
+        if before is None or (now.epoch == before.epoch and now.head >= before.head):
+            return now
+        text = (
+            f"the store is {now.epoch} at {now.head}, and was {before.epoch} at {before.head}: "
+            "it was restored or exchanged, and nothing is sent until `oms resume`"
+        )
+        _log.error("%s", text)
+        if not self._request.dry_run:
+            await self._store.set_trading_state("all", TradingState.HALTED, reason=text, by="oms")
+        self._findings.append(
+            Finding(kind="restored_store", symbol="", message=text, outcome=Outcome.ALARMED)
+        )
+        return now
 
     # The store against the workflows.
 

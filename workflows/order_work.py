@@ -388,11 +388,7 @@ class OrderWork:
         return settled and not self._inbox and workflow.all_handlers_finished()
 
     def _continue_as_new_if_long(self) -> None:
-        """A long history goes on in a new run, as soon as the store has all that it needs.
-
-        Timers need not be kept: what they are for follows from the store (a send that never
-        reached the exchange, a doubt, a cancel that is pending, the expiry).
-        """
+        """A long history goes on in a new run: what timers were for follows from the store."""
         busy = (
             self.doubt.is_looking
             or self.modification.is_running

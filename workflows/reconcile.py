@@ -25,7 +25,11 @@ class ReconcileWorkflow:
     @workflow.run
     async def run(self, request: ReconcileRequest) -> ReconcileReports:
         """Compare, put right what differs, and return the reports."""
-        reports = []
+        reports: list[ReconcileReport] = []
+        if workflow.has_last_completion_result():
+            last = workflow.get_last_completion_result(ReconcileReports)
+            marks = [report.store for report in last.reports] if last else []
+            request = request.model_copy(update={"store_before": marks[-1] if marks else None})
         for account in await self._accounts(request):
             wish = request.model_copy(update=account.model_dump())
             reports.append(await self._one_pass(wish))

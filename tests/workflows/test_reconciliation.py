@@ -1,14 +1,16 @@
 """Reconciliation against a real exchange and a real server: what differs is put right."""
 
 import asyncio
+import contextlib
+import sqlite3
 from decimal import Decimal
 
 import pytest
-from temporalio.client import ScheduleOverlapPolicy
+from temporalio.client import ScheduleHandle, ScheduleOverlapPolicy
 
 from activities.messages import Finding, Outcome, ReconcileReport
 from tests.workflows.desk import Desk, Exchange, until
-from trading.oms.enums import OrderSide, OrderStatus, OrderType
+from trading.oms.enums import OrderSide, OrderStatus, OrderType, ReasonCode
 from trading.oms.identity import exchange_client_id
 from trading.oms.models import OrderState
 from trading.oms.venue import OrderRequest
@@ -173,3 +175,39 @@ async def test_a_schedule_reconciles_and_stays_paused_when_a_worker_starts(desk:
         assert (await handle.describe()).schedule.state.paused
     finally:
         await handle.delete()
+
+
+async def test_a_restored_store_stops_all_sending_until_it_is_resumed(desk: Desk) -> None:
+    settings = desk.settings.model_copy(update={"reconcile_s": 3600})
+    handle = desk.client.get_schedule_handle(schedule_id(desk.exchange.name, "main"))
+    await keep_schedules(desk.client, settings, [(desk.exchange.name, "main")])
+    try:
+        await until(lambda: runs(handle, 1))
+        await change_epoch(desk, "another-store")
+        await handle.trigger()
+
+        async def halted() -> bool:
+            return (await desk.store.trading_state()).value == "halted"
+
+        await until(halted)
+        denied = await desk.submit()
+        assert denied.reason_code is ReasonCode.TRADING_HALTED
+
+        await desk.oms.resume("it is the right one", by="ann")
+        assert (await desk.submit()).status is OrderStatus.ACCEPTED
+    finally:
+        await handle.delete()
+
+
+async def runs(handle: ScheduleHandle, count: int) -> bool:
+    """Whether so many runs of the schedule have ended."""
+    info = (await handle.describe()).info
+    return len(info.recent_actions) >= count and not info.running_actions
+
+
+async def change_epoch(desk: Desk, epoch: str) -> None:
+    """As if another store stood in the place of ours."""
+    file = desk.settings.store_url.get_secret_value().partition("///")[2]
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'epoch'", (epoch,))
+        connection.commit()

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
+from activities.store import TradingState
 from tests.workflows.desk import Desk, Exchange, an_order, until
 from trading.oms.commands import ResolveRequest
 from trading.oms.enums import OrderStatus, ReasonCode, RejectedBy, Verdict
@@ -154,7 +155,7 @@ async def test_after_two_generations_were_alive_nothing_is_sent_again_on_the_acc
     scope = f"resend:{exchange.name}/main"
 
     async def stopped() -> bool:
-        return scope in await desk.store.trading_states()
+        return (await desk.store.trading_states()).get(scope) is TradingState.HALTED
 
     await until(stopped, 20)
     await desk.until_status(order.client_order_id, OrderStatus.CANCELLED)

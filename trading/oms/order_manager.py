@@ -24,7 +24,7 @@ from trading.oms.commands import (
     validated,
 )
 from trading.oms.enums import CancelOutcome, Verdict
-from trading.oms.errors import OrderNotFound, StartUpError, StateUnavailable
+from trading.oms.errors import OrderNotFound, ServiceUnavailable, StartUpError, StateUnavailable
 from trading.oms.event_bus import EventBus
 from trading.oms.identity import content_hash
 from trading.oms.journal_reader import JournalReader
@@ -245,6 +245,25 @@ class OrderManager:
         Without an exchange all of them. One report for each account; a `dry_run` changes nothing.
         """
         return await (await self._started()).reconcile(exchange, account, dry_run=dry_run)
+
+    async def resume(self, reason: str, *, by: str | None = None) -> tuple[ReconcileReport, ...]:
+        """Let orders be sent again after a halt of all trading; reconciles everything first.
+
+        Raises `ServiceUnavailable` where an exchange could not be asked: then the halt stays.
+        """
+        await self._started()
+        self._must_know()
+        assert self._store is not None  # noqa: S101 - `_must_know` has raised otherwise
+        from activities.store import TradingState
+
+        reports = await self.reconcile()
+        if failed := [text for report in reports for text in report.failed]:
+            msg = f"not resumed, because not everything could be asked: {'; '.join(failed)}"
+            raise ServiceUnavailable(msg)
+        await self._store.set_trading_state(
+            "all", TradingState.ACTIVE, reason=reason, by=by or _user()
+        )
+        return reports
 
     async def allow_resending(
         self, exchange: str, account: str, reason: str, *, by: str | None = None

@@ -95,17 +95,37 @@ def _show_report(report: "ReconcileReport") -> None:
         click.echo("  nothing differs")
 
 
-@click.command(epilog=examples('oms resume alpha main --reason "they have explained it"'))
-@click.argument("exchange")
-@click.argument("account")
+@click.command(
+    epilog=examples(
+        'oms resume --reason "the backup is reconciled"',
+        'oms resume alpha main --reason "they have explained it"',
+    )
+)
+@click.argument("exchange", required=False)
+@click.argument("account", required=False)
 @click.option("--reason", required=True, help="Why it is safe again, for the record.")
 @click.option("--by", help="Who says so; default: the user of this process.")
-def resume(exchange: str, account: str, *, reason: str, by: str | None) -> None:
-    """Let orders be sent again on an account where two sends of one order were alive."""
+def resume(exchange: str | None, account: str | None, *, reason: str, by: str | None) -> None:
+    """Let orders be sent again.
+
+    Without an account: after a halt of all trading, once everything has been reconciled. With
+    EXCHANGE and ACCOUNT: what proved not to be placed may be sent again there, after two sends of
+    one order were alive.
+    """
+    if (exchange is None) != (account is None):
+        msg = "give both EXCHANGE and ACCOUNT, or neither"
+        raise click.UsageError(msg)
     run(_resume(exchange, account, reason=reason, by=by))
 
 
-async def _resume(exchange: str, account: str, *, reason: str, by: str | None) -> None:
+async def _resume(
+    exchange: str | None, account: str | None, *, reason: str, by: str | None
+) -> None:
     async with find_target().orders() as oms:
-        await oms.allow_resending(exchange, account, reason, by=by)
-    click.echo(f"{exchange} / {account}: what proved not to be placed may be sent again")
+        if exchange is not None and account is not None:
+            await oms.allow_resending(exchange, account, reason, by=by)
+            click.echo(f"{exchange} / {account}: what proved not to be placed may be sent again")
+            return
+        for report in await oms.resume(reason, by=by):
+            _show_report(report)
+        click.echo("trading goes on")
