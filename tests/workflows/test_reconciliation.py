@@ -6,7 +6,11 @@ import sqlite3
 from decimal import Decimal
 
 import pytest
-from temporalio.client import ScheduleHandle, ScheduleOverlapPolicy
+from temporalio.client import (
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleHandle,
+    ScheduleOverlapPolicy,
+)
 
 from activities.messages import Finding, Outcome, ReconcileReport
 from tests.workflows.desk import Desk, Exchange, until
@@ -182,14 +186,16 @@ async def test_a_restored_store_stops_all_sending_until_it_is_resumed(desk: Desk
     handle = desk.client.get_schedule_handle(schedule_id(desk.exchange.name, "main"))
     await keep_schedules(desk.client, settings, [(desk.exchange.name, "main")])
     try:
-        await until(lambda: runs(handle, 1))
+        await first_run(desk, handle)
         await change_epoch(desk, "another-store")
-        await handle.trigger()
 
         async def halted() -> bool:
+            # The schedule knows the end of its last run some moments later.
+            await handle.trigger()
+            await asyncio.sleep(0.5)
             return (await desk.store.trading_state()).value == "halted"
 
-        await until(halted)
+        await until(halted, 40)
         denied = await desk.submit()
         assert denied.reason_code is ReasonCode.TRADING_HALTED
 
@@ -199,10 +205,16 @@ async def test_a_restored_store_stops_all_sending_until_it_is_resumed(desk: Desk
         await handle.delete()
 
 
-async def runs(handle: ScheduleHandle, count: int) -> bool:
-    """Whether so many runs of the schedule have ended."""
-    info = (await handle.describe()).info
-    return len(info.recent_actions) >= count and not info.running_actions
+async def first_run(desk: Desk, handle: ScheduleHandle) -> None:
+    """Wait for the end of the schedule's first run."""
+
+    async def started() -> bool:
+        return bool((await handle.describe()).info.recent_actions)
+
+    await until(started)
+    action = (await handle.describe()).info.recent_actions[0].action
+    assert isinstance(action, ScheduleActionExecutionStartWorkflow)
+    await desk.client.get_workflow_handle(action.workflow_id).result()
 
 
 async def change_epoch(desk: Desk, epoch: str) -> None:
