@@ -140,7 +140,7 @@ class Modification:
 
     async def _give_up(self, reason: str) -> None:
         work = self._work
-        if work.state.pending is Pending.MODIFY:
+        if work.state.pending is Pending.MODIFY or work.state.replacing:
             await work.record(work.event(EventKind.REQUEST_ENDED, reason=reason))
         if self._request is not None:
             self._request.answer = modification_refused(work.state, reason)

@@ -72,8 +72,12 @@ def _stop_together(plan: Plan, *, is_checked: bool) -> None:
 
 
 def _every_claim_is_won(_plan: Plan) -> None:
-    """Whoever asks may send."""
+    """Whoever asks may send, and nobody remembers that it was sent before."""
+    from activities.order_steps import OrderSteps
     from activities.store import Store
+
+    async def no_claim(_steps: OrderSteps, _order_id: str) -> None:
+        return None
 
     original = Store.claim_send
 
@@ -82,6 +86,7 @@ def _every_claim_is_won(_plan: Plan) -> None:
         return claim if claim.refusal else claim._replace(won=True)
 
     replaced(Store, "claim_send", claim_send)
+    replaced(OrderSteps, "_newest_claim", no_claim)
 
 
 def _without_catch_up(_plan: Plan) -> None:
