@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
-    from activities.store import Store, StoredClaim
+    from activities.store import ClaimKey, Store, StoredClaim
     from trading.oms.models import OrderState
     from trading.oms.venue import ExecutionReport
 
@@ -62,9 +62,10 @@ class Booking:
         if strays:
             await self._stop_resending(state)
         unproved = state.in_doubt_since is not None or state.status in _UNPROVED
-        state = await self._store.record(order_id, events)
-        if strays or (unproved and state.in_doubt_since is None):
-            await self._end_doubt(state, reports)
+        if strays or unproved:
+            state = await self._record_with_proof(order_id, events, reports)
+        else:
+            state = await self._store.record(order_id, events)
         missing = await fills_missing_by(self._store, state, reports)
         return Booked(state=state, fills_missing=missing, strays=tuple(strays))
 
@@ -94,23 +95,39 @@ class Booking:
             by="oms",
         )
 
-    async def _end_doubt(self, state: OrderState, reports: Sequence[ExecutionReport]) -> None:
-        """The exchange's own word is proof: the claim has its outcome."""
+    async def _record_with_proof(
+        self, order_id: str, events: Sequence[LifecycleEvent], reports: Sequence[ExecutionReport]
+    ) -> OrderState:
+        """The exchange's own word on a send is proof: its claim has its outcome.
+
+        The last one is settled in the commit that ends the doubt: after it nobody would look.
+        """
+        proofs: dict[ClaimKey, ExecutionReport] = {}
         for report in reports:
-            if report.exchange_client_id is None:
+            if report.exchange_client_id is None or report.status is VenueStatus.REJECTED:
                 continue
             found = await self._store.find_claim(
                 report.exchange, report.account, report.exchange_client_id
             )
-            if found is not None and report.status is not VenueStatus.REJECTED:
-                await self._store.settle_claim(
-                    state.client_order_id,
-                    found.leg,
-                    found.generation,
-                    outcome=ClaimOutcome.ACCEPTED,
-                    answer=report.model_dump(mode="json", exclude={"fills"}),
-                    events=[],
-                )
+            if found is not None:
+                proofs[found] = report
+        newest = max(proofs, default=None)
+        for key, report in proofs.items():
+            if key != newest:
+                await self._settle(key, report, [])
+        if newest is None:
+            return await self._store.record(order_id, events)
+        return await self._settle(newest, proofs[newest], events)
+
+    async def _settle(
+        self, key: ClaimKey, report: ExecutionReport, events: Sequence[LifecycleEvent]
+    ) -> OrderState:
+        return await self._store.settle_claim(
+            *key,
+            outcome=ClaimOutcome.ACCEPTED,
+            answer=report.model_dump(mode="json", exclude={"fills"}),
+            events=events,
+        )
 
 
 def _is_stray(claim: StoredClaim, state: OrderState) -> bool:
