@@ -43,6 +43,7 @@ async def test_another_worker_takes_the_feed_over_and_books_what_happened_in_bet
     assert third.exit_code is None
 
 
+@pytest.mark.chaos_long
 async def test_a_feed_that_was_stopped_and_wakes_beside_its_successor_books_nothing_twice(
     world: World,
 ) -> None:
@@ -63,6 +64,7 @@ async def test_a_feed_that_was_stopped_and_wakes_beside_its_successor_books_noth
     assert not await differences(world, orders)
 
 
+@pytest.mark.chaos_long
 @pytest.mark.parametrize("step", ["kept, not delivered", "delivered, not marked"])
 async def test_a_feed_killed_between_inbox_and_order_delivers_once_more(
     world: World, step: str

@@ -1,6 +1,5 @@
 """SIGKILL at every await of the submission path: exactly one order at the exchange each time."""
 
-import os
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -101,7 +100,7 @@ async def one_or_rightly_none(world: World, order: Order, count: int, where: obj
         assert state.status is OrderStatus.FILLED, where
 
 
-@pytest.mark.skipif("CHAOS_LONG" not in os.environ, reason="minutes; set CHAOS_LONG=1")
+@pytest.mark.chaos_long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_worker_killed_by_a_real_signal_at_each_point_in_turn(

@@ -29,9 +29,10 @@ POINTS_MAX = 56
 PART, NEW_PRICE = Decimal("0.004"), Decimal(30500)
 
 
+@pytest.mark.chaos_long
 async def test_a_worker_killed_at_any_await_of_a_cancel_leaves_nothing_alive(world: World) -> None:
     walk = await resting(world, ("cancel_at_exchange", "record_events"), 20)
-    answers = walk.ask("cancel", CancelRequest())
+    answers = walk.ask("cancel", CancelRequest(wait_s=30))
     await walk.die(walk.is_answered)
 
     world.worker()
@@ -40,7 +41,14 @@ async def test_a_worker_killed_at_any_await_of_a_cancel_leaves_nothing_alive(wor
     assert {answer.outcome for answer in await answers} == {CancelOutcome.CANCELLED}
 
 
-@pytest.mark.parametrize("case", ["untouched", "filled in part", "filled while the worker is dead"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param("untouched", marks=pytest.mark.chaos_long),
+        pytest.param("filled in part", marks=pytest.mark.chaos_long),
+        "filled while the worker is dead",
+    ],
+)
 async def test_a_worker_killed_at_any_await_of_a_replacement_leaves_one_leg(
     world: World, case: str
 ) -> None:
@@ -81,6 +89,7 @@ async def only_the_new_leg_failed(world: World, order: Order, mine: AtExchange) 
     assert [claim.outcome for claim in claims] == ["accepted", "not_placed"]
 
 
+@pytest.mark.chaos_long
 async def test_a_worker_killed_at_any_await_of_a_reduction_leaves_the_new_total(
     world: World,
 ) -> None:

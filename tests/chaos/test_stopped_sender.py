@@ -23,7 +23,9 @@ NEVER_LATE: dict[str, dict[str, Any]] = {
 BEFORE_CHECK, AFTER_CHECK = "stop before the last check", "stop after the last check"
 
 
-@pytest.mark.parametrize("place", [BEFORE_CHECK, AFTER_CHECK])
+@pytest.mark.parametrize(
+    "place", [pytest.param(BEFORE_CHECK, marks=pytest.mark.chaos_long), AFTER_CHECK]
+)
 async def test_a_sender_stopped_between_claim_and_write_places_no_second_order(
     world: World, place: str
 ) -> None:
