@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from activities.messages import Booked, OrderAt
 from activities.store import ClaimOutcome, TradingState, resend_scope
-from trading.oms.enums import OrderStatus
+from trading.oms.enums import OrderStatus, Pending
 from trading.oms.errors import OrderNotFound
 from trading.oms.exact import EXACT
 from trading.oms.lifecycle import EventKind, LifecycleEvent
@@ -58,6 +58,7 @@ class Booking:
                 if report.status in _MAY_LIVE:
                     strays.append(_at(claim))
                     events.append(_alarm(claim, report))
+            events.extend(await self._reduced_there(report, state))
             events.extend(events_of(report, leg, state))
         if strays:
             await self._stop_resending(state)
@@ -85,6 +86,39 @@ class Booking:
             ):
                 return claim
         return None
+
+    async def _reduced_there(
+        self, report: ExecutionReport, state: OrderState
+    ) -> list[LifecycleEvent]:
+        """The exchange works less than we think: an amendment that we do not know of.
+
+        By somebody else, or by a run of ours that was cut off. Without it the order would wait for
+        fills that cannot come. One exchange order's quantity only ever gets smaller.
+        """
+        is_ours_to_know = state.pending is Pending.MODIFY or state.replacing
+        # An amendment may have given it another client id.
+        is_newest = report.exchange_order_id == state.exchange_order_id is not None
+        if report.quantity is None or is_ours_to_know or not is_newest:
+            return []
+        if report.quantity >= state.quantity:
+            return []
+        total = report.quantity
+        if state.leg > 1:
+            for fill in await self._store.fills(state.client_order_id):
+                if fill.exchange_order_id != report.exchange_order_id:
+                    total = EXACT.add(total, fill.quantity)
+        if total >= state.quantity:
+            return []
+        modified = LifecycleEvent(
+            kind=EventKind.MODIFIED,
+            at=report.at,
+            leg=state.leg,
+            revision=state.revision + 1,
+            quantity=total,
+            price=state.price,
+            stop_price=state.stop_price,
+        )
+        return [modified]
 
     async def _stop_resending(self, state: OrderState) -> None:
         """Absence cannot be proved there: nothing is sent again until an operator says so."""
