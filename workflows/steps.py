@@ -42,8 +42,11 @@ _Answer = TypeVar("_Answer")
 _RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=50),
     backoff_coefficient=2.0,
-    maximum_interval=timedelta(seconds=2),
+    maximum_interval=timedelta(seconds=10),
 )
+# Longer pauses are timers: a step that is repeated within its task holds a slot and keeps the
+# worker from stopping.
+_PAUSE_IN_TASK = timedelta(seconds=1)
 _STEP_TIMEOUT = timedelta(seconds=10)
 _LOOK_UP_TIMEOUT = timedelta(seconds=20)
 
@@ -64,7 +67,7 @@ async def _local(
         argument,
         result_type=answer,
         start_to_close_timeout=_STEP_TIMEOUT,
-        local_retry_threshold=timedelta(seconds=20),
+        local_retry_threshold=_PAUSE_IN_TASK,
         retry_policy=_RETRY,
         summary=summary,
     )
