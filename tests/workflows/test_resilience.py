@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,6 +13,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from activities.risk_desk import RiskDesk
 from tests.workflows.desk import Desk, Exchange, a_desk, an_order, until, working
 from trading.oms.enums import CancelOutcome, IfNotPlaced, OrderStatus, Pending
 from workers import temporal_dev_server
@@ -125,6 +126,30 @@ async def test_an_order_waits_for_a_store_that_is_away(
         assert len(desk.exchange.orders(status="NEW")) == 1
 
 
+async def test_a_worker_stops_although_a_step_cannot_be_taken(
+    idle_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    async def fail(*_: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise ConnectionError("the store is away")
+
+    order = an_order()
+    with monkeypatch.context() as patch:
+        patch.setattr(RiskDesk, "check", fail)
+        async with working(idle_desk):
+            await idle_desk.orders.start(order)
+            await until(lambda: _reached(lambda: tries, 3))
+            started = time.perf_counter()
+        assert time.perf_counter() - started < 8
+
+    async with working(idle_desk):
+        await idle_desk.until_status(order.client_order_id, ACCEPTED)
+    assert len(idle_desk.exchange.orders(status="NEW")) == 1
+
+
 async def test_a_look_up_about_an_old_send_does_not_end_a_new_doubt(desk: Desk) -> None:
     """A modification is in doubt while the look-up of the first doubt still waits."""
     exchange = desk.exchange
@@ -220,6 +245,10 @@ async def test_a_send_that_never_reaches_the_exchange_goes_on_in_the_new_run(
 
 
 _STEP = Decimal("0.001")
+
+
+async def _reached(count: Callable[[], int], number: int) -> bool:
+    return count() >= number
 
 
 async def _all_sent(exchange: Exchange, number: int) -> bool:
