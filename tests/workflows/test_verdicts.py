@@ -35,6 +35,7 @@ async def in_doubt(desk: Desk, exchange: Exchange, *, order: str = "alive") -> O
 
 async def test_adopt_takes_what_the_exchange_has(desk: Desk, exchange: Exchange) -> None:
     doubted = await in_doubt(desk, exchange)
+    await until(lambda: _looked(exchange, 4))  # The next look-up by itself is a while off.
     exchange.clear()
 
     result = await desk.oms.resolve_order(
@@ -170,3 +171,7 @@ async def test_after_two_generations_were_alive_nothing_is_sent_again_on_the_acc
     exchange.fault("reply_lost", order="dead", count=1, endpoint="POST order")
     last = await desk.submit()
     assert (await desk.until_status(last.order_id, OrderStatus.ACCEPTED)).exchange_order_id
+
+
+async def _looked(exchange: Exchange, times: int) -> bool:
+    return exchange.hits("rate_429") >= times
