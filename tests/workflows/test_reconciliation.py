@@ -11,6 +11,7 @@ from temporalio.client import (
     ScheduleHandle,
     ScheduleOverlapPolicy,
 )
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.messages import Finding, Outcome, ReconcileReport
 from tests.workflows.desk import Desk, Exchange, until
@@ -178,7 +179,7 @@ async def test_a_schedule_reconciles_and_stays_paused_when_a_worker_starts(desk:
         await keep_schedules(desk.client, settings, accounts)
         assert (await handle.describe()).schedule.state.paused
     finally:
-        await handle.delete()
+        await delete(handle)
 
 
 async def test_a_restored_store_stops_all_sending_until_it_is_resumed(desk: Desk) -> None:
@@ -202,14 +203,32 @@ async def test_a_restored_store_stops_all_sending_until_it_is_resumed(desk: Desk
         await desk.oms.resume("it is the right one", by="ann")
         assert (await desk.submit()).status is OrderStatus.ACCEPTED
     finally:
-        await handle.delete()
+        await delete(handle)
+
+
+async def delete(handle: ScheduleHandle) -> None:
+    """Delete the schedule and wait until its name is free for the next test."""
+    await handle.delete()
+
+    async def gone() -> bool:
+        try:
+            await handle.describe()
+        except RPCError as error:
+            return error.status is RPCStatusCode.NOT_FOUND
+        return False
+
+    await until(gone)
 
 
 async def first_run(desk: Desk, handle: ScheduleHandle) -> None:
     """Wait for the end of the schedule's first run."""
 
     async def started() -> bool:
-        return bool((await handle.describe()).info.recent_actions)
+        if (await handle.describe()).info.recent_actions:
+            return True
+        await handle.trigger()
+        await asyncio.sleep(0.5)
+        return False
 
     await until(started)
     action = (await handle.describe()).info.recent_actions[0].action
