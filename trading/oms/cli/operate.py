@@ -121,7 +121,7 @@ def resume(exchange: str | None, account: str | None, *, reason: str, by: str | 
 async def _resume(
     exchange: str | None, account: str | None, *, reason: str, by: str | None
 ) -> None:
-    async with find_target().orders() as oms:
+    async with find_target().orders(with_store=True) as oms:
         if exchange is not None and account is not None:
             await oms.allow_resending(exchange, account, reason, by=by)
             click.echo(f"{exchange} / {account}: what proved not to be placed may be sent again")
