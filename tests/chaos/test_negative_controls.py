@@ -2,6 +2,8 @@
 
 from decimal import Decimal
 
+import pytest
+
 from tests.chaos.truth import at_exchange, differences, until_equal
 from tests.chaos.world import World, deeds, until
 from trading.oms.enums import OrderStatus, TimeInForce
@@ -9,6 +11,7 @@ from trading.oms.enums import OrderStatus, TimeInForce
 CLAIMS_ARE_WON, DEAF, NO_CATCH_UP = "every claim is won", "deaf", "without catch-up"
 
 
+@pytest.mark.chaos_long  # About one run in three doubles nothing within its time; not known why.
 async def test_without_the_send_claim_the_walk_finds_doubled_orders(world: World) -> None:
     """An order that trades at once is taken a second time: the exchange dedupes open ones only.
 
@@ -17,7 +20,7 @@ async def test_without_the_send_claim_the_walk_finds_doubled_orders(world: World
     plan = world.plan("send_order", sabotage=(CLAIMS_ARE_WON,), orders_only=True)
     doomed = await world.working(world.worker(plan))
     fields = {"price": Decimal(41000), "time_in_force": TimeInForce.IOC}
-    orders = [world.order(f"-at-{point}", **fields) for point in range(8)]
+    orders = [world.order(f"-at-{point}", **fields) for point in range(16)]
     await world.start_all(orders, task_timeout_s=8)
 
     async def all_stand() -> bool:
