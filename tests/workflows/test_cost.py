@@ -104,6 +104,16 @@ async def _shown(desk: Desk, order_id: str) -> tuple[dict[str, str | None], str]
     return found, str(shown.current_details)
 
 
+async def _shown_as(desk: Desk, order_id: str, status: str) -> str:
+    """The details, once that status is shown: the store has it a moment before the workflow."""
+
+    async def details() -> str | None:
+        attributes, text = await _shown(desk, order_id)
+        return text if attributes["OrderStatus"] == status else None
+
+    return str(await until(details))
+
+
 async def test_an_order_reads_like_a_line_of_a_blotter(desk: Desk, exchange: Exchange) -> None:
     order = an_order(strategy_id="momentum", price="30000.50")
     await desk.oms.submit_order(order)
@@ -121,8 +131,7 @@ async def test_an_order_reads_like_a_line_of_a_blotter(desk: Desk, exchange: Exc
 
     exchange.market("SELL", "30000", "0.004")
     await desk.until_status(order_id, OrderStatus.PARTIALLY_FILLED)
-    attributes, details = await _shown(desk, order_id)
-    assert attributes["OrderStatus"] == "partially_filled"
+    details = await _shown_as(desk, order_id, "partially_filled")
     assert "| filled | 0.004 of 0.01 |" in details
     assert "| average price | 30000.5 |" in details
     assert "0.000004 BTC" in details

@@ -77,14 +77,19 @@ class Target:
         os.environ.update(self.environment)
 
     @contextlib.asynccontextmanager
-    async def orders(self) -> "AsyncIterator[OrderManager]":
-        """The remote door."""
+    async def orders(self, *, with_store: bool = False) -> "AsyncIterator[OrderManager]":
+        """The remote door; `with_store` where a command also reads or writes the store."""
         from trading.oms.order_manager import OrderManager
         from workers.connection import connect
 
         self.apply()
         queue = self.environment.get("OMS_TASK_QUEUE") or "oms-orders"
-        async with OrderManager.remote(client=await connect(), task_queue=queue) as oms:
+        door = OrderManager.remote(
+            client=await connect(),
+            task_queue=queue,
+            store_url=self.store_url if with_store else None,
+        )
+        async with door as oms:
             yield oms
 
     @contextlib.asynccontextmanager
