@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from trading.oms.enums import ReasonCode
 from trading.oms.lifecycle import LifecycleEvent
@@ -48,10 +48,11 @@ class Known(_Message):
 
 
 class Denied(_Message):
-    """A refusal by our own rules, before anything was sent."""
+    """A refusal by our own rules, before anything was sent; `numbers` are those compared."""
 
     reason_code: ReasonCode
     reason: str
+    numbers: dict[str, str] = Field(default_factory=dict)
 
 
 class Routed(_Message):

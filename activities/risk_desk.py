@@ -1,90 +1,217 @@
-"""The pre-trade checks of an order on the venue chosen for it.
+"""The pre-trade checks of an order on the venue chosen for it, and the reservation.
 
-The venue's own rules come first (symbol, lot, tick, sizes, notional), because they need no
-account; then the risk checker, where the composition brings one.
+First what needs the order, the venue's rules and a quote; then the custom checks; last, in one
+step in the store, what depends on all else that the account has open, with the reservation.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from activities.messages import Denied, RiskAnswer, RiskQuestion
-from trading.oms.enums import OrderType, ReasonCode
+from activities.quotes import QuoteKey, Quotes
+from activities.store.reservations import ReserveWish
+from trading.oms.enums import OrderType, ReasonCode, TradingState
+from trading.oms.errors import ExchangeError
 from trading.oms.models import utc_now
-from trading.oms.risk.instrument_checks import (
-    check_instrument_known,
-    check_min_notional,
-    check_price_valid,
-    check_quantity_valid,
-)
-from trading.oms.risk.limits import RiskLimits, WithoutQuote
+from trading.oms.reading import number
+from trading.oms.risk.checker import RiskChecker, run_checks
+from trading.oms.risk.checks import ORDER_CHECKS
 from trading.oms.risk.snapshot import RiskSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from decimal import Decimal
 
-    from trading.oms.models import Order
+    from activities.store import Store
+    from trading.oms.models import Order, Quote
     from trading.oms.portfolio import Portfolio
-    from trading.oms.risk.base import IRiskChecker
-    from trading.oms.risk.snapshot import Check
+    from trading.oms.risk.base import IRiskChecker, RiskCheckResult
+    from trading.oms.risk.limits import RiskLimits, RiskRules
+    from trading.oms.risk.snapshot import Denial
     from trading.oms.venue import IExecutionConnector
 
-_VENUE_RULES: tuple[tuple[str, Check], ...] = (
-    ("instrument_known", check_instrument_known),
-    ("quantity_valid", check_quantity_valid),
-    ("price_valid", check_price_valid),
-    ("min_notional", check_min_notional),
-)
-_LIMITS = RiskLimits(max_price_deviation=None, without_quote=WithoutQuote.SKIP)
+_log = logging.getLogger(__name__)
 
 
 class RiskDesk:
-    """Asks about an order: first the venue's rules, then the risk checker."""
+    """Asks everything that is to be asked about an order before it is sent."""
 
     def __init__(
         self,
         connectors: Mapping[tuple[str, str], IExecutionConnector],
-        checker: IRiskChecker | None,
-        portfolio: Portfolio | None,
+        store: Store,
+        rules: Callable[[], RiskRules],
+        checker: IRiskChecker | None = None,
+        portfolio: Portfolio | None = None,
     ) -> None:
-        """Without a checker only the venue's rules are asked."""
+        """`rules` gives the limits in force; a checker with limits of its own replaces them.
+
+        Custom checks get `portfolio`, or without one the account's, as the store has it.
+        """
         self._connectors = connectors
+        self._store = store
+        own = isinstance(checker, RiskChecker) and checker.has_limits
+        self._rules = (lambda: checker.rules) if own else rules  # type: ignore[union-attr]
         self._checker = checker
         self._portfolio = portfolio
+        self.quotes = Quotes(connectors)
+        self._refreshing: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def check(self, order: Order, question: RiskQuestion) -> RiskAnswer:
-        """The checks that ran, and the denial of the first that did not pass."""
-        asked = order.model_copy(
-            update={
-                "quantity": question.quantity,
-                "price": question.price,
-                "exchange": question.exchange,
-                "account": question.account,
-            }
-        )
-        answer = self._by_venue(asked, question)
-        if answer.denied is not None or self._checker is None or self._portfolio is None:
-            return answer
-        result = await self._checker.check_order(asked, self._portfolio)
-        ran = (*answer.checks_run, *result.checks_run)
-        if result.passed:
-            return RiskAnswer(checks_run=ran)
-        code = result.reason_code or ReasonCode.RISK_CHECK_FAILED
-        denied = Denied(reason_code=code, reason=result.reason or code.value)
-        return RiskAnswer(checks_run=ran, denied=denied)
+        """The checks that ran, and the denial of the first that did not pass.
 
-    def _by_venue(self, order: Order, question: RiskQuestion) -> RiskAnswer:
-        connector = self._connectors[question.exchange, question.account]
-        snapshot = RiskSnapshot(
-            now=utc_now(), limits=_LIMITS, instrument=connector.instrument(order.symbol)
+        Nothing is denied and kept: an order that passes has its reservation.
+        """
+        asked = _asked(order, question)
+        wish, answer = await self._before_the_account(asked, question)
+        if answer.denied is not None:
+            return answer
+        reserved = await self._store.risk.reserve(wish)
+        return _answer([*answer.checks_run, *reserved.checks_run], reserved.denial)
+
+    async def preview(self, order: Order, question: RiskQuestion) -> RiskAnswer:
+        """The same checks for an order that is not there yet; nothing is reserved."""
+        asked = _asked(order, question)
+        wish, answer = await self._before_the_account(asked, question)
+        if answer.denied is not None:
+            return answer
+        trading = await self._store.trading_state(
+            question.exchange, question.account, order.strategy_id
         )
-        names = []
-        for name, check in _VENUE_RULES:
-            if check is check_min_notional and order.order_type is OrderType.MARKET:
-                continue  # Without a quote only the exchange can tell.
-            names.append(name)
-            denial = check(order, snapshot)
-            if denial is not None:
-                denied = Denied(reason_code=denial.code, reason=denial.message)
-                return RiskAnswer(checks_run=tuple(names), denied=denied)
-        return RiskAnswer(checks_run=tuple(names))
+        found = await self._store.risk.preview(wish, TradingState(trading.value))
+        return _answer([*answer.checks_run, *found.checks_run], found.denial)
+
+    async def _before_the_account(
+        self, asked: Order, question: RiskQuestion
+    ) -> tuple[ReserveWish, RiskAnswer]:
+        """What needs nothing of the account, and the wish that decides the rest."""
+        limits = self._rules().limits_for(asked, question.exchange, question.account)
+        snapshot = await self._snapshot(asked, limits, question)
+        wish = ReserveWish(
+            order=asked,
+            limits=limits,
+            instrument=snapshot.instrument,
+            quote=snapshot.quote,
+            is_modification=question.is_modification,
+        )
+        ran, denial = run_checks(asked, snapshot, ORDER_CHECKS)
+        if denial is not None:
+            return wish, _answer(ran, denial)
+        custom = await self._custom(asked, question)
+        if custom is not None:
+            ran += custom.checks_run
+            if not custom.passed:
+                return wish, _custom_answer(ran, custom)
+        prices = await self._prices(asked, limits, question)
+        return replace(wish, prices=prices), _answer(ran, None)
+
+    def filter_refused(self, exchange: str, account: str) -> None:
+        """The exchange refused an order by a rule that ours let pass: read its rules again."""
+        key = (exchange, account)
+        if key not in self._refreshing:
+            self._refreshing[key] = asyncio.create_task(self._refresh(key))
+            self._refreshing[key].add_done_callback(lambda _: self._refreshing.pop(key, None))
+
+    async def close(self) -> None:
+        """Ask no more."""
+        await self.quotes.close()
+        tasks = list(self._refreshing.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _refresh(self, key: tuple[str, str]) -> None:
+        with contextlib.suppress(ExchangeError):
+            await self._connectors[key].load_instruments()
+            _log.warning("the rules of %s were read again: it has refused an order by one", key[0])
+
+    async def _snapshot(
+        self, order: Order, limits: RiskLimits, question: RiskQuestion
+    ) -> RiskSnapshot:
+        connector = self._connectors[question.exchange, question.account]
+        instrument = connector.instrument(order.symbol)
+        quote = None
+        if instrument is not None and _needs_quote(order, limits):
+            key = QuoteKey(question.exchange, question.account, order.symbol)
+            quote = await self.quotes.quote(key, limits.quote_age_s_max)
+        return RiskSnapshot(
+            now=utc_now(),
+            limits=limits,
+            instrument=instrument,
+            quote=quote,
+            fee_rate=limits.fee_rate,
+        )
+
+    async def _custom(self, order: Order, question: RiskQuestion) -> RiskCheckResult | None:
+        checker = self._checker
+        if checker is None or (isinstance(checker, RiskChecker) and not checker.has_custom_checks):
+            return None
+        portfolio = self._portfolio or await self._account(question)
+        if isinstance(checker, RiskChecker):
+            return await checker.check_custom(order, portfolio)
+        return await checker.check_order(order, portfolio)
+
+    async def _account(self, question: RiskQuestion) -> Portfolio:
+        """The account's portfolio with the present prices of what it holds."""
+        where = (question.exchange, question.account)
+        book = await self._store.risk.book(*where)
+        prices = await self._mids({symbol for symbol, _ in book.positions}, question, None)
+        return await self._store.risk.portfolio(*where, prices)
+
+    async def _prices(
+        self, order: Order, limits: RiskLimits, question: RiskQuestion
+    ) -> dict[str, Decimal]:
+        """What the positions are worth, where a limit asks for it."""
+        if limits.max_exposure is None:
+            return {}
+        _, _, quote = order.symbol.partition("/")
+        book = await self._store.risk.book(question.exchange, question.account)
+        symbols = {symbol for symbol, _ in book.positions if book.position(symbol)}
+        held = {symbol for symbol in symbols if symbol.partition("/")[2] == quote}
+        return await self._mids(held, question, limits)
+
+    async def _mids(
+        self, symbols: set[str], question: RiskQuestion, limits: RiskLimits | None
+    ) -> dict[str, Decimal]:
+        limits = limits or self._rules().limits
+        keys = [QuoteKey(question.exchange, question.account, one) for one in sorted(symbols)]
+        quotes: Sequence[Quote | None] = await asyncio.gather(
+            *(self.quotes.quote(key, limits.quote_age_s_max) for key in keys)
+        )
+        return {quote.symbol: quote.mid for quote in quotes if quote is not None}
+
+
+def _asked(order: Order, question: RiskQuestion) -> Order:
+    """The order as it is to be checked."""
+    return order.model_copy(
+        update={
+            "quantity": question.quantity,
+            "price": question.price,
+            "exchange": question.exchange,
+            "account": question.account,
+        }
+    )
+
+
+def _needs_quote(order: Order, limits: RiskLimits) -> bool:
+    return order.order_type is OrderType.MARKET or limits.max_price_deviation is not None
+
+
+def _answer(ran: list[str], denial: Denial | None) -> RiskAnswer:
+    if denial is None:
+        return RiskAnswer(checks_run=tuple(ran))
+    numbers = {name: number(value) for name, value in denial.numbers.items()}
+    denied = Denied(reason_code=denial.code, reason=denial.message, numbers=numbers)
+    return RiskAnswer(checks_run=tuple(ran), denied=denied)
+
+
+def _custom_answer(ran: list[str], result: RiskCheckResult) -> RiskAnswer:
+    code = result.reason_code or ReasonCode.RISK_CHECK_FAILED
+    numbers = {name: number(value) for name, value in result.numbers.items()}
+    denied = Denied(reason_code=code, reason=result.reason or code.value, numbers=numbers)
+    return RiskAnswer(checks_run=tuple(ran), denied=denied)

@@ -49,6 +49,7 @@ _KNOWN_OUTCOMES = {
 _HOPELESS = frozenset({"local_request", "local_symbol"})
 """Our own connector cannot build the request; it would fail the same way every time."""
 _STALE_STAMP = "-1021"
+_FILTER_REFUSED = "-1013"
 
 
 class Sender:
@@ -78,6 +79,8 @@ class Sender:
         return await self._acknowledged(send, claim, report)
 
     async def _failed(self, send: Send, claim: Claim, error: ExchangeError) -> SendAnswer:
+        if error.code == _FILTER_REFUSED:
+            self._parts.risk.filter_refused(send.exchange, send.account)
         if isinstance(error, ExchangeRejected) or error.code in _HOPELESS:
             return await self._rejected(send, claim, error)
         if isinstance(error, ExchangeUnavailable):

@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from bench.rig import Rig
 
 _DEPLOYMENT = "bench"
+_LIMITS = Path(__file__).parent / "limits.toml"
 _FILL_S = 60.0
 _DRAIN_S = 15.0
 WORKER = "worker"
@@ -69,6 +71,7 @@ class Ours:
         settings = Settings(
             store_url=SecretStr(self._store_url),
             deployment=_DEPLOYMENT,
+            risk_file=str(_LIMITS),
             exchanges=(self._rig.exchange.settings(self.name),),
         )
         return OrderManager(settings=settings, client=client)
@@ -147,6 +150,7 @@ class OursRemote(Ours):
             "TEMPORAL_ADDRESS": self._rig.temporal_address,
             "OMS_STORE_URL": self._store_url,
             "OMS_DEPLOYMENT": _DEPLOYMENT,
+            "OMS_RISK_FILE": str(_LIMITS),
             "OMS_EXCHANGES": self.name,
             f"{prefix}URL": exchange.url,
             f"{prefix}API_KEY": exchange.keys[self.name],

@@ -1,7 +1,8 @@
 """`python -m workers`: a worker process, with its settings from the environment.
 
 `python -m workers migrate` brings the store's schema to this version, and ends. SIGTERM and SIGINT
-drain a worker: it takes no new tasks, finishes those that run, then it leaves. Exit codes: 0 done
+drain a worker: it takes no new tasks, finishes those that run, then it leaves. SIGHUP lets it read
+the risk limits again. Exit codes: 0 done
 or drained, 1 it could not start (the reason is on stderr), 2 no such command.
 """
 
@@ -28,6 +29,7 @@ async def work_until_told_to_stop(settings: Settings) -> None:
         loop.add_signal_handler(sign, stop.set)
     client = await connect()
     async with running(settings, client) as runtime:
+        loop.add_signal_handler(signal.SIGHUP, runtime.rules.reload)
         for account in settings.live:
             _log.warning("LIVE: orders of %s are real", account)
         accounts = ", ".join("/".join(key) for key in runtime.parts.connectors) or "no exchange"

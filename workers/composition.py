@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from temporalio.client import Client
@@ -14,6 +15,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.account_watch import AccountWatch
 from activities.connectors.registry import build_connector
 from activities.exchange_steps import ExchangeSteps
 from activities.feed import ExecutionFeed
@@ -25,9 +27,11 @@ from activities.risk_desk import RiskDesk
 from activities.store import Store
 from trading.oms.errors import ExchangeError
 from trading.oms.rate_limit_guard import RateLimitGuard
+from trading.oms.risk.rules_file import RulesFile
 from trading.oms.routing.simple import SimpleRouter
 from workers.connection import check_search_attributes
 from workers.one_argument import OneArgument
+from workers.risk_checks import with_installed_checks
 from workers.schedules import keep_schedules
 from workflows.account_feed import AccountFeedWorkflow
 from workflows.order import OrderWorkflow
@@ -67,8 +71,11 @@ class Choices(NamedTuple):
 class Runtime:
     """The parts of one process that works on orders: store, connectors, activities, workers."""
 
-    def __init__(self, settings: Settings, client: Client, store: Store, parts: Parts) -> None:
+    def __init__(
+        self, settings: Settings, client: Client, store: Store, parts: Parts, rules: RulesFile
+    ) -> None:
         """Use `running`."""
+        self.rules = rules
         self.settings = settings
         self.client = client
         self.store = store
@@ -169,15 +176,21 @@ async def running(
             connector = build_connector(one)
             connectors[one.exchange, one.account] = connector
             await connector.start()
-        parts = parts_of(settings, store, connectors, on_state, choices)
-        runtime = Runtime(settings, client, store, parts)
+        rules = RulesFile(Path(settings.risk_file) if settings.risk_file else None)
+        parts = parts_of(settings, store, connectors, on_state, choices, rules)
+        runtime = Runtime(settings, client, store, parts, rules)
+        watch = AccountWatch(store, connectors, rules)
+        await watch.start()
         async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(parts.risk.close)
             for worker in runtime.workers(runner):
                 await stack.enter_async_context(worker)
             await runtime.start_feeds()
             await keep_schedules(client, settings, list(connectors))
             clock = asyncio.create_task(_keep_clocks(list(connectors.values())))
             stack.callback(clock.cancel)
+            stack.push_async_callback(watch.close)
+            watch.run()
             yield runtime
     finally:
         await asyncio.gather(*(connector.close() for connector in connectors.values()))
@@ -199,9 +212,11 @@ def parts_of(
     connectors: dict[tuple[str, str], IExecutionConnector],
     on_state: Callable[[OrderState], None] = lambda _state: None,
     choices: Choices | None = None,
+    rules: RulesFile | None = None,
 ) -> Parts:
     """What the order's steps are made of, for a worker or for a check that sends nothing."""
     choices = choices or Choices()
+    limits = rules or RulesFile(Path(settings.risk_file) if settings.risk_file else None)
     exchanges = [one.exchange for one in settings.exchanges]
     default = settings.default_exchange or (exchanges[0] if exchanges else "")
     router = choices.order_router or SimpleRouter(default_exchange=default or None)
@@ -215,7 +230,13 @@ def parts_of(
         store=store,
         connectors=connectors,
         default_accounts=accounts,
-        risk=RiskDesk(connectors, choices.risk_checker, choices.portfolio),
+        risk=RiskDesk(
+            connectors,
+            store,
+            lambda: limits.rules,
+            with_installed_checks(choices.risk_checker),
+            choices.portfolio,
+        ),
         router=router,
         rate_limits=choices.rate_limit_guard or RateLimitGuard(),
         on_state=on_state,

@@ -37,6 +37,7 @@ VARIABLES = (
     Variable("OMS_EXCHANGES", "the exchanges to connect to, separated by commas"),
     Variable("OMS_DEFAULT_EXCHANGE", "where orders go that name none", "the first one"),
     Variable("OMS_RECONCILE_S", "seconds between reconciliations; 0: none by itself", "60"),
+    Variable("OMS_RISK_FILE", "the TOML file with the risk limits", "the limits' defaults"),
     Variable("OMS_UI_URL", "the address of the Temporal web UI, for links"),
     Variable(
         "OMS_ENCRYPTION_KEYS",
@@ -89,6 +90,7 @@ class Settings(BaseModel):
     exchanges: tuple[ConnectorSettings, ...] = ()
     default_exchange: str = ""
     reconcile_s: int = Field(default=60, ge=0)
+    risk_file: str = ""
     ui_url: str = ""
     log_level: str = "INFO"
 

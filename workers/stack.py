@@ -32,6 +32,17 @@ Say = Callable[[str], None]
 EXCHANGES = ("alpha", "beta")
 _WORKER_READY_S = 90.0
 _DRAIN_S = 15.0
+_RISK_LIMITS = """\
+# The risk limits of the local stack. The worker reads this file again when it has changed.
+[limits]
+max_open_orders = 500
+max_price_deviation = 0.05
+
+# Alpha shows what an exchange does with an order that the account cannot pay for.
+[[rule]]
+exchange = "alpha"
+check_capital = false
+"""
 
 
 @dataclass
@@ -155,6 +166,7 @@ def _environment(
         "TEMPORAL_NAMESPACE": temporal.namespace,
         "OMS_STORE_URL": os.environ.get("OMS_STORE_URL") or f"sqlite:///{folder / 'oms.sqlite3'}",
         "OMS_DEPLOYMENT": "local",
+        "OMS_RISK_FILE": os.environ.get("OMS_RISK_FILE") or str(_risk_file(folder)),
         "OMS_EXCHANGES": ",".join(exchanges),
         "OMS_LOG_LEVEL": os.environ.get("OMS_LOG_LEVEL") or "INFO",
         "OMS_UI_URL": temporal.ui_url or os.environ.get("OMS_UI_URL", ""),
@@ -162,6 +174,14 @@ def _environment(
     for exchange in exchanges.values():
         values |= exchange.environment
     return values
+
+
+def _risk_file(folder: Path) -> Path:
+    """The limits of the local stack; the file can be changed while it runs."""
+    path = folder / "risk.toml"
+    if not path.exists():
+        path.write_text(_RISK_LIMITS)
+    return path
 
 
 async def _stop(stack: LocalStack) -> None:

@@ -184,6 +184,7 @@ class Submission:
                 rejected_by=RejectedBy.RISK,
                 reason_code=denied.reason_code,
                 reason=denied.reason,
+                details={"numbers": denied.numbers} if denied.numbers else None,
             ),
         )
         self._marks.clear()

@@ -1,7 +1,8 @@
 """One transaction of many commands: read all rows once, decide in memory, write all rows once.
 
 The steps have a fixed order, so that two processes lock in the same order: the lock of the
-trading states, the rows of orders by id, then inserts by id, and the head of the journal last.
+trading states, the rows of orders by id, those of accounts by name, then inserts by id, and the
+head of the journal last.
 The head's lock is held until the commit, so sequences become visible in order and without gaps.
 """
 
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 
 from activities.store import statements as sql
 from activities.store.journal import Draft, created, drafts_of, entry_values
+from activities.store.ledger import AccountKey, Change, Ledger
 from activities.store.prepared import Prepared
 from activities.store.rows import all_values, changing_values, fill_values, numbered, state_of
 from activities.store.types import ClaimKey, JournalEntry, TradingState, resend_scope
@@ -69,6 +71,16 @@ class OrderCommand(Protocol):
         """Whether it may insert the order."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is planned last, when what the others do to the accounts is known."""
+        ...
+
+    @property
+    def account(self) -> AccountKey | None:
+        """The account that must stand still for it."""
+        ...
+
     def plan(self, batch: "Batch") -> None:
         """Change the batch's rows, or raise and change nothing."""
         ...
@@ -91,6 +103,8 @@ class Batch:
         self.claims: dict[ClaimKey, ClaimRow] = {}
         self.trading: dict[str, TradingState] = {}
         self.entries: list[JournalEntry] = []
+        self.ledger = Ledger(connection, self.now)
+        self._fills: list[tuple[Fill, str | None]] = []
         self._booked: set[str] = set()
         self._new_fills: list[dict[str, Any]] = []
         self._drafts: list[tuple[OrderRow, Draft]] = []
@@ -145,6 +159,7 @@ class Batch:
                 if fill.fill_id in self._booked:
                     continue
                 self._book(fill, state.client_order_id, told)
+                self._fills.append((fill, state.strategy_id))
             after, changed, alarm = apply(state, event)
             drafts = drafts_of(state, event, after, told, changed=changed, alarm=alarm)
             self._drafts += [(row, draft) for draft in drafts]
@@ -164,6 +179,31 @@ class Batch:
         scope = resend_scope(request.exchange, request.account)
         return self.trading.get(scope) is TradingState.HALTED
 
+    def settle_accounts(self, waiting: Sequence[OrderCommand]) -> None:
+        """Let reservations, positions and balances follow the orders, before `waiting` decide."""
+        changes, external = [], []
+        for row in self.orders.values():
+            if row.loaded is None:
+                if row.extra.get("external") and row.state.is_open:
+                    external.append(row.state)
+            elif row.state is not row.loaded:
+                change = Change(row.loaded, row.state)
+                if change.matters:
+                    changes.append(change)
+        if not (changes or external or waiting):
+            return
+        ids = {command.order_id for command in waiting if command.order_id}
+        ids.update(change.after.client_order_id for change in changes)
+        accounts = {command.account for command in waiting if command.account is not None}
+        accounts.update((fill.exchange, fill.account) for fill, _ in self._fills)
+        self.ledger.load(ids, accounts)
+        for change in changes:
+            self.ledger.follow(change)
+        for state in external:
+            self.ledger.follow_external(state)
+        for fill, strategy_id in self._fills:
+            self.ledger.book(fill, strategy_id)
+
     # Writing, all at once.
 
     def write(self) -> None:
@@ -173,6 +213,7 @@ class Batch:
         self._write_orders()
         self._many(sql.INSERT_FILL, self._new_fills, "fill_id")
         self._write_claims()
+        self.ledger.write()
         self._write_journal()
 
     def _many(self, statement: Prepared, rows: list[dict[str, Any]], key: str) -> None:

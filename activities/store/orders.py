@@ -16,6 +16,8 @@ class OnOrder:
     claims = False
     sends = False
     admits = False
+    waits = False
+    account: tuple[str, str] | None = None
 
     def __init__(self, order_id: str) -> None:
         """Note the order and the time at which the store was told."""

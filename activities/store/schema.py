@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from activities.store.columns import Exact, Json, UtcTime
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration; a store with another version is refused when it is opened."""
 
 metadata = sa.MetaData()
@@ -89,6 +89,7 @@ fills = sa.Table(
     sa.Column("booked_at", UtcTime(), nullable=False),
     sa.Index("idx_fills_order_id", "order_id"),
     sa.Index("idx_fills_timestamp", "timestamp"),
+    sa.Index("idx_fills_account_time", "exchange", "account", "timestamp"),
 )
 
 order_events = sa.Table(
@@ -186,4 +187,91 @@ meta = sa.Table(
     metadata,
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("value", sa.Text(), nullable=False),
+)
+
+# What orders may still do to an account. The row of an account is the lock of its others.
+risk_accounts = sa.Table(
+    "risk_accounts",
+    metadata,
+    sa.Column("exchange", sa.String(32), primary_key=True),
+    sa.Column("account", sa.String(32), primary_key=True),
+    # The balances hold every fill up to `as_of` and none after `as_of_latest`.
+    sa.Column("as_of", UtcTime()),
+    sa.Column("as_of_latest", UtcTime()),
+    sa.Column("fetched_at", UtcTime()),
+)
+
+reservations = sa.Table(
+    "reservations",
+    metadata,
+    # No foreign key: each is written under the lock of its order's row.
+    sa.Column("order_id", sa.String(64), primary_key=True),
+    sa.Column("exchange", sa.String(32), nullable=False),
+    sa.Column("account", sa.String(32), nullable=False),
+    sa.Column("symbol", sa.String(32), nullable=False),
+    sa.Column("strategy_id", sa.String(64)),
+    sa.Column("side", sa.String(4), nullable=False),
+    sa.Column("quote_amount", Exact(60), nullable=False),
+    sa.Column("base_amount", Exact(60), nullable=False),
+    sa.Column("open_quantity", Exact(60), nullable=False),
+    sa.Column("notional", Exact(60), nullable=False),
+    sa.Column("price", Exact(60), nullable=False),
+    sa.Column("fee_rate", Exact(), nullable=False),
+    sa.Column("wanted_quantity", Exact(60)),
+    sa.Column("wanted_price", Exact()),
+    sa.Column("is_open", sa.Boolean(), nullable=False),
+    sa.Column("external", sa.Boolean(), nullable=False),
+    sa.Column("reserved_at", UtcTime(), nullable=False),
+    sa.Column("changed_at", UtcTime(), nullable=False),
+    sa.Index("idx_reservations_rate", "exchange", "account", "reserved_at"),
+)
+sa.Index(
+    "idx_reservations_open",
+    reservations.c.exchange,
+    reservations.c.account,
+    postgresql_where=sa.text("is_open"),
+    sqlite_where=sa.text("is_open"),
+)
+
+balances = sa.Table(
+    "balances",
+    metadata,
+    sa.Column("exchange", sa.String(32), primary_key=True),
+    sa.Column("account", sa.String(32), primary_key=True),
+    sa.Column("asset", sa.String(16), primary_key=True),
+    sa.Column("total", Exact(60), nullable=False),
+    sa.Column("free", Exact(60), nullable=False),
+    sa.Column("foreign_locked", Exact(60), nullable=False),
+    # What our fills after the watermark have added and taken.
+    sa.Column("filled_since", Exact(60), nullable=False),
+)
+
+positions = sa.Table(
+    "positions",
+    metadata,
+    sa.Column("exchange", sa.String(32), primary_key=True),
+    sa.Column("account", sa.String(32), primary_key=True),
+    sa.Column("symbol", sa.String(32), primary_key=True),
+    sa.Column("strategy_id", sa.String(64), primary_key=True),
+    sa.Column("quantity", Exact(60), nullable=False),
+    sa.Column("cost", Exact(60), nullable=False),
+    sa.Column("realised", Exact(60), nullable=False),
+    sa.Column("day", sa.String(10), nullable=False),
+    sa.Column("realised_on_day", Exact(60), nullable=False),
+    sa.Column("changed_at", UtcTime(), nullable=False),
+)
+
+position_adjustments = sa.Table(
+    "position_adjustments",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True, autoincrement=True),
+    sa.Column("exchange", sa.String(32), nullable=False),
+    sa.Column("account", sa.String(32), nullable=False),
+    sa.Column("symbol", sa.String(32), nullable=False),
+    sa.Column("strategy_id", sa.String(64), nullable=False),
+    sa.Column("before", Exact(60), nullable=False),
+    sa.Column("after", Exact(60), nullable=False),
+    sa.Column("reason", sa.Text(), nullable=False),
+    sa.Column("changed_by", sa.String(128), nullable=False),
+    sa.Column("changed_at", UtcTime(), nullable=False),
 )

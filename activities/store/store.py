@@ -24,6 +24,7 @@ from activities.store.engine import complaints, make_engines, masked, sqlite_fil
 from activities.store.failures import translated
 from activities.store.follow import Followers
 from activities.store.orders import Admit, AdmitExternal, Record
+from activities.store.risk_store import RiskStore
 from activities.store.schema import cursors, journal_head, meta, orders
 from activities.store.statements import KNOWN_FILLS, TRADING_STATES
 from activities.store.types import (
@@ -56,6 +57,7 @@ class Store:
         self._engines = make_engines(url, settings)
         self._followers = Followers(self._engines, settings, self.events_after)
         self._writer = Writer(self._engines.writes, settings, self._followers.committed)
+        self.risk = RiskStore(self._writer, self._reading, url.get_backend_name())
 
     @classmethod
     async def open(

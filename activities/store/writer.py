@@ -170,13 +170,22 @@ def _work(connection: sa.Connection, waiting: Sequence[_Waiting]) -> list[Journa
         return []
     batch = Batch(connection)
     batch.load([command for _, command in orders])
-    for one, command in orders:
-        try:
-            command.plan(batch)
-        except Exception as error:  # noqa: BLE001 - it fails alone
-            one.error = error
+    at_once = [pair for pair in orders if not pair[1].waits]
+    waiting_for_accounts = [pair for pair in orders if pair[1].waits]
+    _plan(batch, at_once)
+    batch.settle_accounts([command for _, command in waiting_for_accounts])
+    _plan(batch, waiting_for_accounts)
     batch.write()
     for one, command in orders:
         if one.error is None:
             one.answer = command.answer(batch)
     return batch.entries
+
+
+def _plan(batch: Batch, commands: Sequence[tuple[_Waiting, OrderCommand]]) -> None:
+    """Let each decide; one that raises fails alone."""
+    for one, command in commands:
+        try:
+            command.plan(batch)
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            one.error = error

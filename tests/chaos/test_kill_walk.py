@@ -20,7 +20,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "market": {"order_type": OrderType.MARKET, "price": None},
 }
 SENT_AGAIN = frozenset({"resting", "marketable"})
-POINTS_MAX = 22
+POINTS_MAX = 28
 """More than the path has: the walk fails where no order came to its end."""
 POINTS_MIN = 12
 """Fewer would mean that the walk has missed something; new connections make it longer."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -274,7 +275,8 @@ def test_later_rules_replace_only_the_limits_they_give() -> None:
 
 class Mapper:
     def get_instrument(self, symbol: str, exchange: str | None = None) -> Instrument | None:
-        return instrument() if symbol == "BTC/USDT" else None
+        known = instrument(fetched_at=datetime.now(UTC))
+        return known if symbol == "BTC/USDT" else None
 
 
 async def get_quote(order: Order) -> Quote:

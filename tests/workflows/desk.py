@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -30,6 +31,7 @@ from workers.settings import Settings
 
 KEY, SECRET = "key-of-the-desk", "secret-of-the-desk"
 BALANCES = "BTC=100,ETH=1000,USDT=10000000"
+OPEN_MARKET = Path(__file__).parent.parent / "open_market.toml"
 FENCE_MS = 600
 """How long a request of these tests is taken: long enough for a busy machine."""
 WITHIN_S = 15.0
@@ -315,6 +317,7 @@ def _settings(store_url: str, token: str, exchanges: list[Exchange], timeout_ms:
         task_queue=f"orders-{token}",
         deployment=f"test-{token}",
         reconcile_s=0,
+        risk_file=str(OPEN_MARKET),
         exchanges=tuple(
             ConnectorSettings(
                 exchange=exchange.name,

@@ -137,6 +137,8 @@ class ReasonCode(_Word):
     TRADING_HALTED = "trading_halted"
     NOT_REDUCING = "not_reducing"
     STALE_QUOTE = "stale_quote"
+    STALE_BALANCE = "stale_balance"
+    STALE_INSTRUMENT = "stale_instrument"
     PRICE_TOO_FAR = "price_too_far"
     TRIGGER_ON_WRONG_SIDE = "trigger_on_wrong_side"
     NOTIONAL_TOO_LARGE = "notional_too_large"

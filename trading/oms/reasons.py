@@ -45,6 +45,12 @@ MEANINGS: Mapping[ReasonCode, Meaning] = {
         _DENIED, "It would not make the position smaller, and nothing else is allowed."
     ),
     ReasonCode.STALE_QUOTE: Meaning(_DENIED, "A check needs a fresh quote and there is none."),
+    ReasonCode.STALE_BALANCE: Meaning(
+        _DENIED, "The account's balances are not known, or were fetched too long ago."
+    ),
+    ReasonCode.STALE_INSTRUMENT: Meaning(
+        _DENIED, "The venue's rules for the symbol were fetched too long ago."
+    ),
     ReasonCode.PRICE_TOO_FAR: Meaning(_DENIED, "The price is too far from the market."),
     ReasonCode.TRIGGER_ON_WRONG_SIDE: Meaning(_DENIED, "The stop would trigger at once."),
     ReasonCode.INSUFFICIENT_FUNDS: Meaning(_DENIED, "The account cannot pay for it."),

@@ -171,6 +171,10 @@ class IExecutionConnector(Protocol):
         """Close every connection."""
         ...
 
+    async def load_instruments(self) -> None:
+        """Read the venue's rules again. Raises `ExchangeUnavailable`; then the known ones stay."""
+        ...
+
     def instrument(self, symbol: str) -> Instrument | None:
         """The rules of `symbol`, or None where the venue does not list it."""
         ...

@@ -74,8 +74,9 @@ async def _judge(parts: "Parts", order: "Order") -> _Verdict:
         quantity=order.quantity,
         price=order.price,
     )
-    answer = await parts.risk.check(order, question)
-    passed += answer.checks_run if answer.denied is None else answer.checks_run[:-1]
+    answer = await parts.risk.preview(order, question)
+    ran = answer.checks_run if answer.denied is None else answer.checks_run[:-1]
+    passed += [name for name in ran if name not in passed]
     if answer.denied is not None:
         return _Verdict(passed, answer.denied.reason_code, answer.denied.reason, exchange)
     return _Verdict(passed, where=exchange)

@@ -1,4 +1,4 @@
-"""`oms resolve`, `oms reconcile`, `oms resume`: what operators do."""
+"""`oms resolve`, `oms reconcile`: what operators do about what is not certain."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +79,13 @@ async def _reconcile(exchange: str, account: str, *, dry_run: bool, as_json: boo
         put_json([report.model_dump(mode="json") for report in reports])
     else:
         for report in reports:
-            _show_report(report)
+            show_report(report)
     is_clean = not any(report.failed or report.is_left for report in reports)
     leave(Exit.OK if is_clean else Exit.REFUSED)
 
 
-def _show_report(report: "ReconcileReport") -> None:
+def show_report(report: "ReconcileReport") -> None:
+    """Say what one account's pass of reconciliation has found."""
     looked = ", ".join(f"{count} {name}" for name, count in sorted(report.looked_at.items()))
     click.echo(f"{report.exchange} / {report.account}: looked at {looked or 'nothing'}")
     for finding in report.findings:
@@ -93,39 +94,3 @@ def _show_report(report: "ReconcileReport") -> None:
         click.echo(f"  could not be asked: {failure}", err=True)
     if not report.findings and not report.failed:
         click.echo("  nothing differs")
-
-
-@click.command(
-    epilog=examples(
-        'oms resume --reason "the backup is reconciled"',
-        'oms resume alpha main --reason "they have explained it"',
-    )
-)
-@click.argument("exchange", required=False)
-@click.argument("account", required=False)
-@click.option("--reason", required=True, help="Why it is safe again, for the record.")
-@click.option("--by", help="Who says so; default: the user of this process.")
-def resume(exchange: str | None, account: str | None, *, reason: str, by: str | None) -> None:
-    """Let orders be sent again.
-
-    Without an account: after a halt of all trading, once everything has been reconciled. With
-    EXCHANGE and ACCOUNT: what proved not to be placed may be sent again there, after two sends of
-    one order were alive.
-    """
-    if (exchange is None) != (account is None):
-        msg = "give both EXCHANGE and ACCOUNT, or neither"
-        raise click.UsageError(msg)
-    run(_resume(exchange, account, reason=reason, by=by))
-
-
-async def _resume(
-    exchange: str | None, account: str | None, *, reason: str, by: str | None
-) -> None:
-    async with find_target().orders(with_store=True) as oms:
-        if exchange is not None and account is not None:
-            await oms.allow_resending(exchange, account, reason, by=by)
-            click.echo(f"{exchange} / {account}: what proved not to be placed may be sent again")
-            return
-        for report in await oms.resume(reason, by=by):
-            _show_report(report)
-        click.echo("trading goes on")

@@ -8,8 +8,9 @@ import click
 from trading.oms.cli.account import balances, positions
 from trading.oms.cli.doctor import doctor
 from trading.oms.cli.failures import MEANINGS, Exit, failure
+from trading.oms.cli.halt import halt, resume
 from trading.oms.cli.look import list_orders, show, watch
-from trading.oms.cli.operate import reconcile, resolve, resume
+from trading.oms.cli.operate import reconcile, resolve
 from trading.oms.cli.stack import demo, migrate, up, worker
 from trading.oms.cli.trade import cancel, modify, submit
 
@@ -40,6 +41,7 @@ for _command in (
     modify,
     resolve,
     reconcile,
+    halt,
     resume,
     show,
     list_orders,

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from trading.oms.cli.failures import Exit, leave, run
+from trading.oms.cli.halt import Scope, cancel_scope
 from trading.oms.cli.output import amount, average, console, examples, json_option, put_json, status
 from trading.oms.cli.target import Target, find_target
 from trading.oms.commands import ModifyRequest, validated
@@ -148,17 +149,39 @@ def _exit_of(result: OrderResult) -> Exit:
     epilog=examples(
         "oms cancel my-order-1",
         "oms cancel my-order-1 --symbol BTC/USDT --wait 20 --json",
+        "oms cancel --strategy momentum --reason 'seen enough'",
+        "oms cancel --all",
     )
 )
-@click.argument("order_id")
+@click.argument("order_id", required=False)
+@click.option("--all", "everything", is_flag=True, help="All open orders of this system.")
+@click.option("--strategy", help="All open orders of this strategy.")
 @click.option("--exchange", help="Refuse unless the order is there.")
-@click.option("--symbol", help="Refuse unless the order is of this symbol.")
+@click.option("--symbol", help="Refuse unless the order is of this symbol; alone: all of it.")
 @click.option("--wait", default=5.0, show_default=True, help="Seconds to wait for the outcome.")
 @click.option("--reason", help="Why, for the journal.")
 @json_option
-def cancel(order_id: str, *, wait: float, as_json: bool, **guards: Any) -> None:
-    """Cancel an order and wait for the exchange's word."""
-    run(_cancel(order_id, wait=wait, as_json=as_json, guards=guards))
+def cancel(
+    order_id: str | None,
+    *,
+    everything: bool,
+    strategy: str | None,
+    wait: float,
+    as_json: bool,
+    **guards: Any,
+) -> None:
+    """Cancel an order, or many, and wait for the exchange's word."""
+    if order_id is not None:
+        if everything or strategy:
+            msg = "give an order's id, or --all, --symbol and --strategy, not both"
+            raise click.UsageError(msg)
+        run(_cancel(order_id, wait=wait, as_json=as_json, guards=guards))
+        return
+    if not (everything or strategy or guards["symbol"]) or guards["exchange"]:
+        msg = "give an order's id, or which orders: --all, --symbol, --strategy"
+        raise click.UsageError(msg)
+    scope = Scope(strategy=strategy, symbol=guards["symbol"])
+    run(cancel_scope(scope, guards["reason"], as_json=as_json))
 
 
 async def _cancel(order_id: str, *, wait: float, as_json: bool, guards: dict[str, Any]) -> None:

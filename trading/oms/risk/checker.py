@@ -11,8 +11,8 @@ from trading.oms.models import Order, OrderState, Quote, utc_now
 from trading.oms.portfolio import Portfolio
 from trading.oms.risk.base import CustomCheck, RiskCheckResult
 from trading.oms.risk.checks import STANDARD_CHECKS
-from trading.oms.risk.limits import LimitRule, RiskLimits, limits_for
-from trading.oms.risk.snapshot import Denial, RiskSnapshot
+from trading.oms.risk.limits import LimitRule, RiskLimits, RiskRules
+from trading.oms.risk.snapshot import Check, Denial, RiskSnapshot
 
 CUSTOM_CHECK_S_MAX = 1.0
 
@@ -22,10 +22,14 @@ GetOpenOrders = Callable[[], Sequence[OrderState]]
 """All open orders, as `StateTracker.get_open_orders` gives them."""
 
 
-def run_checks(order: Order, snapshot: RiskSnapshot) -> tuple[list[str], Denial | None]:
-    """Run the standard checks up to the first denial; the names that ran, and the denial."""
+def run_checks(
+    order: Order,
+    snapshot: RiskSnapshot,
+    checks: Iterable[tuple[str, Check]] = STANDARD_CHECKS,
+) -> tuple[list[str], Denial | None]:
+    """Run the checks up to the first denial; the names that ran, and the denial."""
     names = []
-    for name, check in STANDARD_CHECKS:
+    for name, check in checks:
         names.append(name)
         denial = check(order, snapshot)
         if denial is not None:
@@ -51,8 +55,8 @@ class RiskChecker:
         get_open_orders: GetOpenOrders | None = None,
     ) -> None:
         """The three sources serve `check_order`; `check` takes a ready snapshot instead."""
-        self.limits = limits or RiskLimits()
-        self.rules = tuple(rules)
+        self.rules = RiskRules(limits=limits or RiskLimits(), rules=tuple(rules))
+        self.has_limits = limits is not None or bool(self.rules.rules)
         self._instrument_mapper = instrument_mapper
         self._get_quote = get_quote
         self._get_open_orders = get_open_orders
@@ -65,7 +69,12 @@ class RiskChecker:
 
     def limits_for(self, order: Order, exchange: str, account: str) -> RiskLimits:
         """The limits of this order on the venue chosen for it."""
-        return limits_for(order, exchange, account, self.limits, self.rules)
+        return self.rules.limits_for(order, exchange, account)
+
+    @property
+    def has_custom_checks(self) -> bool:
+        """Whether any check was added."""
+        return bool(self._custom)
 
     def add_check(self, name: str, check_func: CustomCheck) -> None:
         """Add a check that runs after the others. Raises `ValueError` for a name that is taken."""
@@ -83,29 +92,30 @@ class RiskChecker:
     ) -> RiskCheckResult:
         """Check against a ready snapshot; the custom checks are given the portfolio."""
         names, denial = run_checks(order, snapshot)
+        if denial is not None:
+            return result_of_checks(names, denial)
+        result = await self.check_custom(order, portfolio)
+        return result.model_copy(update={"checks_run": [*names, *result.checks_run]})
+
+    async def check_custom(self, order: Order, portfolio: Portfolio) -> RiskCheckResult:
+        """Run the added checks alone, up to the first that says no."""
+        names: list[str] = []
         for name, check in self._custom.items():
-            if denial is not None:
-                break
             names.append(name)
             denial = await _run_custom(name, check, order, portfolio)
-        if denial is None:
-            return RiskCheckResult(passed=True, checks_run=names)
-        return RiskCheckResult(
-            passed=False,
-            reason=denial.message,
-            checks_run=names,
-            reason_code=denial.code,
-            numbers=denial.numbers,
-        )
+            if denial is not None:
+                return result_of_checks(names, denial)
+        return result_of_checks(names, None)
 
     async def _snapshot(self, order: Order, portfolio: Portfolio) -> RiskSnapshot:
         mapper, get_quote = self._instrument_mapper, self._get_quote
         base, _, quote_asset = order.symbol.partition("/")
         open_orders = self._get_open_orders() if self._get_open_orders else ()
         buys, sells = _open_quantities(open_orders, order)
+        limits = self.limits_for(order, order.exchange or "", order.account or "")
         return RiskSnapshot(
             now=utc_now(),
-            limits=self.limits_for(order, order.exchange or "", order.account or ""),
+            limits=limits,
             instrument=mapper.get_instrument(order.symbol, order.exchange) if mapper else None,
             quote=await get_quote(order) if get_quote else None,
             available_quote=portfolio.available(quote_asset),
@@ -115,7 +125,21 @@ class RiskChecker:
             open_sells=sells,
             open_orders=len(open_orders),
             exposure=_exposure(portfolio, open_orders),
+            fee_rate=limits.fee_rate,
         )
+
+
+def result_of_checks(names: list[str], denial: Denial | None) -> RiskCheckResult:
+    """The answer: the checks that ran, and the denial of the last one."""
+    if denial is None:
+        return RiskCheckResult(passed=True, checks_run=names)
+    return RiskCheckResult(
+        passed=False,
+        reason=denial.message,
+        checks_run=names,
+        reason_code=denial.code,
+        numbers=denial.numbers,
+    )
 
 
 async def _run_custom(

@@ -11,6 +11,7 @@ from trading.oms.exact import EXACT
 from trading.oms.models import Order
 from trading.oms.reading import number
 from trading.oms.risk.instrument_checks import (
+    check_instrument_fresh,
     check_instrument_known,
     check_max_notional,
     check_min_notional,
@@ -62,8 +63,29 @@ def check_price_sanity(order: Order, snapshot: RiskSnapshot) -> Denial | None:
     return _away_from_market(order, snapshot)
 
 
+def check_balances_fresh(order: Order, snapshot: RiskSnapshot) -> Denial | None:  # noqa: ARG001
+    """What is compared with the balances needs balances that are young enough."""
+    limit = snapshot.limits.balance_age_s_max
+    age = snapshot.balance_age_s
+    if not snapshot.limits.check_capital or (age is not None and age <= limit):
+        return None
+    if age is None:
+        return Denial(
+            ReasonCode.STALE_BALANCE,
+            "the balances of the account have not been fetched yet",
+            {"balance_age_s_max": limit},
+        )
+    return Denial(
+        ReasonCode.STALE_BALANCE,
+        f"the balances of the account are {number(age)} s old, the limit is {number(limit)} s",
+        {"balance_age_s": age, "balance_age_s_max": limit},
+    )
+
+
 def check_sufficient_capital(order: Order, snapshot: RiskSnapshot) -> Denial | None:
     """A buy needs the quote asset with the worst fee, a sell the base asset."""
+    if not snapshot.limits.check_capital:
+        return None
     required = required_funds(order, snapshot)
     if required is None:
         return stale_quote(order, snapshot)
@@ -155,27 +177,32 @@ def check_daily_loss(order: Order, snapshot: RiskSnapshot) -> Denial | None:
     )
 
 
-STANDARD_CHECKS: tuple[tuple[str, Check], ...] = (
-    ("trading_state", check_trading_state),
+ORDER_CHECKS: tuple[tuple[str, Check], ...] = (
     ("instrument_known", check_instrument_known),
+    ("instrument_fresh", check_instrument_fresh),
     ("quantity_valid", check_quantity_valid),
     ("price_valid", check_price_valid),
     ("price_sanity", check_price_sanity),
     ("min_notional", check_min_notional),
     ("max_notional", check_max_notional),
+)
+"""What makes an order wrong whoever sends it: it needs the venue's rules and a quote only."""
+
+ACCOUNT_CHECKS: tuple[tuple[str, Check], ...] = (
+    ("trading_state", check_trading_state),
     ("reduce_only", check_reduce_only),
     ("order_rate", check_order_rate),
     ("daily_loss", check_daily_loss),
+    ("balances_fresh", check_balances_fresh),
     ("sufficient_capital", check_sufficient_capital),
     ("position_limit", check_position_limit),
     ("order_count", check_order_count),
     ("exposure_limit", check_exposure_limit),
 )
-"""Name and function, in the order in which they run.
+"""What depends on all else that the account has open: the reservation decides it in the store."""
 
-First what makes the order wrong whoever sends it, then what the strategy may do, and last what
-depends on everything else that is open, because that is what a reservation repeats.
-"""
+STANDARD_CHECKS = ORDER_CHECKS + ACCOUNT_CHECKS
+"""Name and function, in the order in which they run."""
 
 
 def _worst_positions(order: Order, snapshot: RiskSnapshot) -> tuple[Decimal, Decimal]:
@@ -243,7 +270,7 @@ def _trigger_side(order: Order, stop: Decimal, ask: Decimal, bid: Decimal) -> De
 def _away_from_market(order: Order, snapshot: RiskSnapshot) -> Denial | None:
     quote = snapshot.fresh_quote
     if quote is None:
-        if snapshot.limits.without_quote is WithoutQuote.SKIP:
+        if snapshot.limits.without_quote is not WithoutQuote.DENY:
             return None
         return stale_quote(order, snapshot)
     if order.stop_price is not None:

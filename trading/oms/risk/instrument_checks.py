@@ -6,6 +6,7 @@ from trading.oms.enums import OrderType, ReasonCode
 from trading.oms.exact import EXACT
 from trading.oms.models import Instrument, Order
 from trading.oms.reading import number
+from trading.oms.risk.limits import WithoutQuote
 from trading.oms.risk.snapshot import Denial, RiskSnapshot, worst_price
 
 
@@ -15,6 +16,22 @@ def check_instrument_known(order: Order, snapshot: RiskSnapshot) -> Denial | Non
         return None
     where = order.exchange or "the exchange"
     return Denial(ReasonCode.UNKNOWN_SYMBOL, f"{where} does not list {order.symbol}", {})
+
+
+def check_instrument_fresh(order: Order, snapshot: RiskSnapshot) -> Denial | None:
+    """The venue's rules must be young enough to be believed."""
+    rules = snapshot.instrument
+    if rules is None:
+        return None
+    limit = snapshot.limits.instrument_age_s_max
+    age = Decimal(f"{(snapshot.now - rules.fetched_at).total_seconds():.0f}")
+    if age <= limit:
+        return None
+    return Denial(
+        ReasonCode.STALE_INSTRUMENT,
+        f"the rules of {order.symbol} are {number(age)} s old, the limit is {number(limit)} s",
+        {"instrument_age_s": age, "instrument_age_s_max": limit},
+    )
 
 
 def check_quantity_valid(order: Order, snapshot: RiskSnapshot) -> Denial | None:
@@ -64,7 +81,8 @@ def check_min_notional(order: Order, snapshot: RiskSnapshot) -> Denial | None:
     if price is None:
         quote = snapshot.fresh_quote
         if quote is None:
-            return stale_quote(order, snapshot)
+            skips = snapshot.limits.without_quote is WithoutQuote.SKIP_ALL
+            return None if skips else stale_quote(order, snapshot)
         price = quote.mid
     notional = EXACT.multiply(order.quantity, price)
     if notional >= rules.min_notional:

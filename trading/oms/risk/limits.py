@@ -3,17 +3,23 @@
 from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trading.oms.models import Order, Positive
+from trading.oms.models import Exact, Order, Positive
 
 
 class WithoutQuote(StrEnum):
-    """What to do with a limit order where a check needs a quote and there is no fresh one."""
+    """What to do where a check needs a quote and there is no fresh one.
+
+    `skip` lets limit orders pass the checks of price and notional, `skip_all` market orders too.
+    What must know an amount (capital, position's worth, exposure) denies all the same.
+    """
 
     DENY = "deny"
     SKIP = "skip"
+    SKIP_ALL = "skip_all"
 
 
 class RiskLimits(BaseModel):
@@ -22,8 +28,10 @@ class RiskLimits(BaseModel):
     `max_position_size` is in the base asset; `max_exposure`, `max_order_notional` and
     `max_daily_loss` are in the quote asset; `max_price_deviation` is a fraction (0.05 is 5 %).
     `market_margin` is the fraction by which a market order is taken to trade worse than the
-    quote. A market order is never let through without a fresh quote; `without_quote` speaks of
-    limit orders.
+    quote. `without_quote` says which orders may pass without a fresh one. `fee_rate` is the worst
+    fee that the venue takes from the quote asset of a buy, as a fraction (Binance takes it from
+    what is received: 0). `check_capital` false leaves it to the exchange whether the account can
+    pay.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +46,10 @@ class RiskLimits(BaseModel):
     market_margin: Positive = Decimal("0.01")
     quote_age_s_max: Positive = Decimal(5)
     without_quote: WithoutQuote = WithoutQuote.DENY
+    check_capital: bool = True
+    fee_rate: Annotated[Exact, Field(ge=0, lt=1)] = Decimal(0)
+    balance_age_s_max: Positive = Decimal(60)
+    instrument_age_s_max: Positive = Decimal(7200)
 
 
 class LimitRule(BaseModel):
@@ -71,3 +83,16 @@ def limits_for(
             given = {name: getattr(rule.limits, name) for name in rule.limits.model_fields_set}
             limits = limits.model_copy(update=given)
     return limits
+
+
+class RiskRules(BaseModel):
+    """The limits of a deployment: those for all, and the rules laid over them in their order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limits: RiskLimits = Field(default_factory=RiskLimits)
+    rules: tuple[LimitRule, ...] = ()
+
+    def limits_for(self, order: Order, exchange: str, account: str) -> RiskLimits:
+        """The limits of this order on the venue chosen for it."""
+        return limits_for(order, exchange, account, self.limits, self.rules)

@@ -25,7 +25,8 @@ class RiskSnapshot:
     `available_quote` and `available_base` are free to use: foreign locks and our reservations
     are taken off. `position` is signed. `open_buys` and `open_sells` are what open orders of
     this symbol may still trade. `exposure` is the worth of all positions and open orders of the
-    account at their worst; None: it is not known. `fee_rate` is the worst fee as a fraction.
+    account at their worst; None: it is not known. `balance_age_s` is how long ago the balances
+    were fetched, in seconds; None: never. `fee_rate` is the worst fee as a fraction.
     `lost_today` is the strategy's loss since the start of the UTC day (0 where it has gained).
     """
 
@@ -34,6 +35,7 @@ class RiskSnapshot:
     trading_state: TradingState = TradingState.ACTIVE
     instrument: Instrument | None = None
     quote: Quote | None = None
+    balance_age_s: Decimal | None = ZERO
     available_quote: Decimal = ZERO
     available_base: Decimal = ZERO
     position: Decimal = ZERO

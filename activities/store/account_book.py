@@ -1,0 +1,174 @@
+"""What stands on one account in the memory of a transaction: reserved, held, and fetched."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from activities.store.types import TradingState
+from trading.oms.enums import OrderSide
+from trading.oms.exact import EXACT
+from trading.oms.models import Fill
+from trading.oms.positions import Position, effects, with_fill
+from trading.oms.risk.reservation import Held
+
+_ZERO = Decimal(0)
+
+
+class Watermark(NamedTuple):
+    """The exchange's balances hold every fill up to `as_of`, and none after `as_of_latest`."""
+
+    as_of: datetime | None = None
+    as_of_latest: datetime | None = None
+    fetched_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetBalance:
+    """One asset: the exchange's total and free, what others' orders lock, our fills since."""
+
+    total: Decimal = _ZERO
+    free: Decimal = _ZERO
+    foreign_locked: Decimal = _ZERO
+    filled_since: Decimal = _ZERO
+
+    @property
+    def ours(self) -> Decimal:
+        """What is ours to use, our own reservations not yet taken off."""
+        return EXACT.add(EXACT.subtract(self.total, self.foreign_locked), self.filled_since)
+
+
+@dataclass
+class AccountBook:
+    """The rows of one account; `stored_…` is what the database has."""
+
+    exchange: str
+    account: str
+    watermark: Watermark = field(default_factory=Watermark)
+    held: dict[tuple[str, OrderSide], Held] = field(default_factory=dict)
+    positions: dict[tuple[str, str], Position] = field(default_factory=dict)
+    balances: dict[str, AssetBalance] = field(default_factory=dict)
+    trading: dict[str, TradingState] = field(default_factory=dict)
+    stored_positions: dict[tuple[str, str], Position] = field(default_factory=dict)
+    stored_balances: dict[str, AssetBalance] = field(default_factory=dict)
+
+    def read(self, rows: Any) -> None:
+        """Take the rows of the statement `STANDING`."""
+        for kind, name, sub, *numbers, orders, day in rows:
+            a, b, c, d = (_sum(value) for value in numbers)
+            if kind == "r":
+                self.held[name, OrderSide(sub)] = Held(a, b, c, d, orders)
+            elif kind == "t":
+                self.trading[name] = TradingState(sub)
+            elif kind == "b":
+                self.balances[name] = AssetBalance(a, b, c, d)
+            else:
+                self.positions[name, sub] = Position(
+                    exchange=self.exchange,
+                    account=self.account,
+                    symbol=name,
+                    strategy_id=sub,
+                    quantity=a,
+                    cost=b,
+                    realised=c,
+                    realised_on_day=d,
+                    day=day,
+                )
+        self.stored_positions = dict(self.positions)
+        self.stored_balances = dict(self.balances)
+
+    # Asking.
+
+    def reserved(self, asset: str) -> Decimal:
+        """What our open orders hold of an asset, as base of some symbols and quote of others."""
+        total = _ZERO
+        for (symbol, _), held in self.held.items():
+            base, _, quote = symbol.partition("/")
+            if base == asset:
+                total = EXACT.add(total, held.base)
+            if quote == asset:
+                total = EXACT.add(total, held.quote)
+        return total
+
+    def available(self, asset: str) -> Decimal:
+        """What is free to use: total less foreign locks and reservations, with our fills since."""
+        balance = self.balances.get(asset, AssetBalance())
+        return EXACT.subtract(balance.ours, self.reserved(asset))
+
+    def position(self, symbol: str) -> Decimal:
+        """The position of a symbol, over all strategies."""
+        return _added(p.quantity for (s, _), p in self.positions.items() if s == symbol)
+
+    def open_orders(self) -> int:
+        """How many orders are open: reserved, live, in doubt, untriggered, foreign."""
+        return sum(held.orders for held in self.held.values())
+
+    def exposure(self, quote: str, prices: dict[str, Decimal]) -> Decimal | None:
+        """The worth of the positions and open buys in one quote asset; None: a price is missing."""
+        total = _ZERO
+        for symbol in {symbol for symbol, _ in self.positions}:
+            quantity = self.position(symbol)
+            if not quantity or symbol.partition("/")[2] != quote:
+                continue
+            if symbol not in prices:
+                return None
+            worth = EXACT.multiply(quantity.copy_abs(), prices[symbol])
+            total = EXACT.add(total, worth)
+        for (symbol, side), held in self.held.items():
+            if side is OrderSide.BUY and symbol.partition("/")[2] == quote:
+                total = EXACT.add(total, held.notional)
+        return total
+
+    def lost(self, strategy_id: str, day: str) -> Decimal:
+        """What a strategy has lost on a UTC day; 0 where it has gained."""
+        lost = _added(p.lost_on(day) for (_, s), p in self.positions.items() if s == strategy_id)
+        return max(_ZERO, lost)
+
+    # Changing.
+
+    def move(self, symbol: str, side: OrderSide, before: Held, after: Held) -> None:
+        """One order's reservation has become another."""
+        known = self.held.get((symbol, side), Held())
+        self.held[symbol, side] = known.minus(before).plus(after)
+
+    def book(self, fill: Fill, strategy_id: str) -> None:
+        """A fill moves the position, and the balances where they do not show it yet."""
+        key = (fill.symbol, strategy_id)
+        known = self.positions.get(key) or Position(
+            exchange=self.exchange,
+            account=self.account,
+            symbol=fill.symbol,
+            strategy_id=strategy_id,
+        )
+        self.positions[key] = with_fill(known, fill)
+        self.count_since(fill)
+
+    def count_since(self, fill: Fill) -> None:
+        """Add a fill to what came after the watermark.
+
+        Where it is not certain on which side of the watermark it lies, only what it takes counts:
+        too little is available until the next balances, never too much.
+        """
+        mark = self.watermark
+        if mark.as_of is None or mark.as_of_latest is None or fill.timestamp <= mark.as_of:
+            return
+        certain = fill.timestamp > mark.as_of_latest
+        for asset, delta in effects(fill).items():
+            if delta < 0 or certain:
+                known = self.balances.get(asset, AssetBalance())
+                since = EXACT.add(known.filled_since, delta)
+                self.balances[asset] = replace(known, filled_since=since)
+
+
+def _sum(value: Any) -> Decimal:
+    """A number as PostgreSQL gives it, or the sum of the digits that SQLite gives as text."""
+    if isinstance(value, str):
+        return _added(Decimal(part) for part in value.split(" "))
+    return Decimal(value)
+
+
+def _added(values: Any) -> Decimal:
+    total = _ZERO
+    for value in values:
+        total = EXACT.add(total, value)
+    return total

@@ -1,0 +1,272 @@
+"""The risk rows of one transaction: reservations, positions and balances, read once, written once.
+
+Rows are locked in one order: the orders, then the accounts by name, then (with the commit) the
+head of the journal. A reservation is written under its order's lock, and what depends on all of
+an account under the account's. A release needs the order's lock alone.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from activities.store import risk_statements as sql
+from activities.store.account_book import AccountBook, AssetBalance, Watermark
+from trading.oms.enums import OrderSide
+from trading.oms.models import Fill, OrderState
+from trading.oms.positions import Position
+from trading.oms.risk.reservation import (
+    Reservation,
+    following,
+    modification_settled,
+    reservation_of,
+)
+
+AccountKey = tuple[str, str]
+
+
+class Change(NamedTuple):
+    """An order before and after the transaction; before is None for one that it inserts."""
+
+    before: OrderState | None
+    after: OrderState
+
+    @property
+    def matters(self) -> bool:
+        """Whether its reservation may have to change."""
+        before, after = self.before, self.after
+        return (
+            before is None
+            or before.is_open is not after.is_open
+            or before.remaining_quantity != after.remaining_quantity
+            or before.price != after.price
+            or modification_settled(before, after)
+        )
+
+
+class Ledger:
+    """The memory of one transaction for all that is kept by account."""
+
+    def __init__(self, connection: sa.Connection, now: datetime) -> None:
+        """Work on a connection whose transaction has begun, the orders' rows locked."""
+        self._connection = connection
+        self._now = now
+        self.reservations: dict[str, Reservation] = {}
+        self.books: dict[AccountKey, AccountBook] = {}
+        self._stored: dict[str, Reservation] = {}
+
+    # Reading.
+
+    def load(self, order_ids: Iterable[str], accounts: Iterable[AccountKey]) -> None:
+        """Read the orders' reservations; lock the accounts and read all that stands on them."""
+        keys = sorted(set(order_ids))
+        if keys:
+            for row in self._connection.execute(sql.RESERVATIONS, {"keys": keys}):
+                self._stored[row.order_id] = _reservation(row)
+        self.reservations = dict(self._stored)
+        for exchange, account in sorted(set(accounts)):
+            book = AccountBook(exchange, account, self._lock(exchange, account))
+            standing = sql.STANDING[self._connection.dialect.name]
+            book.read(self._connection.execute(standing, _named(exchange, account)))
+            self.books[exchange, account] = book
+
+    def _lock(self, exchange: str, account: str) -> Watermark:
+        names = _named(exchange, account)
+        row = self._connection.execute(sql.LOCK_ACCOUNT, names).one_or_none()
+        if row is None:
+            self._connection.execute(sql.MAKE_ACCOUNT, names)
+            row = self._connection.execute(sql.LOCK_ACCOUNT, names).one()
+        return Watermark(row.as_of, row.as_of_latest, row.fetched_at)
+
+    def orders_since(self, book: AccountBook, since: datetime) -> int:
+        """How many orders of ours were reserved after then; those of this transaction count."""
+        names = {**_named(book.exchange, book.account), "since": since}
+        stored = int(self._connection.execute(sql.RESERVED_SINCE, names).scalar_one())
+        new = sum(
+            one.order_id not in self._stored and not one.external
+            for one in self.reservations.values()
+            if (one.exchange, one.account) == (book.exchange, book.account)
+        )
+        return stored + new
+
+    def fills_since(self, book: AccountBook, since: datetime) -> list[Any]:
+        """The rows of the account's fills after a time of the exchange's."""
+        names = {**_named(book.exchange, book.account), "since": since}
+        return list(self._connection.execute(sql.FILLS_SINCE, names))
+
+    # Changing.
+
+    def set(self, reservation: Reservation) -> None:
+        """A reservation is made or becomes another."""
+        known = self.reservations.get(reservation.order_id)
+        self.reservations[reservation.order_id] = reservation
+        book = self.books.get((reservation.exchange, reservation.account))
+        if known is not None and (known.exchange, known.account) != (
+            reservation.exchange,
+            reservation.account,
+        ):
+            self._leave(known)
+            known = None
+        if book is not None:
+            before = known.held if known else type(reservation.held)()
+            book.move(reservation.symbol, reservation.side, before, reservation.held)
+
+    def _leave(self, known: Reservation) -> None:
+        book = self.books.get((known.exchange, known.account))
+        if book is not None:
+            book.move(known.symbol, known.side, known.held, type(known.held)())
+
+    def follow(self, change: Change) -> None:
+        """The order has changed: so does what it holds."""
+        known = self.reservations.get(change.after.client_order_id)
+        if known is not None:
+            before, after = change
+            settled = before is not None and modification_settled(before, after)
+            self.set(following(known, change.after, is_settled=settled))
+
+    def follow_external(self, state: OrderState) -> None:
+        """Somebody else's order counts, though the exchange's locks hold its funds."""
+        self.set(reservation_of(state, self._now, external=True))
+
+    def mend(self, state: OrderState, *, external: bool) -> bool:
+        """Make the reservation what the order says; whether it was anything else."""
+        known = self.reservations.get(state.client_order_id)
+        if known is None:
+            if not (state.is_open and state.exchange):
+                return False
+            self.set(reservation_of(state, self._now, external=external))
+            return True
+        settled = not (state.pending.value == "modify" or state.replacing)
+        right = following(known, state, is_settled=settled)
+        if right == known:
+            return False
+        self.set(right)
+        return True
+
+    def book(self, fill: Fill, strategy_id: str | None) -> None:
+        """A fill moves from the reservation to the position."""
+        self.books[fill.exchange, fill.account].book(fill, strategy_id or "")
+
+    def adjust(self, entry: dict[str, Any]) -> None:
+        """Note in the audit that a position was set by hand."""
+        self._connection.execute(sql.INSERT_ADJUSTMENT, entry)
+
+    def set_watermark(self, book: AccountBook, mark: Watermark) -> None:
+        """The account's balances were fetched."""
+        book.watermark = mark
+        names = {f"k_{name}": value for name, value in _named(book.exchange, book.account).items()}
+        sql.UPDATE_ACCOUNT.run(self._connection, [{**mark._asdict(), **names}])
+
+    # Writing.
+
+    def write(self) -> None:
+        """Write every row that has changed."""
+        inserts, updates = [], []
+        for order_id, one in sorted(self.reservations.items()):
+            stored = self._stored.get(order_id)
+            if stored is None:
+                inserts.append({**_reservation_values(one, self._now), "order_id": order_id})
+            elif stored != one:
+                updates.append({**_reservation_values(one, self._now), "k_order_id": order_id})
+        sql.INSERT_RESERVATION.run(self._connection, inserts)
+        sql.UPDATE_RESERVATION.run(self._connection, updates)
+        for book in self.books.values():
+            self._write_positions(book)
+            self._write_balances(book)
+
+    def _write_positions(self, book: AccountBook) -> None:
+        inserts, updates = [], []
+        for key, one in sorted(book.positions.items()):
+            stored = book.stored_positions.get(key)
+            if stored is None:
+                inserts.append({**_position_values(one, self._now), **_position_key(one)})
+            elif stored != one:
+                keys = {f"k_{name}": value for name, value in _position_key(one).items()}
+                updates.append({**_position_values(one, self._now), **keys})
+        sql.INSERT_POSITION.run(self._connection, inserts)
+        sql.UPDATE_POSITION.run(self._connection, updates)
+
+    def _write_balances(self, book: AccountBook) -> None:
+        inserts, updates = [], []
+        for asset, one in sorted(book.balances.items()):
+            stored = book.stored_balances.get(asset)
+            key = {**_named(book.exchange, book.account), "asset": asset}
+            if stored is None:
+                inserts.append({**_balance_values(one), **key})
+            elif stored != one:
+                keys = {f"k_{name}": value for name, value in key.items()}
+                updates.append({**_balance_values(one), **keys})
+        sql.INSERT_BALANCE.run(self._connection, inserts)
+        sql.UPDATE_BALANCE.run(self._connection, updates)
+
+
+def _named(exchange: str, account: str) -> dict[str, str]:
+    return {"exchange": exchange, "account": account}
+
+
+def _reservation(row: sa.Row[Any]) -> Reservation:
+    return Reservation(
+        order_id=row.order_id,
+        exchange=row.exchange,
+        account=row.account,
+        symbol=row.symbol,
+        strategy_id=row.strategy_id,
+        side=OrderSide(row.side),
+        open_quantity=row.open_quantity,
+        price=row.price,
+        fee_rate=row.fee_rate,
+        wanted_quantity=row.wanted_quantity,
+        wanted_price=row.wanted_price,
+        is_open=row.is_open,
+        external=row.external,
+        reserved_at=row.reserved_at,
+    )
+
+
+def _reservation_values(one: Reservation, now: datetime) -> dict[str, Any]:
+    held = one.held
+    return {
+        "exchange": one.exchange,
+        "account": one.account,
+        "symbol": one.symbol,
+        "strategy_id": one.strategy_id,
+        "side": one.side.value,
+        "quote_amount": held.quote,
+        "base_amount": held.base,
+        "open_quantity": one.open_quantity,
+        "notional": held.notional,
+        "price": one.price,
+        "fee_rate": one.fee_rate,
+        "wanted_quantity": one.wanted_quantity,
+        "wanted_price": one.wanted_price,
+        "is_open": one.is_open,
+        "external": one.external,
+        "reserved_at": one.reserved_at,
+        "changed_at": now,
+    }
+
+
+def _position_key(one: Position) -> dict[str, str]:
+    key = _named(one.exchange, one.account)
+    return {**key, "symbol": one.symbol, "strategy_id": one.strategy_id}
+
+
+def _position_values(one: Position, now: datetime) -> dict[str, Any]:
+    return {
+        "quantity": one.quantity,
+        "cost": one.cost,
+        "realised": one.realised,
+        "day": one.day,
+        "realised_on_day": one.realised_on_day,
+        "changed_at": now,
+    }
+
+
+def _balance_values(one: AssetBalance) -> dict[str, Any]:
+    return {
+        "total": one.total,
+        "free": one.free,
+        "foreign_locked": one.foreign_locked,
+        "filled_since": one.filled_since,
+    }

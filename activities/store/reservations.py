@@ -1,0 +1,202 @@
+"""The reservation: the checks that depend on all else that is open, and the row, in one step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+from activities.store.account_book import AccountBook
+from activities.store.batch import Batch, strictest
+from activities.store.ledger import AccountKey
+from activities.store.orders import OnOrder
+from trading.oms.enums import OrderSide, ReasonCode, TradingState
+from trading.oms.exact import EXACT
+from trading.oms.models import Instrument, Order, OrderState, Quote
+from trading.oms.positions import day_of
+from trading.oms.risk.checker import run_checks
+from trading.oms.risk.checks import ACCOUNT_CHECKS
+from trading.oms.risk.limits import RiskLimits
+from trading.oms.risk.reservation import (
+    Held,
+    Reservation,
+    changing_to,
+    following,
+    reservation_for,
+)
+from trading.oms.risk.snapshot import Denial, RiskSnapshot, worst_price
+
+_ZERO = Decimal(0)
+_MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReserveWish:
+    """An order that asks to be sent, with its venue, open quantity and price set.
+
+    `prices` are of other symbols that are held, for the exposure. A modification asks with what
+    would be open after it.
+    """
+
+    order: Order
+    limits: RiskLimits
+    instrument: Instrument | None = None
+    quote: Quote | None = None
+    prices: Mapping[str, Decimal] = field(default_factory=dict)
+    is_modification: bool = False
+
+
+class Reserved(NamedTuple):
+    """The answer: which checks ran, and why nothing was reserved, if so."""
+
+    checks_run: tuple[str, ...]
+    denial: Denial | None
+
+
+class Reserve(OnOrder):
+    """Check against the account as it stands and reserve, or say why not. Repeating is safe."""
+
+    waits = True
+
+    def __init__(self, wish: ReserveWish) -> None:
+        """Note the wish."""
+        super().__init__(wish.order.client_order_id)
+        self._wish = wish
+        self._answer = Reserved((), None)
+        self.account: AccountKey | None = (wish.order.exchange or "", wish.order.account or "")
+
+    def plan(self, batch: Batch) -> None:
+        """Decide with the account's row locked."""
+        state = batch.order(self.order_id).state
+        own = batch.ledger.reservations.get(self.order_id)
+        if not state.is_open:
+            message = f"the order has ended as {state.status.value}"
+            code = state.reason_code or ReasonCode.CANCELLED_BEFORE_SEND
+            self._answer = Reserved((), Denial(code, message, {}))
+            return
+        if self._wish.is_modification and own is not None and self._asks_for_no_more(own, state):
+            self._answer = Reserved((), None)
+            return
+        snapshot = self._snapshot(batch, own)
+        names, denial = run_checks(self._wish.order, snapshot, ACCOUNT_CHECKS)
+        self._answer = Reserved(tuple(names), denial)
+        if denial is None:
+            batch.ledger.set(self._reservation(batch, own, state, snapshot))
+
+    def _reservation(
+        self, batch: Batch, own: Reservation | None, state: OrderState, snapshot: RiskSnapshot
+    ) -> Reservation:
+        order, limits = self._wish.order, self._wish.limits
+        price = worst_price(order, snapshot) or _ZERO
+        begun = own.reserved_at if own is not None else batch.now
+        wanted = reservation_for(order, state, price, limits.fee_rate, begun)
+        if not self._wish.is_modification:
+            return wanted
+        known = own if own is not None else following(wanted, state, is_settled=True)
+        return changing_to(known, order, state)
+
+    def _asks_for_no_more(self, own: Reservation, state: OrderState) -> bool:
+        order = self._wish.order
+        known = state.price or own.price
+        dearer = order.side is OrderSide.BUY and order.price is not None and order.price > known
+        return not dearer and order.quantity <= own.open_quantity
+
+    def _snapshot(self, batch: Batch, own: Reservation | None) -> RiskSnapshot:
+        exchange, account = self.account or ("", "")
+        book = batch.ledger.books[exchange, account]
+        state = strictest(book.trading, exchange, account, self._wish.order.strategy_id)
+        rate = self._orders_last_minute(batch, book, own)
+        here = own is not None and (own.exchange, own.account) == (exchange, account)
+        mine = own.held if own is not None and here else Held()
+        surroundings = Surroundings(batch.now, TradingState(state.value), mine, rate)
+        return snapshot_of(self._wish, book, surroundings)
+
+    def _orders_last_minute(self, batch: Batch, book: AccountBook, own: Reservation | None) -> int:
+        if self._wish.limits.max_orders_per_minute is None:
+            return 0
+        since = batch.now - _MINUTE
+        counted = batch.ledger.orders_since(book, since)
+        return counted - (own is not None and own.reserved_at > since)
+
+    def answer(self, batch: Batch) -> Reserved:  # noqa: ARG002 - the protocol's
+        """Granted, or the denial with its numbers."""
+        return self._answer
+
+
+class Mend(OnOrder):
+    """Make an order's reservation what its state says."""
+
+    waits = True
+
+    def __init__(self, order_id: str, *, external: bool = False) -> None:
+        """`external`: the order is somebody else's."""
+        super().__init__(order_id)
+        self._external = external
+        self._mended = False
+
+    def plan(self, batch: Batch) -> None:
+        """Compare, and set where it differs."""
+        state = batch.order(self.order_id).state
+        self._mended = batch.ledger.mend(state, external=self._external)
+
+    def answer(self, batch: Batch) -> bool:  # noqa: ARG002 - the protocol's
+        """Whether it was anything else."""
+        return self._mended
+
+
+class Surroundings(NamedTuple):
+    """What a snapshot needs beside the account's book: `mine` is the order's own reservation."""
+
+    now: datetime
+    trading_state: TradingState
+    mine: Held = Held()
+    orders_last_minute: int = 0
+
+
+def snapshot_of(wish: ReserveWish, book: AccountBook, around: Surroundings) -> RiskSnapshot:
+    """The account as the checks of this order look at it, its own reservation left out."""
+    order, mine = wish.order, around.mine
+    base, _, quote = order.symbol.partition("/")
+    buys = book.held.get((order.symbol, OrderSide.BUY), Held())
+    sells = book.held.get((order.symbol, OrderSide.SELL), Held())
+    if order.side is OrderSide.BUY:
+        buys = buys.minus(mine)
+    else:
+        sells = sells.minus(mine)
+    return RiskSnapshot(
+        now=around.now,
+        limits=wish.limits,
+        trading_state=around.trading_state,
+        instrument=wish.instrument,
+        quote=wish.quote,
+        balance_age_s=_age(around.now, book),
+        available_quote=EXACT.add(book.available(quote), mine.quote),
+        available_base=EXACT.add(book.available(base), mine.base),
+        position=book.position(order.symbol),
+        open_buys=buys.quantity,
+        open_sells=sells.quantity,
+        open_orders=book.open_orders() - mine.orders,
+        orders_last_minute=around.orders_last_minute,
+        exposure=_exposure(wish, book, quote, mine),
+        lost_today=book.lost(order.strategy_id or "", day_of(around.now)),
+        fee_rate=wish.limits.fee_rate,
+    )
+
+
+def _exposure(wish: ReserveWish, book: AccountBook, quote: str, mine: Held) -> Decimal | None:
+    if wish.limits.max_exposure is None:
+        return _ZERO
+    prices = dict(wish.prices)
+    if wish.quote is not None:
+        prices.setdefault(wish.order.symbol, wish.quote.mid)
+    exposure = book.exposure(quote, prices)
+    if exposure is None or wish.order.side is OrderSide.SELL:
+        return exposure
+    return EXACT.subtract(exposure, mine.notional)
+
+
+def _age(now: datetime, book: AccountBook) -> Decimal | None:
+    fetched = book.watermark.fetched_at
+    if fetched is None:
+        return None
+    return Decimal(f"{max(0.0, (now - fetched).total_seconds()):.3f}")

@@ -1,0 +1,150 @@
+"""The store's door to what risk is measured by: reservations, balances, positions, portfolios."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from activities.store import risk_statements as sql
+from activities.store.account_book import AccountBook, AssetBalance, Watermark
+from activities.store.accounts import Adjustment, AdjustPosition, Fetched, TakeBalances
+from activities.store.reservations import (
+    Mend,
+    Reserve,
+    Reserved,
+    ReserveWish,
+    Surroundings,
+    snapshot_of,
+)
+from activities.store.schema import orders
+from activities.store.writer import Writer
+from trading.oms.enums import OPEN_STATUSES, TradingState
+from trading.oms.exact import EXACT
+from trading.oms.models import Balance, utc_now
+from trading.oms.portfolio import Portfolio
+from trading.oms.risk.checker import run_checks
+from trading.oms.risk.checks import ACCOUNT_CHECKS
+
+_Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+_MEND_AT_ONCE = 200
+
+
+class AdjustmentEntry(NamedTuple):
+    """One line of the audit of positions that were set by hand or adopted."""
+
+    symbol: str
+    strategy_id: str
+    before: Decimal
+    after: Decimal
+    reason: str
+    by: str
+
+
+class RiskStore:
+    """Reservations, balances and positions; each write is one step and may be repeated."""
+
+    def __init__(self, writer: Writer, reading: _Reading, dialect: str) -> None:
+        """Write through the store's writer, read through its reader."""
+        self._writer = writer
+        self._reading = reading
+        self._dialect = dialect
+
+    async def reserve(self, wish: ReserveWish) -> Reserved:
+        """Check an order against its account as it stands and reserve what it needs, or neither.
+
+        In one transaction under the account's lock, keyed by the order's id: asking again changes
+        nothing. The order's end releases it, fills move it, a modification holds old and new.
+        Raises `OrderNotFound`.
+        """
+        return await self._writer.do(Reserve(wish))  # type: ignore[no-any-return]
+
+    async def preview(self, wish: ReserveWish, trading_state: TradingState) -> Reserved:
+        """What `reserve` would answer for an order that is not there yet; nothing is reserved."""
+        book = await self.book(wish.order.exchange or "", wish.order.account or "")
+        snapshot = snapshot_of(wish, book, Surroundings(utc_now(), trading_state))
+        names, denial = run_checks(wish.order, snapshot, ACCOUNT_CHECKS)
+        return Reserved(tuple(names), denial)
+
+    async def take_balances(self, fetched: Fetched) -> bool:
+        """Keep the exchange's balances; False where newer ones are known."""
+        return await self._writer.do(TakeBalances(fetched))  # type: ignore[no-any-return]
+
+    async def adjust_position(self, change: Adjustment) -> Decimal:
+        """Set a position by hand, with reason and name in the audit; the quantity before."""
+        return await self._writer.do(AdjustPosition(change))  # type: ignore[no-any-return]
+
+    async def adjustments(self, exchange: str, account: str) -> list[AdjustmentEntry]:
+        """The audit of an account's positions, oldest first."""
+        names = {"exchange": exchange, "account": account}
+        async with self._reading() as connection:
+            return [
+                AdjustmentEntry(
+                    row.symbol, row.strategy_id, row.before, row.after, row.reason, row.changed_by
+                )
+                for row in await connection.execute(sql.ADJUSTMENTS, names)
+            ]
+
+    async def mend(self) -> list[str]:
+        """Compare reservations with the open orders and mend what differs; the orders mended.
+
+        An open order at a venue without a reservation gets one, one that has ended is released.
+        """
+        is_open = orders.c.status.in_(sorted(OPEN_STATUSES))
+        sent = sa.and_(is_open, orders.c.submitted_at.is_not(None))
+        query = sa.select(orders.c.client_order_id, orders.c.external)
+        external = sa.and_(is_open, orders.c.external.is_(sa.true()))
+        held = orders.c.client_order_id.in_(sql.OPEN_RESERVATIONS)
+        async with self._reading() as connection:
+            rows = (await connection.execute(query.where(sa.or_(sent, external, held)))).all()
+        mended: list[str] = []
+        for start in range(0, len(rows), _MEND_AT_ONCE):
+            some = rows[start : start + _MEND_AT_ONCE]
+            changed = await asyncio.gather(
+                *(self._writer.do(Mend(row.client_order_id, external=row.external)) for row in some)
+            )
+            pairs = zip(some, changed, strict=True)
+            mended += [row.client_order_id for row, is_new in pairs if is_new]
+        return mended
+
+    async def book(self, exchange: str, account: str) -> AccountBook:
+        """All that stands on an account, at one moment."""
+        names = {"exchange": exchange, "account": account}
+        async with self._reading() as connection:
+            row = (await connection.execute(sql.ACCOUNT, names)).one_or_none()
+            mark = Watermark(row.as_of, row.as_of_latest, row.fetched_at) if row else Watermark()
+            found = AccountBook(exchange, account, mark)
+            found.read((await connection.execute(sql.STANDING[self._dialect], names)).all())
+            return found
+
+    async def portfolio(
+        self,
+        exchange: str,
+        account: str,
+        prices: Mapping[str, Decimal] | None = None,
+        quote_currency: str = "USDT",
+    ) -> Portfolio:
+        """The account as the risk checks see it: balances, reservations, positions."""
+        book = await self.book(exchange, account)
+        symbols = sorted({symbol for symbol, _ in book.positions})
+        return Portfolio(
+            quote_currency=quote_currency,
+            balances={a: _balance(a, one) for a, one in sorted(book.balances.items())},
+            reserved={asset: book.reserved(asset) for asset in reserved_assets(book)},
+            positions={symbol: book.position(symbol) for symbol in symbols},
+            prices=dict(prices or {}),
+        )
+
+
+def reserved_assets(book: AccountBook) -> set[str]:
+    """The assets that any open order may hold."""
+    return {asset for symbol, _ in book.held for asset in symbol.split("/")}
+
+
+def _balance(asset: str, one: AssetBalance) -> Balance:
+    """What is ours counts as free: our own locks are in the reservations."""
+    locked = EXACT.subtract(EXACT.add(one.total, one.filled_since), one.ours)
+    return Balance(asset=asset, free=one.ours, locked=locked)

@@ -1,0 +1,41 @@
+"""A process that submits orders against one account until told to stop: for the overspending test.
+
+`python -m tests.activities.reserving_process URL PREFIX COUNT`: prints the ids that passed. Each
+order is admitted and reserved, many at once, as a worker does it.
+"""
+
+import asyncio
+import sys
+from decimal import Decimal
+
+from activities.store import Store, StoreSettings
+from activities.store.reservations import ReserveWish
+from tests.activities.store_builders import new_order
+from trading.oms.models import Order
+from trading.oms.risk.limits import RiskLimits
+
+LIMITS = RiskLimits(max_price_deviation=None)
+
+
+async def submit(store: Store, order: Order) -> bool:
+    await store.admit(order)
+    answer = await store.risk.reserve(ReserveWish(order=order, limits=LIMITS))
+    if answer.denial is None:
+        print(order.client_order_id, flush=True)  # noqa: T201 - the parent reads it
+    return answer.denial is None
+
+
+async def main(url: str, prefix: str, count: int) -> None:
+    store = await Store.open(url, settings=StoreSettings(answer_within_s=60))
+    orders = [
+        new_order(client_order_id=f"{prefix}-{number}", quantity=Decimal(1), price=Decimal(100))
+        for number in range(count)
+    ]
+    print("ready", flush=True)  # noqa: T201
+    await asyncio.to_thread(sys.stdin.readline)
+    await asyncio.gather(*(submit(store, order) for order in orders))
+    await store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

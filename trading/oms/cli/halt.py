@@ -1,0 +1,230 @@
+"""`oms halt`, `oms resume`, and cancelling many orders at once."""
+
+import asyncio
+import getpass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from trading.oms.cli.failures import Exit, Failed, leave, run
+from trading.oms.cli.operate import show_report
+from trading.oms.cli.output import examples, json_option, put_json
+from trading.oms.cli.target import Target, find_target
+from trading.oms.enums import CancelOutcome
+
+if TYPE_CHECKING:
+    from activities.store import Store, TradingState
+    from trading.oms.models import CancelResult, OrderState
+
+_AT_ONCE = 20
+
+
+class Scope(NamedTuple):
+    """Whose orders are meant: of one account, of one strategy, of one symbol, or all."""
+
+    account: str | None = None
+    strategy: str | None = None
+    symbol: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The trading states that it stands for."""
+        found = [f"account:{self.account}"] if self.account else []
+        found += [f"strategy:{self.strategy}"] if self.strategy else []
+        return found or ["all"]
+
+
+def _at(account: str | None) -> tuple[str | None, str | None]:
+    if account is None:
+        return None, None
+    exchange, slash, name = account.partition("/")
+    if not (exchange and slash and name):
+        msg = f"account is {account!r}; write EXCHANGE/ACCOUNT, as in alpha/main"
+        raise Failed(msg, Exit.BAD_INPUT)
+    return exchange, name
+
+
+@click.command(
+    epilog=examples(
+        "oms halt",
+        "oms halt --strategy momentum --reason 'strange prices' --cancel",
+        "oms halt --account alpha/main --reducing",
+    )
+)
+@click.option("--account", help="Only this account: EXCHANGE/ACCOUNT.")
+@click.option("--strategy", help="Only this strategy.")
+@click.option("--reason", help="Why, for whoever asks.")
+@click.option("--reducing", is_flag=True, help="Let through what makes positions smaller.")
+@click.option("--cancel", "cancels", is_flag=True, help="Cancel the open orders too.")
+@json_option
+def halt(
+    *,
+    account: str | None,
+    strategy: str | None,
+    reason: str | None,
+    reducing: bool,
+    cancels: bool,
+    as_json: bool,
+) -> None:
+    """Let no new order out, on any worker, at once. Cancels always pass."""
+    state = "reducing" if reducing else "halted"
+    run(_set(Scope(account, strategy), state, reason, cancels=cancels, as_json=as_json))
+
+
+@click.command(
+    epilog=examples(
+        "oms resume --reason 'the backup is reconciled'",
+        "oms resume --strategy momentum --reason 'prices are back'",
+        "oms resume --account alpha/main --reason 'the desk has called'",
+        "oms resume alpha main --reason 'they have explained it'",
+    )
+)
+@click.argument("exchange", required=False)
+@click.argument("account_there", metavar="[ACCOUNT]", required=False)
+@click.option("--account", help="End the halt of this account: EXCHANGE/ACCOUNT.")
+@click.option("--strategy", help="End the halt of this strategy.")
+@click.option("--reason", required=True, help="Why it is safe again, for the record.")
+@click.option("--by", help="Who says so; default: the user of this process.")
+@json_option
+def resume(
+    exchange: str | None,
+    account_there: str | None,
+    *,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Let orders be sent again. Each form ends one kind of stop, and no other.
+
+    Without arguments: the halt of all trading, by `oms halt` or after the store has gone back;
+    everything is reconciled first. With --account or --strategy: the halt of those. With
+    EXCHANGE and ACCOUNT: what proved not to be placed may be sent again there, after two sends
+    of one order were alive.
+    """
+    scope = Scope(given["account"], given["strategy"])
+    if (exchange is None) != (account_there is None):
+        msg = "give both EXCHANGE and ACCOUNT, or neither"
+        raise click.UsageError(msg)
+    if exchange and (scope.account or scope.strategy):
+        msg = "EXCHANGE and ACCOUNT end another stop than --account and --strategy; say one"
+        raise click.UsageError(msg)
+    reason, by = given["reason"], given["by"]
+    if exchange and account_there:
+        run(_allow_resending(exchange, account_there, reason, by=by, as_json=as_json))
+    elif scope.account or scope.strategy:
+        run(_set(scope, "active", reason, by=by, as_json=as_json))
+    else:
+        run(_resume_all(reason, by=by, as_json=as_json))
+
+
+async def _allow_resending(
+    exchange: str, account: str, reason: str, *, by: str | None, as_json: bool
+) -> None:
+    async with find_target().orders() as oms:
+        await oms.allow_resending(exchange, account, reason, by=by)
+    if as_json:
+        put_json({"exchange": exchange, "account": account, "resending": "allowed"})
+    else:
+        click.echo(f"{exchange} / {account}: what proved not to be placed may be sent again")
+
+
+async def _resume_all(reason: str, *, by: str | None, as_json: bool) -> None:
+    target = find_target()
+    async with target.orders() as oms:
+        reports = await oms.resume(reason, by=by)
+    async with target.store() as store:
+        states = await store.trading_states()
+    if as_json:
+        found = [report.model_dump(mode="json") for report in reports]
+        put_json({"states": states, "reports": found})
+        return
+    for report in reports:
+        show_report(report)
+    _say_states(states)
+
+
+async def _set(
+    scope: Scope,
+    word: str,
+    reason: str | None,
+    *,
+    as_json: bool,
+    by: str | None = None,
+    cancels: bool = False,
+) -> None:
+    from activities.store import TradingState
+
+    _at(scope.account)
+    target = find_target()
+    async with target.store() as store:
+        for name in scope.names:
+            await store.set_trading_state(
+                name, TradingState(word), reason=reason, by=by or getpass.getuser()
+            )
+        states = await store.trading_states()
+    results = await cancel_many(target, scope, reason) if cancels else []
+    if as_json:
+        put_json({"states": states, "cancelled": [one.model_dump(mode="json") for one in results]})
+    else:
+        _say_states(states)
+        _say_cancels(results) if cancels else None
+    leave(_exit_of(results))
+
+
+def _say_states(states: "dict[str, TradingState]") -> None:
+    restricted = {name: state for name, state in sorted(states.items()) if state != "active"}
+    for name, state in restricted.items():
+        click.echo(f"{name}: {state.value}")
+    if not restricted:
+        click.echo("trading is active everywhere")
+
+
+async def cancel_scope(scope: Scope, reason: str | None, *, as_json: bool) -> None:
+    """Cancel every open order of ours in a scope, and say what became of them."""
+    results = await cancel_many(find_target(), scope, reason)
+    if as_json:
+        put_json([one.model_dump(mode="json") for one in results])
+    else:
+        _say_cancels(results)
+    leave(_exit_of(results))
+
+
+async def cancel_many(target: Target, scope: Scope, reason: str | None) -> "list[CancelResult]":
+    """Cancel order by order, so that nobody else's orders are touched."""
+    async with target.store() as store:
+        wanted = await _open_orders(store, scope)
+    slots = asyncio.Semaphore(_AT_ONCE)
+    async with target.orders() as oms:
+
+        async def cancel(state: "OrderState") -> "CancelResult":
+            async with slots:
+                return await oms.cancel_order(state.client_order_id, reason=reason)
+
+        return await asyncio.gather(*(cancel(state) for state in wanted))
+
+
+async def _open_orders(store: "Store", scope: Scope) -> "list[OrderState]":
+    from activities.store import OrderFilter
+    from trading.oms.enums import OPEN_STATUSES
+
+    exchange, account = _at(scope.account)
+    wanted = OrderFilter(
+        exchange=exchange,
+        account=account,
+        symbol=scope.symbol,
+        strategy_id=scope.strategy,
+        statuses=OPEN_STATUSES,
+        external=False,
+    )
+    return await store.orders(wanted, limit=None)
+
+
+def _say_cancels(results: "list[CancelResult]") -> None:
+    if not results:
+        click.echo("no open order to cancel")
+    for one in results:
+        click.echo(f"{one.order_id}: {one.outcome.value.replace('_', ' ')}")
+
+
+def _exit_of(results: "list[CancelResult]") -> Exit:
+    waiting = {CancelOutcome.PENDING, CancelOutcome.IN_DOUBT}
+    return Exit.PENDING if any(one.outcome in waiting for one in results) else Exit.OK
