@@ -119,7 +119,7 @@ def resume(
 async def _allow_resending(
     exchange: str, account: str, reason: str, *, by: str | None, as_json: bool
 ) -> None:
-    async with find_target().orders() as oms:
+    async with find_target().orders(with_store=True) as oms:
         await oms.allow_resending(exchange, account, reason, by=by)
     if as_json:
         put_json({"exchange": exchange, "account": account, "resending": "allowed"})
@@ -129,7 +129,7 @@ async def _allow_resending(
 
 async def _resume_all(reason: str, *, by: str | None, as_json: bool) -> None:
     target = find_target()
-    async with target.orders() as oms:
+    async with target.orders(with_store=True) as oms:
         reports = await oms.resume(reason, by=by)
     async with target.store() as store:
         states = await store.trading_states()
