@@ -311,7 +311,8 @@ async def test_lists_are_whole_whatever_the_size_of_a_page(
     connector: CcxtConnector, server: SandboxServer, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
     monkeypatch.setattr(history, "PAGE", page)
-    start = connector.exchange_now()
+    # The exchange is new, so nothing is older; its clock as we know it is milliseconds off.
+    start = connector.exchange_now() - timedelta(seconds=1)
     trade_at_market(server, "SELL", "40000", "1")
     requests = [
         order(connector, order_type=OrderType.MARKET, price=None, quantity=Decimal(f"0.00{n}"))

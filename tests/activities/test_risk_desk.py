@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from activities import account_watch
 from activities.account_watch import AccountWatch, refresh_balances
 from activities.messages import RiskQuestion
 from activities.quotes import QuoteKey, Quotes
@@ -252,6 +253,28 @@ async def test_the_watch_fetches_balances_that_nobody_else_has_fetched(
     venue.usdt = d(1)
     await watch.start()
     assert await available(store) == d(10000)
+
+
+async def test_the_watch_ends_though_a_driver_swallows_cancellations(
+    store: Store, venue: Venue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def swallow() -> dict[str, Balance]:
+        asked.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise ExchangeUnavailable("a driver's word for cancelled") from None
+        return {}
+
+    monkeypatch.setattr(venue, "balances", swallow)
+    monkeypatch.setattr(account_watch, "BALANCES_S", 0.01)
+    watch = AccountWatch(store, connectors(venue), RulesFile())
+    watch.run()
+    await asked.wait()
+    async with asyncio.timeout(1):
+        await watch.close()
 
 
 class _Entry:
