@@ -16,9 +16,9 @@ from typing import Any
 
 import aiohttp
 import yarl
-from ccxt.pro.binance import binance
 
 from activities.connectors.binance_codes import BINANCE_RULES
+from activities.connectors.ccxt_classes import exchange_class
 from activities.connectors.classify import (
     Answer,
     Operation,
@@ -98,7 +98,10 @@ class RateUsage:
             self.headers, self.at_ms = found, at_ms
 
 
-class BinanceWire(binance):  # type: ignore[misc] # ccxt ships no types that mypy can follow.
+_BINANCE = exchange_class("binance")
+
+
+class BinanceWire(_BINANCE):  # type: ignore[misc, valid-type] # ccxt ships no types.
     """ccxt's Binance with our `fetch`, our clock and only the addresses of the spot market."""
 
     def __init__(self, settings: ConnectorSettings, clock: ExchangeClock) -> None:
