@@ -13,6 +13,9 @@ BENCH_READY := .venv/ready-bench
 SOURCES := $(wildcard trading workflows activities workers tests bench docs/build.py)
 PACKAGES := $(wildcard trading workflows activities workers tests bench)
 
+# The tests wait more than they compute: a file goes to whichever process is free.
+SHARED_OUT := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 # Arguments for the program behind a target, as in `make test ARGS="-k cancel"`.
 ARGS ?=
 
@@ -29,7 +32,7 @@ up: $(READY) ## Start everything and leave it running until Ctrl-C
 
 test: $(READY) ## Run all tests and measure their coverage (with ARGS: the chosen ones only)
 	@echo "== tests: SQLite, PostgreSQL and Temporal are real; this takes minutes"
-	@$(BIN)/pytest $(if $(ARGS),$(ARGS),--cov --cov-report=term)
+	@$(BIN)/pytest $(if $(ARGS),$(ARGS),$(SHARED_OUT) --cov --cov-report=term)
 
 test-fast: $(READY) ## Run the tests of the pure domain only; takes seconds
 	@$(BIN)/pytest tests/oms $(ARGS)

@@ -6,6 +6,7 @@ database of its own; on Temporal, tests keep apart by task queue and workflow id
 
 import asyncio
 import itertools
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -47,12 +48,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Print a line past pytest's capture, for steps that take long."""
+    """Print a line past pytest's capture, for steps that take long.
+
+    On stderr: the processes that share out the tests speak to pytest on stdout.
+    """
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
     def say_line(line: str) -> None:
         with capture.global_and_fixture_disabled():
-            print(f"\n{line}", end="", flush=True)  # noqa: T201
+            print(f"\n{line}", end="", file=sys.stderr, flush=True)  # noqa: T201
 
     return say_line
 

@@ -9,7 +9,6 @@ import pytest
 from tests.chaos.world import World, a_world
 from workers.temporal_server import TemporalServer
 
-OPEN_MARKET = Path(__file__).parent.parent / "open_market.toml"
 LONG = pytest.mark.skipif("CHAOS_LONG" not in os.environ, reason="takes long; set CHAOS_LONG=1")
 
 
@@ -31,5 +30,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 async def world(temporal_server: TemporalServer, tmp_path: Path) -> AsyncIterator[World]:
     """A world without workers."""
     async with a_world(temporal_server, tmp_path) as running:
-        running.environment["OMS_RISK_FILE"] = str(OPEN_MARKET)
         yield running

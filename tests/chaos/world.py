@@ -34,6 +34,7 @@ from workers.child_process import ChildProcess
 from workers.temporal_server import TemporalServer
 
 ROOT = Path(__file__).parents[2]
+OPEN_MARKET = ROOT / "tests" / "open_market.toml"
 FENCE = {
     "RECV_WINDOW_MS": "500",
     "PROCESSING_BOUND_MS": "100",
@@ -193,6 +194,7 @@ async def a_world(temporal: TemporalServer, folder: Path) -> AsyncIterator[World
             "OMS_TASK_QUEUE": name,
             "OMS_DEPLOYMENT": name,
             "OMS_EXCHANGES": name,
+            "OMS_RISK_FILE": str(OPEN_MARKET),
             f"OMS_{name.upper()}_API_KEY": key,
             f"OMS_{name.upper()}_API_SECRET": secret,
             **{f"OMS_{name.upper()}_{setting}": value for setting, value in FENCE.items()},

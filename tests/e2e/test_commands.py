@@ -232,7 +232,7 @@ def test_operators_reconcile_and_let_orders_be_sent_again(up: RunningUp) -> None
     assert up.oms("reconcile", "--dry-run").returncode == 0
     everywhere = up.oms("resume", "--reason", "looked at it")
     assert everywhere.returncode == 0, everywhere.stderr
-    assert "trading goes on" in everywhere.stdout
+    assert "trading is active everywhere" in everywhere.stdout
     there = up.oms("resume", "alpha", "main", "--reason", "they have explained it")
     assert there.returncode == 0, there.stderr
     assert up.oms("resume", "alpha", "--reason", "half a name").returncode == 2
