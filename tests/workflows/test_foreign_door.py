@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +13,7 @@ from temporalio.common import RawValue
 from tests.workflows.desk import Desk, Exchange, an_order, until
 from trading.oms.enums import OrderStatus
 from trading.oms.order_client import workflow_id
+from workers.temporal_program import find_temporal
 
 pytestmark = pytest.mark.temporal
 ORDER = {"symbol": "BTC/USDT", "side": "buy", "order_type": "limit", "price": "30000"}
@@ -22,9 +22,7 @@ ONE = {**ORDER, "quantity": "0.01", "client_order_id": "x"}
 
 async def cli(desk: Desk, *arguments: str) -> str:
     """Run the real `temporal` program against the server of the tests."""
-    program = shutil.which("temporal")
-    if program is None:
-        pytest.skip("the temporal program is not on the PATH")
+    program = (await find_temporal(print)).path
     address = desk.client.service_client.config.target_host
     process = await asyncio.create_subprocess_exec(
         program, *arguments, "--address", address,
