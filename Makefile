@@ -19,10 +19,10 @@ SHARED_OUT := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 # Arguments for the program behind a target, as in `make test ARGS="-k cancel"`.
 ARGS ?=
 
-.PHONY: help demo up test test-fast lint format bench clean
+.PHONY: help demo up test test-fast conformance lint format bench clean
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Start everything, trade on the sandbox exchange, show what happened, stop
 	@$(BIN)/oms demo $(ARGS)
@@ -36,6 +36,10 @@ test: $(READY) ## Run all tests and measure their coverage (with ARGS: the chose
 
 test-fast: $(READY) ## Run the tests of the pure domain only; takes seconds
 	@$(BIN)/pytest tests/oms $(ARGS)
+
+conformance: $(READY) ## Run the cards a connector must pass and keep their record: EXCHANGE=binance
+	@[ -n "$(EXCHANGE)" ] || { echo "EXCHANGE is missing, as in: make conformance EXCHANGE=binance" >&2; exit 1; }
+	@OMS_CONFORMANCE="$(EXCHANGE)" $(BIN)/pytest tests/conformance $(ARGS)
 
 lint: $(READY) ## Check the format (Ruff), the rules (Ruff) and the types (mypy)
 	@echo "== format";  $(BIN)/ruff format --check $(SOURCES)

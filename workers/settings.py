@@ -60,6 +60,11 @@ EXCHANGE_VARIABLES = (
     Variable("OMS_<NAME>_DATA_LAG_MS", "how far queries may lag behind", "1000"),
     Variable("OMS_<NAME>_TIMEOUT_MS", "how long to wait for an answer", "3000"),
     Variable("OMS_<NAME>_LIVE", "true where real money is meant", "false"),
+    Variable(
+        "OMS_<NAME>_EXPERIMENTAL",
+        "true where it may go through a connector whose conformance cards have not passed",
+        "false",
+    ),
 )
 _CONNECTOR_FIELDS = {
     "ACCOUNT": "account",
@@ -75,6 +80,7 @@ _CONNECTOR_FIELDS = {
     "DATA_LAG_MS": "data_lag_ms",
     "TIMEOUT_MS": "timeout_ms",
     "LIVE": "live",
+    "EXPERIMENTAL": "experimental",
 }
 _SECRETS = frozenset({"API_KEY", "API_SECRET"})
 

@@ -6,7 +6,8 @@ A connector of one's own is a callable that takes `ConnectorSettings` and return
 
 from importlib.metadata import entry_points
 
-from activities.connectors.settings import ConnectorSettings
+from activities.connectors.conformance import record_of
+from activities.connectors.settings import ConnectorSettings, is_loopback
 from trading.oms.errors import StartUpError
 from trading.oms.venue import IExecutionConnector
 
@@ -17,10 +18,27 @@ GROUP = "oms.connectors"
 def build_connector(settings: ConnectorSettings) -> IExecutionConnector:
     """The connector that `settings.kind` names, not started yet.
 
-    Raises `StartUpError` for a kind that is not installed, a market that is not spot, or an
-    address beyond this machine without `live`.
+    Raises `StartUpError` for a kind that is not installed, a market that is not spot, an address
+    beyond this machine without `live`, or one behind an experimental connector without
+    `experimental`.
     """
     settings.check()
+    record = record_of(settings.kind)
+    is_proved = record is not None and record.is_proof
+    if not is_proved and not settings.experimental and not is_loopback(settings.rest_url):
+        raise StartUpError(
+            f"the connector {settings.kind!r} is experimental ({record or 'its cards never ran'}); "
+            f"set experimental=true for account {settings.account!r} at {settings.exchange!r} if "
+            "real orders are to go through it all the same"
+        )
+    connector = _found(settings)
+    if is_proved:
+        proved = connector.capabilities.model_copy(update={"experimental": False})
+        connector.capabilities = proved
+    return connector
+
+
+def _found(settings: ConnectorSettings) -> IExecutionConnector:
     known = {point.name: point for point in entry_points(group=GROUP)}
     if settings.kind in known:
         connector: IExecutionConnector = known[settings.kind].load()(settings)

@@ -18,7 +18,8 @@ class ConnectorSettings(BaseModel):
     `rest_url` and `ws_url` name another address than the exchange's own (the sandbox's); `ws_url`
     empty with a `rest_url` means `/ws-api/v3` on the same host. An address that is not loopback
     is refused unless `live` is true. `recv_window_ms` is the fence that queries and cancels carry;
-    `stream_silence_ms` is how long a stream may be deaf before it is opened again.
+    `stream_silence_ms` is how long a stream may be deaf before it is opened again. `experimental`
+    lets real orders through a connector whose conformance cards have not passed at a venue.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class ConnectorSettings(BaseModel):
     timeout_ms: int = Field(default=3000, ge=1)
     stream_silence_ms: int = Field(default=10_000, ge=100)
     live: bool = False
+    experimental: bool = False
 
     def model_post_init(self, _context: object) -> None:
         """Fill in the stream's address from the REST address."""

@@ -1,10 +1,15 @@
 """Which connectors are built, and which addresses are refused."""
 
+from pathlib import Path
+
 import pytest
 
+from activities.connectors import registry
+from activities.connectors.conformance import ConformanceRecord, keep_record, record_of
 from activities.connectors.registry import ConnectorSettings, build_connector
 from activities.connectors.settings import is_loopback
 from trading.oms.errors import StartUpError
+from trading.oms.models import utc_now
 
 SANDBOX = "http://127.0.0.1:9000"
 
@@ -44,6 +49,46 @@ def test_only_this_machine_is_loopback(address: str, stays: bool) -> None:
 def test_real_money_needs_a_word(more: dict[str, object]) -> None:
     with pytest.raises(StartUpError, match="live=true"):
         build_connector(settings(**more))
+
+
+def record(**more: object) -> ConformanceRecord:
+    values = {"kind": "binance", "venue": "testnet.binance.vision", "at": utc_now(), "ccxt": "4"}
+    return ConformanceRecord.model_validate(values | {"passed": ("a", "b")} | more)
+
+
+def test_real_money_through_an_experimental_connector_needs_another_word() -> None:
+    real = {"rest_url": "https://api.binance.com", "live": True}
+    with pytest.raises(StartUpError, match="experimental=true"):
+        build_connector(settings(**real))
+
+    assert build_connector(settings(**real, experimental=True)).capabilities.experimental
+
+
+@pytest.mark.parametrize(
+    ("run", "is_proof"),
+    [
+        (record(), True),
+        (record(venue="sandbox"), False),
+        (record(failed=("c",)), False),
+        (record(passed=()), False),
+    ],
+)
+def test_a_connector_is_experimental_until_its_cards_have_passed_at_a_venue(
+    run: ConformanceRecord, is_proof: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "record_of", lambda _kind: run)
+
+    assert build_connector(settings()).capabilities.experimental is not is_proof
+
+
+def test_a_record_is_kept_and_one_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    kept = keep_record(record(failed=("c",)), tmp_path)
+
+    assert record_of("binance", tmp_path) == record_of("binance", kept.parent)
+    assert str(record_of("binance", tmp_path)).startswith("2 of 3 cards passed at testnet.binance")
+    kept.write_text("{")
+    assert record_of("binance", tmp_path) is None
+    assert record_of("kraken", tmp_path) is None
 
 
 @pytest.mark.parametrize("market", ["margin", "futures", "swap"])

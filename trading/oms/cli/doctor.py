@@ -135,6 +135,7 @@ async def _examine_exchange(settings: "ConnectorSettings") -> "AsyncIterator[Fin
     name = f"{settings.exchange}/{settings.account}"
     if settings.live:
         yield Finding(name, "warning", "[bold white on red] LIVE [/] orders here are real")
+    yield _cards(name, settings)
     try:
         connector = build_connector(settings)
         try:
@@ -149,6 +150,18 @@ async def _examine_exchange(settings: "ConnectorSettings") -> "AsyncIterator[Fin
             await connector.close()
     except OmsError as error:
         yield Finding(name, "failed", str(error))
+
+
+def _cards(name: str, settings: "ConnectorSettings") -> Finding:
+    from activities.connectors.conformance import record_of
+    from activities.connectors.settings import is_loopback
+
+    record = record_of(settings.kind)
+    text = f"connector {settings.kind}: {record or 'its conformance cards have not run'}"
+    if record is not None and record.is_proof:
+        return Finding(name, "ok", text)
+    verdict = "ok" if is_loopback(settings.rest_url) else "warning"
+    return Finding(name, verdict, f"{text}; it is experimental")
 
 
 async def _clock(name: str, connector: "IExecutionConnector") -> Finding:
