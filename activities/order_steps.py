@@ -39,6 +39,7 @@ from trading.oms.routing.base import RoutingDenied
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from activities.markets import Markets
     from activities.risk_desk import RiskDesk
     from activities.store import Store
     from trading.oms.interfaces import IOrderRouter, IRateLimitGuard
@@ -60,6 +61,7 @@ class Parts(NamedTuple):
     connectors: Mapping[tuple[str, str], IExecutionConnector]
     default_accounts: Mapping[str, str]
     risk: RiskDesk
+    markets: Markets
     router: IOrderRouter
     rate_limits: IRateLimitGuard
     on_state: Callable[[OrderState], None]

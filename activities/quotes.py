@@ -1,50 +1,52 @@
-"""Quotes for the risk checks: asked for when one needs them, and kept for a moment."""
+"""Best prices and books: asked for when one needs them, and kept for a moment."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from trading.oms.errors import ExchangeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from decimal import Decimal
 
     from trading.oms.models import Quote
+    from trading.oms.routing.markets import VenueMarket
     from trading.oms.venue import IExecutionConnector
 
 _log = logging.getLogger(__name__)
 _WAIT_S = 1.0
 _SILENT_S = 1.0
-"""How long an exchange that gave no quote is not asked for the same one again."""
+"""How long an exchange that gave no answer is not asked for the same thing again."""
+_Kept = TypeVar("_Kept")
 
 
 class QuoteKey(NamedTuple):
-    """Which quote: the connector's two names, and the symbol."""
+    """Which quote or book: the connector's two names, and the symbol."""
 
     exchange: str
     account: str
     symbol: str
 
 
-class Quotes:
-    """The best prices of each symbol that somebody asked for.
+class Kept(Generic[_Kept]):
+    """What the exchanges say about each symbol that somebody asked for.
 
-    A quote in the younger half of its allowed age is given as it is; in the older half it is
+    An answer in the younger half of its allowed age is given as it is; in the older half it is
     given too and asked for anew meanwhile. So only the first order of a symbol waits.
     """
 
-    def __init__(self, connectors: Mapping[tuple[str, str], IExecutionConnector]) -> None:
-        """Nothing is asked for yet."""
-        self._connectors = connectors
-        self._known: dict[QuoteKey, tuple[float, Quote]] = {}
+    def __init__(self, ask: Callable[[QuoteKey], Awaitable[_Kept]]) -> None:
+        """`ask` asks the exchange. Nothing is asked for yet."""
+        self._fetch_one = ask
+        self._known: dict[QuoteKey, tuple[float, _Kept]] = {}
         self._silent: dict[QuoteKey, float] = {}
-        self._asking: dict[QuoteKey, asyncio.Task[Quote | None]] = {}
+        self._asking: dict[QuoteKey, asyncio.Task[_Kept | None]] = {}
 
-    async def quote(self, key: QuoteKey, age_s_max: Decimal) -> Quote | None:
-        """The quote, at most so old; None where the exchange gives none within a second."""
+    async def get(self, key: QuoteKey, age_s_max: Decimal) -> _Kept | None:
+        """The answer, at most so old; None where the exchange gives none within a second."""
         now = asyncio.get_running_loop().time()
         at, known = self._known.get(key, (0.0, None))
         if known is not None and now - at <= age_s_max:
@@ -59,6 +61,10 @@ class Quotes:
         except TimeoutError:
             return None
 
+    def newest(self, key: QuoteKey) -> _Kept | None:
+        """The last answer, however old."""
+        return self._known.get(key, (0.0, None))[1]
+
     async def close(self) -> None:
         """Ask no more."""
         tasks = list(self._asking.values())
@@ -66,21 +72,31 @@ class Quotes:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _ask(self, key: QuoteKey) -> asyncio.Task[Quote | None]:
+    def _ask(self, key: QuoteKey) -> asyncio.Task[_Kept | None]:
         task = self._asking.get(key)
         if task is None:
             task = self._asking[key] = asyncio.create_task(self._fetch(key))
             task.add_done_callback(lambda _: self._asking.pop(key, None))
         return task
 
-    async def _fetch(self, key: QuoteKey) -> Quote | None:
+    async def _fetch(self, key: QuoteKey) -> _Kept | None:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         try:
-            quote = await self._connectors[key.exchange, key.account].quote(key.symbol)
+            answer = await self._fetch_one(key)
         except ExchangeError as error:
-            _log.info("no quote of %s at %s: %s", key.symbol, key.exchange, error)
+            _log.info("nothing about %s at %s: %s", key.symbol, key.exchange, error)
             self._silent[key] = loop.time()
             return None
-        self._known[key] = (asked_at, quote)
-        return quote
+        self._known[key] = (asked_at, answer)
+        return answer
+
+
+def quotes_of(connectors: Mapping[tuple[str, str], IExecutionConnector]) -> Kept[Quote]:
+    """The best prices, for the risk checks."""
+    return Kept(lambda key: connectors[key.exchange, key.account].quote(key.symbol))
+
+
+def books_of(connectors: Mapping[tuple[str, str], IExecutionConnector]) -> Kept[VenueMarket]:
+    """The books, for the router."""
+    return Kept(lambda key: connectors[key.exchange, key.account].book(key.symbol))

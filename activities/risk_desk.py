@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from activities.messages import Denied, RiskAnswer, RiskQuestion
-from activities.quotes import QuoteKey, Quotes
+from activities.quotes import QuoteKey, quotes_of
 from activities.store.reservations import ReserveWish
 from trading.oms.enums import OrderType, ReasonCode, TradingState
 from trading.oms.errors import ExchangeError
@@ -59,7 +59,7 @@ class RiskDesk:
         self._rules = (lambda: checker.rules) if own else rules  # type: ignore[union-attr]
         self._checker = checker
         self._portfolio = portfolio
-        self.quotes = Quotes(connectors)
+        self.quotes = quotes_of(connectors)
         self._refreshing: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def check(self, order: Order, question: RiskQuestion) -> RiskAnswer:
@@ -138,7 +138,7 @@ class RiskDesk:
         quote = None
         if instrument is not None and _needs_quote(order, limits):
             key = QuoteKey(question.exchange, question.account, order.symbol)
-            quote = await self.quotes.quote(key, limits.quote_age_s_max)
+            quote = await self.quotes.get(key, limits.quote_age_s_max)
         return RiskSnapshot(
             now=utc_now(),
             limits=limits,
@@ -181,7 +181,7 @@ class RiskDesk:
         limits = limits or self._rules().limits
         keys = [QuoteKey(question.exchange, question.account, one) for one in sorted(symbols)]
         quotes: Sequence[Quote | None] = await asyncio.gather(
-            *(self.quotes.quote(key, limits.quote_age_s_max) for key in keys)
+            *(self.quotes.get(key, limits.quote_age_s_max) for key in keys)
         )
         return {quote.symbol: quote.mid for quote in quotes if quote is not None}
 

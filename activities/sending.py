@@ -50,6 +50,7 @@ _HOPELESS = frozenset({"local_request", "local_symbol"})
 """Our own connector cannot build the request; it would fail the same way every time."""
 _STALE_STAMP = "-1021"
 _FILTER_REFUSED = "-1013"
+_MARKET_CLOSED = "Market is closed."
 
 
 class Sender:
@@ -79,7 +80,7 @@ class Sender:
         return await self._acknowledged(send, claim, report)
 
     async def _failed(self, send: Send, claim: Claim, error: ExchangeError) -> SendAnswer:
-        if error.code == _FILTER_REFUSED:
+        if error.code == _FILTER_REFUSED or error.text == _MARKET_CLOSED:
             self._parts.risk.filter_refused(send.exchange, send.account)
         if isinstance(error, ExchangeRejected) or error.code in _HOPELESS:
             return await self._rejected(send, claim, error)

@@ -20,6 +20,7 @@ from activities.connectors.registry import build_connector
 from activities.exchange_steps import ExchangeSteps
 from activities.feed import ExecutionFeed
 from activities.look_up import OrderLookUp
+from activities.markets import Markets
 from activities.messages import Account
 from activities.order_steps import OrderSteps, Parts
 from activities.reconciling import Reconciling
@@ -29,6 +30,7 @@ from trading.oms.errors import ExchangeError
 from trading.oms.rate_limit_guard import RateLimitGuard
 from trading.oms.risk.rules_file import RulesFile
 from trading.oms.routing.simple import SimpleRouter
+from trading.oms.routing.smart import RoutingStrategy, SmartOrderRouter
 from workers.connection import check_search_attributes
 from workers.one_argument import OneArgument
 from workers.risk_checks import with_installed_checks
@@ -183,6 +185,7 @@ async def running(
         await watch.start()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(parts.risk.close)
+            stack.push_async_callback(parts.markets.close)
             for worker in runtime.workers(runner):
                 await stack.enter_async_context(worker)
             await runtime.start_feeds()
@@ -217,27 +220,36 @@ def parts_of(
     """What the order's steps are made of, for a worker or for a check that sends nothing."""
     choices = choices or Choices()
     limits = rules or RulesFile(Path(settings.risk_file) if settings.risk_file else None)
-    exchanges = [one.exchange for one in settings.exchanges]
-    default = settings.default_exchange or (exchanges[0] if exchanges else "")
-    router = choices.order_router or SimpleRouter(default_exchange=default or None)
-    for one in settings.exchanges:
-        router.register_exchange(one.exchange, connectors[one.exchange, one.account])
     accounts: dict[str, str] = {}
     for one in settings.exchanges:
         accounts.setdefault(one.exchange, one.account)
+    risk = RiskDesk(
+        connectors,
+        store,
+        lambda: limits.rules,
+        with_installed_checks(choices.risk_checker),
+        choices.portfolio,
+    )
+    markets = Markets(connectors, store, accounts, risk, lambda: limits.rules)
+    router = choices.order_router or _router(settings, markets)
+    for one in settings.exchanges:
+        router.register_exchange(one.exchange, connectors[one.exchange, one.account])
     return Parts(
         deployment=settings.deployment,
         store=store,
         connectors=connectors,
         default_accounts=accounts,
-        risk=RiskDesk(
-            connectors,
-            store,
-            lambda: limits.rules,
-            with_installed_checks(choices.risk_checker),
-            choices.portfolio,
-        ),
+        risk=risk,
+        markets=markets,
         router=router,
         rate_limits=choices.rate_limit_guard or RateLimitGuard(),
         on_state=on_state,
     )
+
+
+def _router(settings: Settings, markets: Markets) -> IOrderRouter:
+    exchanges = [one.exchange for one in settings.exchanges]
+    default = settings.default_exchange or (exchanges[0] if exchanges else None)
+    if settings.routing is RoutingStrategy.CONFIGURED:
+        return SimpleRouter(default_exchange=default)
+    return SmartOrderRouter(markets.market, settings.routing, default_exchange=default)

@@ -18,6 +18,7 @@ from activities.connectors.settings import ConnectorSettings
 from trading.oms.commands import problem
 from trading.oms.errors import StartUpError
 from trading.oms.models import Name
+from trading.oms.routing.smart import RoutingStrategy
 
 DEFAULT_STORE = "sqlite:///oms.sqlite3"
 
@@ -35,7 +36,15 @@ VARIABLES = (
     Variable("OMS_DEPLOYMENT", "the name that marks this deployment's exchange ids", "oms"),
     Variable("OMS_TASK_QUEUE", "the task queue of the order workflows", "oms-orders"),
     Variable("OMS_EXCHANGES", "the exchanges to connect to, separated by commas"),
-    Variable("OMS_DEFAULT_EXCHANGE", "where orders go that name none", "the first one"),
+    Variable(
+        "OMS_ROUTING",
+        "where orders go that name no exchange: configured (to the default one), best_price (with "
+        "fees, over the depth that the quantity needs) or liquidity (to the deepest book)",
+        "configured",
+    ),
+    Variable(
+        "OMS_DEFAULT_EXCHANGE", "the default exchange; of equal offers it is taken", "the first one"
+    ),
     Variable("OMS_RECONCILE_S", "seconds between reconciliations; 0: none by itself", "60"),
     Variable("OMS_RISK_FILE", "the TOML file with the risk limits", "the limits' defaults"),
     Variable("OMS_UI_URL", "the address of the Temporal web UI, for links"),
@@ -94,6 +103,7 @@ class Settings(BaseModel):
     deployment: Name = "oms"
     task_queue: str = Field(default="oms-orders", min_length=1)
     exchanges: tuple[ConnectorSettings, ...] = ()
+    routing: RoutingStrategy = RoutingStrategy.CONFIGURED
     default_exchange: str = ""
     reconcile_s: int = Field(default=60, ge=0)
     risk_file: str = ""

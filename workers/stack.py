@@ -168,6 +168,7 @@ def _environment(
         "OMS_DEPLOYMENT": "local",
         "OMS_RISK_FILE": os.environ.get("OMS_RISK_FILE") or str(_risk_file(folder)),
         "OMS_EXCHANGES": ",".join(exchanges),
+        "OMS_ROUTING": os.environ.get("OMS_ROUTING", ""),
         "OMS_LOG_LEVEL": os.environ.get("OMS_LOG_LEVEL") or "INFO",
         "OMS_UI_URL": temporal.ui_url or os.environ.get("OMS_UI_URL", ""),
     }

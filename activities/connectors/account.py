@@ -1,4 +1,4 @@
-"""Binance's balances and best prices, read exactly."""
+"""Binance's balances, best prices and books, read exactly."""
 
 from decimal import Decimal
 from typing import Any
@@ -11,6 +11,7 @@ from activities.connectors.fields import (
     text_of,
 )
 from trading.oms.models import Balance
+from trading.oms.routing.markets import Level
 
 
 def balances_of(raw: Any) -> dict[str, Balance]:
@@ -31,3 +32,18 @@ def best_of(raw: Any) -> tuple[Decimal, Decimal]:
     if not bid or not ask:
         raise MalformedError("a side of the book is empty")
     return bid, ask
+
+
+def levels_of(raw: Any, side: str) -> tuple[Level, ...]:
+    """GET /api/v3/depth: one side of the book, `bids` or `asks`, the best level first."""
+    rows = object_of(raw).get(side)
+    if not isinstance(rows, list):
+        raise MalformedError(f"{side} is no list")
+    return tuple(_level(row) for row in rows)
+
+
+def _level(row: Any) -> Level:
+    if not isinstance(row, list) or len(row) < 2:  # noqa: PLR2004 - a price and a quantity
+        raise MalformedError("a level of the book is no pair")
+    pair = {"price": row[0], "quantity": row[1]}
+    return Level(decimal_of(pair, "price"), decimal_of(pair, "quantity"))

@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
 
-from activities.connectors.account import balances_of, best_of
+from activities.connectors.account import balances_of, best_of, levels_of
 from activities.connectors.binance_orders import CLIENT_ID, check_bytes, order_parameters, plain
 from activities.connectors.capabilities import binance_spot
 from activities.connectors.classify import Operation, malformed_answer
@@ -33,6 +33,7 @@ from trading.oms.errors import (
     StartUpError,
 )
 from trading.oms.models import Balance, Fill, Instrument, Quote, utc_now
+from trading.oms.routing.markets import VenueMarket
 from trading.oms.venue import (
     Capabilities,
     ExecutionReport,
@@ -226,6 +227,17 @@ class CcxtConnector:
         raw = await self._query("ticker/bookTicker", {"symbol": self._symbol(symbol)})
         bid, ask = self._read(best_of, raw)
         return Quote(exchange=self.exchange, symbol=symbol, bid=bid, ask=ask, received_at=utc_now())
+
+    async def book(self, symbol: str) -> VenueMarket:
+        """The best 100 levels of each side now (weight 5); the fee is not in them."""
+        raw = await self._query("depth", {"symbol": self._symbol(symbol), "limit": "100"})
+        return VenueMarket(
+            exchange=self.exchange,
+            symbol=symbol,
+            bids=self._read(partial(levels_of, side="bids"), raw),
+            asks=self._read(partial(levels_of, side="asks"), raw),
+            received_at=utc_now(),
+        )
 
     async def can_withdraw(self) -> bool | None:
         """Whether this key may withdraw money; None: the exchange does not say.

@@ -54,6 +54,7 @@ def _instrument(exchange: str, row: Mapping[str, Any]) -> Instrument:
         min_order_size=positive_or_none(lot, "minQty") or lot_size,
         max_order_size=positive_or_none(lot, "maxQty"),
         min_notional=positive_or_none(notional, "minNotional"),
+        is_trading=row.get("status", "TRADING") == "TRADING",
     )
 
 

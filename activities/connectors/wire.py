@@ -213,7 +213,7 @@ class BinanceWire(_BINANCE):  # type: ignore[misc, valid-type] # ccxt ships no t
         return _SIGNATURE.sub("signature=***", text)
 
 
-_PUBLIC = frozenset({"time", "exchangeInfo", "ticker/bookTicker"})
+_PUBLIC = frozenset({"time", "exchangeInfo", "ticker/bookTicker", "depth"})
 _SAPI = frozenset({"account/apiRestrictions"})
 
 

@@ -25,6 +25,7 @@ from trading.oms.errors import (
     StartUpError,
 )
 from trading.oms.models import Fill
+from trading.oms.routing.markets import Level
 from trading.oms.venue import ExecutionReport, OrderRef, OrderRequest, StreamState, VenueStatus
 from workers.sandbox.config import SandboxConfig, parse_account
 from workers.sandbox.server import SandboxServer
@@ -145,6 +146,23 @@ async def test_balances_and_quote_are_exact(
     assert balances["USDT"].locked == Decimal(390)
     assert balances["USDT"].total == Decimal(1_000_000)
     assert (quote.bid, quote.ask) == (Decimal(39000), Decimal("41000.03"))
+
+
+async def test_a_book_has_the_best_levels_of_both_sides(
+    connector: CcxtConnector, server: SandboxServer
+) -> None:
+    assert ((await connector.book(BTC)).bids, (await connector.book(BTC)).asks) == ((), ())
+    for price, quantity in (("41000.03", "1"), ("41000.02", "0.5"), ("41000.03", "2")):
+        trade_at_market(server, "SELL", price, quantity)
+    trade_at_market(server, "BUY", "38000.01", "1")
+
+    book = await connector.book(BTC)
+
+    assert book.asks == (
+        Level(Decimal("41000.02"), Decimal("0.5")),
+        Level(Decimal("41000.03"), Decimal(3)),
+    )
+    assert book.bids == (Level(Decimal("38000.01"), Decimal(1)),)
 
 
 async def test_a_quote_of_an_empty_book_is_unavailable(connector: CcxtConnector) -> None:

@@ -11,7 +11,7 @@ import pytest
 from activities import account_watch
 from activities.account_watch import AccountWatch, refresh_balances
 from activities.messages import RiskQuestion
-from activities.quotes import QuoteKey, Quotes
+from activities.quotes import QuoteKey, quotes_of
 from activities.risk_desk import RiskDesk
 from activities.store import Store
 from tests.activities.risk_builders import available, buy, d, fetched, position, reserved
@@ -174,15 +174,15 @@ async def test_without_a_quote_nothing_passes_that_needs_one(store: Store, venue
 
 
 async def test_an_old_quote_is_asked_for_again(venue: Venue) -> None:
-    quotes = Quotes(connectors(venue))
-    first = await quotes.quote(KEY, d(5))
+    quotes = quotes_of(connectors(venue))
+    first = await quotes.get(KEY, d(5))
     await asyncio.sleep(0.02)
-    assert await quotes.quote(KEY, d(5)) is first
-    second = await quotes.quote(KEY, d("0.01"))
+    assert await quotes.get(KEY, d(5)) is first
+    second = await quotes.get(KEY, d("0.01"))
     assert second is not first
     await asyncio.sleep(0.02)
     # In the older half of its age it is given, and asked for anew meanwhile.
-    assert await quotes.quote(KEY, d("0.039")) is second
+    assert await quotes.get(KEY, d("0.039")) is second
     await asyncio.sleep(0.01)
     assert venue.asked == 3
     await quotes.close()

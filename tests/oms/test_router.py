@@ -9,7 +9,7 @@ import pytest
 
 from tests.oms.builders import NOW, after, instrument, order, quote
 from trading.oms.enums import OrderSide, OrderType, ReasonCode
-from trading.oms.models import Instrument
+from trading.oms.models import Instrument, Order
 from trading.oms.routing.base import IOrderRouter, RoutingDenied
 from trading.oms.routing.markets import Level, Offer, VenueMarket, offer_of
 from trading.oms.routing.simple import SimpleRouter
@@ -132,7 +132,7 @@ def smart(
 ) -> SmartOrderRouter:
     by_name = {each.exchange: each for each in markets}
 
-    async def get_market(exchange: str, symbol: str) -> VenueMarket | None:
+    async def get_market(exchange: str, order: Order) -> VenueMarket | None:
         return by_name.get(exchange)
 
     router = SmartOrderRouter(get_market, strategy, default_exchange=default, clock=lambda: NOW)
@@ -245,7 +245,9 @@ async def test_the_configured_strategy_looks_at_no_market() -> None:
 
 
 async def test_where_no_venue_is_left_each_says_why() -> None:
-    async def get_market(exchange: str, symbol: str) -> VenueMarket | None:
+    async def get_market(exchange: str, order: Order) -> VenueMarket | str | None:
+        if exchange == "halted":
+            return "trading is halted there"
         if exchange == "broken":
             raise ConnectionError(exchange)
         return {
@@ -255,7 +257,7 @@ async def test_where_no_venue_is_left_each_says_why() -> None:
         }.get(exchange)
 
     router = SmartOrderRouter(get_market, clock=lambda: NOW)
-    for exchange in ("broken", "empty", "none", "stale", "thin"):
+    for exchange in ("broken", "empty", "halted", "none", "stale", "thin"):
         router.register_exchange(exchange, connector())
     router.register_exchange("unlisted", connector(symbols=()))
     with pytest.raises(RoutingDenied) as denial:
@@ -264,6 +266,7 @@ async def test_where_no_venue_is_left_each_says_why() -> None:
     assert denial.value.venues == {
         "broken": "its quote cannot be had: ConnectionError: broken",
         "empty": "nobody sells there",
+        "halted": "trading is halted there",
         "none": "it has no quote",
         "stale": "its quote is 7 s old, the limit is 5 s",
         "thin": "it has 9 on offer, the quantity is 10",
@@ -278,6 +281,23 @@ async def test_a_symbol_that_nobody_lists_is_denied_as_unknown() -> None:
     with pytest.raises(RoutingDenied) as denial:
         await router.route_order(order(exchange=None))
     assert denial.value.reason_code is ReasonCode.UNKNOWN_SYMBOL
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "reason"),
+    [
+        ({"price": Decimal("100.001")}, ReasonCode.PRICE_OFF_TICK, "the tick is 0.01"),
+        ({"quantity": Decimal("10.0001")}, ReasonCode.QUANTITY_OFF_LOT, "the lot is 0.001"),
+        ({"quantity": Decimal("0.001")}, ReasonCode.NOTIONAL_TOO_SMALL, "the smallest is 5"),
+    ],
+)
+async def test_a_venue_whose_rules_the_order_breaks_does_not_count(
+    fields: dict[str, Any], code: ReasonCode, reason: str
+) -> None:
+    router = smart(market("a", [("99", "10")]), market("b", [("99", "10")]))
+    with pytest.raises(RoutingDenied, match=f"a: .*{reason}.*; b: .*{reason}") as denial:
+        await router.route_order(order(exchange=None, **fields))
+    assert denial.value.reason_code is code
 
 
 async def test_a_venue_without_the_orders_account_does_not_count() -> None:

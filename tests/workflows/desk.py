@@ -24,6 +24,7 @@ from trading.oms.enums import OrderStatus
 from trading.oms.models import CancelResult, Order, OrderResult, OrderState
 from trading.oms.order_client import OrderClient, workflow_id
 from trading.oms.order_manager import OrderManager
+from trading.oms.routing.smart import RoutingStrategy
 from workers.composition import Choices, Runtime, running
 from workers.sandbox.config import SandboxConfig, parse_account
 from workers.sandbox.server import SandboxServer
@@ -262,11 +263,13 @@ async def a_desk(
     choices: Choices | None = None,
     runner: WorkflowRunner | None = None,
     timeout_ms: int = 1500,
+    routing: RoutingStrategy = RoutingStrategy.CONFIGURED,
 ) -> AsyncIterator[Desk]:
     """Start everything, on a task queue and with exchanges of its own; `work` starts a worker."""
     token = uuid.uuid4().hex[:6]
     async with asynccontextmanager(_some_exchanges)(exchanges, token) as servers:
         settings = _settings(store_url, token, servers, timeout_ms)
+        settings = settings.model_copy(update={"routing": routing})
         store = await Store.open(store_url, create=True)
         desk = Desk(client, settings, servers)
         desk.store = store

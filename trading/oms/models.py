@@ -401,7 +401,7 @@ class Instrument(BaseModel):
     """The rules of one symbol at one venue, as fetched at `fetched_at`.
 
     `tick_size` is the price step, `lot_size` the quantity step, sizes are in the base asset,
-    `min_notional` in the quote asset.
+    `min_notional` in the quote asset. `is_trading`: the venue takes orders for it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -415,6 +415,7 @@ class Instrument(BaseModel):
     min_order_size: Exact
     max_order_size: Exact | None = None
     min_notional: Exact | None = None
+    is_trading: bool = True
     fetched_at: Utc = Field(default_factory=utc_now)
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trading.oms.enums import OrderSide, OrderType, TimeInForce
 from trading.oms.models import Balance, Exact, Fill, Instrument, Quote, Utc
+from trading.oms.routing.markets import VenueMarket
 
 
 class DedupeScope(StrEnum):
@@ -227,6 +228,10 @@ class IExecutionConnector(Protocol):
 
     async def quote(self, symbol: str) -> Quote:
         """The best bid and ask now."""
+        ...
+
+    async def book(self, symbol: str) -> VenueMarket:
+        """The best levels of both sides now, without the fee; for the smart router."""
         ...
 
     async def can_withdraw(self) -> bool | None:

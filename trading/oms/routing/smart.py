@@ -1,5 +1,6 @@
 """The venue that offers most for an order (specification, "Smart Order Routing")."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from decimal import Decimal
@@ -17,11 +18,13 @@ from trading.oms.routing.markets import (
     offer_of,
     said,
 )
+from trading.oms.routing.rules import Refusal, refused_by_rules
 from trading.oms.routing.simple import SimpleRouter
 from trading.oms.venue import IExecutionConnector
 
-GetMarket = Callable[[str, str], Awaitable[VenueMarket | None]]
-"""(exchange, symbol): the book there with the venue's fee; None where it has none."""
+GetMarket = Callable[[str, Order], Awaitable[VenueMarket | str | None]]
+"""The book at an exchange for an order, with the venue's fee; None where it has none, and in
+words why the venue does not count (trading is halted there)."""
 
 
 class RoutingStrategy(StrEnum):
@@ -35,9 +38,10 @@ class RoutingStrategy(StrEnum):
 class SmartOrderRouter:
     """Routes by the best price with fees over the depth of the book, or to the deepest book.
 
-    A venue that the trader names is taken as it is. A venue without the symbol, without a fresh
-    quote or without enough for a market order does not count; where none is left the order is
-    denied with the reason for each. Splitting an order into legs is not done here.
+    A venue that the trader names is taken as it is. A venue without the symbol, whose rules the
+    order breaks, that is halted, without a fresh quote or without enough for a market order does
+    not count; where none is left the order is denied with the reason for each. Splitting an
+    order into legs is not done here.
     """
 
     def __init__(
@@ -71,42 +75,50 @@ class SmartOrderRouter:
 
     async def offers(self, order: Order) -> list[Offer]:
         """What the venues offer, the best first. Raises `RoutingDenied` where none does."""
-        offers: list[Offer] = []
-        reasons: dict[str, str] = {}
-        for exchange in self._simple.exchanges:
-            offer = await self._offer(order, exchange)
-            if isinstance(offer, Offer):
-                offers.append(offer)
-            else:
-                reasons[exchange] = offer
+        exchanges = self._simple.exchanges
+        found = await asyncio.gather(*(self._offer(order, exchange) for exchange in exchanges))
+        offers = [offer for offer in found if isinstance(offer, Offer)]
         if not offers:
-            raise self._denied(order, reasons)
+            pairs = zip(exchanges, found, strict=True)
+            raise _denied({name: why for name, why in pairs if isinstance(why, Refusal)})
         best_first = (
             by_price if self.routing_strategy is RoutingStrategy.BEST_PRICE else by_liquidity
         )
         return best_first(order, offers, self._simple.default_exchange)
 
-    async def _offer(self, order: Order, exchange: str) -> Offer | str:
+    async def _offer(self, order: Order, exchange: str) -> Offer | Refusal:
         connectors = self._simple.connectors(exchange)
-        if all(connector.instrument(order.symbol) is None for connector in connectors):
-            return f"it does not list {order.symbol}"
-        if order.account and order.account not in {each.account for each in connectors}:
-            return f"it has no account {order.account}"
+        if order.account:
+            connectors = [each for each in connectors if each.account == order.account]
+            if not connectors:
+                return Refusal(ReasonCode.NO_EXCHANGE, f"it has no account {order.account}")
+        rules = (connector.instrument(order.symbol) for connector in connectors)
+        refused = refused_by_rules(order, next((one for one in rules if one is not None), None))
+        if refused is not None:
+            return refused
+        offer = await self._asked(order, exchange)
+        return offer if isinstance(offer, Offer) else Refusal(ReasonCode.NO_EXCHANGE, offer)
+
+    async def _asked(self, order: Order, exchange: str) -> Offer | str:
         try:
-            market = await self._get_market(exchange, order.symbol)
+            market = await self._get_market(exchange, order)
         except Exception as error:  # noqa: BLE001 - one venue's failure must not stop the others
             return f"its quote cannot be had: {type(error).__name__}: {error}"
         if market is None:
             return "it has no quote"
+        if isinstance(market, str):
+            return market
         return offer_of(order, market, self._clock(), self._quote_age_s_max)
 
-    def _denied(self, order: Order, reasons: dict[str, str]) -> RoutingDenied:
-        unlisted = f"it does not list {order.symbol}"
-        if not reasons:
-            return RoutingDenied("no exchange is registered")
-        code = ReasonCode.NO_EXCHANGE
-        if all(reason == unlisted for reason in reasons.values()):
-            code = ReasonCode.UNKNOWN_SYMBOL
-        return RoutingDenied(
-            f"no exchange can take the order: {said(reasons)}", reason_code=code, venues=reasons
-        )
+
+def _denied(reasons: dict[str, Refusal]) -> RoutingDenied:
+    """No venue is left: the code that all of them have, and each one's reason."""
+    if not reasons:
+        return RoutingDenied("no exchange is registered")
+    codes = {reason.code for reason in reasons.values()}
+    texts = {exchange: reason.text for exchange, reason in reasons.items()}
+    return RoutingDenied(
+        f"no exchange can take the order: {said(texts)}",
+        reason_code=codes.pop() if len(codes) == 1 else ReasonCode.NO_EXCHANGE,
+        venues=texts,
+    )

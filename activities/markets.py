@@ -1,0 +1,76 @@
+"""What the router asks of the venues: their books, and whether they may be traded on at all."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from activities.quotes import QuoteKey, books_of
+from activities.store import TradingState
+from trading.oms.models import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from activities.risk_desk import RiskDesk
+    from activities.store import Store
+    from trading.oms.models import Order
+    from trading.oms.risk.limits import RiskRules
+    from trading.oms.routing.markets import VenueMarket
+    from trading.oms.venue import IExecutionConnector
+
+_BOOK_AGE_S = Decimal(1)
+"""How long a book is used again; what is older is asked for, and given only where that fails."""
+_HALT_AGE_S = 2.0
+"""How long a symbol counts as halted before the venue is asked whether it trades again."""
+
+
+class Markets:
+    """The venues as the smart router sees them."""
+
+    def __init__(
+        self,
+        connectors: Mapping[tuple[str, str], IExecutionConnector],
+        store: Store,
+        default_accounts: Mapping[str, str],
+        risk: RiskDesk,
+        rules: Callable[[], RiskRules],
+    ) -> None:
+        """`rules` gives the limits in force, which know the fees."""
+        self._connectors = connectors
+        self._store = store
+        self._accounts = default_accounts
+        self._risk = risk
+        self._rules = rules
+        self._books = books_of(connectors)
+
+    async def market(self, exchange: str, order: Order) -> VenueMarket | str | None:
+        """The book there with our fee; in words why the venue does not count; None: no quote.
+
+        A book that cannot be had anew comes as it was, with its time: the router has the limit.
+        """
+        account = order.account or self._accounts.get(exchange, "")
+        state = await self._store.trading_state(exchange, account, order.strategy_id)
+        if state is TradingState.HALTED:
+            return "trading is halted there"
+        if self._is_halted(exchange, account, order.symbol):
+            return f"the venue has halted {order.symbol}"
+        key = QuoteKey(exchange, account, order.symbol)
+        book = await self._books.get(key, _BOOK_AGE_S) or self._books.newest(key)
+        if book is None:
+            return None
+        fee_rate = self._rules().limits_for(order, exchange, account).fee_rate
+        return book.model_copy(update={"fee_rate": fee_rate})
+
+    def _is_halted(self, exchange: str, account: str, symbol: str) -> bool:
+        """By the venue's own rules, which are read again now and then while they say so."""
+        rules = self._connectors[exchange, account].instrument(symbol)
+        if rules is None or rules.is_trading:
+            return False
+        if (utc_now() - rules.fetched_at).total_seconds() > _HALT_AGE_S:
+            self._risk.filter_refused(exchange, account)
+        return True
+
+    async def close(self) -> None:
+        """Ask no more."""
+        await self._books.close()

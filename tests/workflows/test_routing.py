@@ -1,0 +1,78 @@
+"""Orders that name no exchange go where their routing sends them, in two real sandboxes."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio.client import Client
+
+from activities.store import TradingState
+from tests.workflows.desk import Desk, Exchange, a_desk, until
+from trading.oms.enums import OrderStatus, ReasonCode
+from trading.oms.routing.smart import RoutingStrategy
+
+pytestmark = pytest.mark.temporal
+
+
+@pytest.fixture(params=[RoutingStrategy.BEST_PRICE, RoutingStrategy.LIQUIDITY], ids=str)
+async def two(
+    request: pytest.FixtureRequest, temporal_client: Client, sqlite_url: str
+) -> AsyncIterator[Desk]:
+    """A desk with two exchanges, whose books the test makes."""
+    async with a_desk(temporal_client, sqlite_url, exchanges=2, routing=request.param) as desk:
+        yield desk
+
+
+def sells(exchange: Exchange, price: str, quantity: str) -> None:
+    exchange.market("SELL", price, quantity, "GTC")
+
+
+async def account_halted(desk: Desk, exchange: Exchange) -> None:
+    await desk.store.set_trading_state(
+        f"account:{exchange.name}/main", TradingState.HALTED, by="test"
+    )
+
+
+async def test_an_order_goes_to_the_exchange_that_offers_most(two: Desk) -> None:
+    first, second = two.exchanges
+    sells(first, "29500", "0.5")
+    sells(second, "29000", "0.05")
+    best, deepest = second, first
+    wanted = best if two.settings.routing is RoutingStrategy.BEST_PRICE else deepest
+
+    result = await two.submit()
+
+    assert result.state is not None
+    assert result.error is None
+    assert (result.status, result.state.exchange) == (OrderStatus.FILLED, wanted.name)
+    assert [len(one.orders()) for one in two.exchanges] == [
+        int(one is wanted) for one in two.exchanges
+    ]
+    named = await two.submit(exchange=first.name)
+    assert named.state is not None
+    assert named.state.exchange == first.name
+
+    # What is halted does not count: by us, and by the exchange, which says so in its refusal.
+    await account_halted(two, wanted)
+    other = second if wanted is first else first
+    elsewhere = await two.submit()
+    assert elsewhere.state is not None
+    assert elsewhere.state.exchange == other.name
+    other.fault("symbol_status", symbol="BTCUSDT", status="HALT")
+    refused = await two.submit()
+    assert (refused.status, refused.error) == (OrderStatus.REJECTED, "-2010: Market is closed.")
+
+    async def nobody_is_left() -> str | None:
+        denied = await two.submit()
+        assert denied.status is OrderStatus.REJECTED
+        return denied.error if denied.reason_code is ReasonCode.NO_EXCHANGE else None
+
+    reason = await until(nobody_is_left)
+    assert f"{wanted.name}: trading is halted there" in reason
+    assert f"{other.name}: the venue has halted BTC/USDT" in reason
+    # It is asked now and then whether it trades again.
+    other.clear()
+    await until(lambda: _is_filled(two), within_s=20)
+
+
+async def _is_filled(desk: Desk) -> bool:
+    return (await desk.submit()).status is OrderStatus.FILLED

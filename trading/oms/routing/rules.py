@@ -1,0 +1,42 @@
+"""What a venue's own rules say about an order, before its market is looked at."""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from trading.oms.enums import ReasonCode
+from trading.oms.models import Instrument, Order, utc_now
+from trading.oms.risk.instrument_checks import (
+    check_min_notional,
+    check_price_valid,
+    check_quantity_valid,
+)
+from trading.oms.risk.limits import RiskLimits, WithoutQuote
+from trading.oms.risk.snapshot import RiskSnapshot
+
+_NO_LIMITS = RiskLimits(without_quote=WithoutQuote.SKIP_ALL)
+
+
+class Refusal(NamedTuple):
+    """Why a venue does not count: a code, and the reason in words."""
+
+    code: ReasonCode
+    text: str
+
+
+def refused_by_rules(
+    order: Order, rules: Instrument | None, quantity: Decimal | None = None
+) -> Refusal | None:
+    """The first rule of the venue (lot, size, tick, smallest notional) that the order breaks.
+
+    With `quantity` the order is taken for one of that size. A market order's notional is left to
+    the risk checks, which have a quote.
+    """
+    if rules is None:
+        return Refusal(ReasonCode.UNKNOWN_SYMBOL, f"it does not list {order.symbol}")
+    asked = order if quantity is None else order.model_copy(update={"quantity": quantity})
+    snapshot = RiskSnapshot(now=utc_now(), limits=_NO_LIMITS, instrument=rules)
+    for check in (check_quantity_valid, check_price_valid, check_min_notional):
+        denial = check(asked, snapshot)
+        if denial is not None:
+            return Refusal(denial.code, denial.message)
+    return None
