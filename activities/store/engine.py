@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pydantic_core
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from activities.store.columns import to_json
@@ -21,8 +21,7 @@ from activities.store.types import StoreSettings
 from trading.oms.errors import StartUpError
 
 _DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
-    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "sqlite": "sqlite",
     "postgres": "postgresql+asyncpg",
     "postgresql": "postgresql+asyncpg",
     "postgresql+asyncpg": "postgresql+asyncpg",
@@ -36,20 +35,20 @@ _DURABLE = frozenset({"on", "remote_apply"})
 
 
 class Engines(NamedTuple):
-    """Where to write and where to read."""
+    """Where to write, where to read, and who tells of others' commits (SQLite: nobody)."""
 
     writes: Transactions
-    reader: AsyncEngine
-    is_postgres: bool
+    reads: Transactions
+    listener: AsyncEngine | None = None
 
     async def dispose(self) -> None:
         """Close every connection."""
         await self.writes.dispose()
-        await self.reader.dispose()
+        await self.reads.dispose()
 
 
 def store_url(text: str) -> URL:
-    """The URL with its asynchronous driver. Raises `StartUpError`, never with the password."""
+    """The URL with its driver. Raises `StartUpError`, never with the password."""
     try:
         url = make_url(text)
         driver = _DRIVERS[url.drivername]
@@ -79,19 +78,19 @@ def _is_file(url: URL) -> bool:
 def make_engines(url: URL, settings: StoreSettings) -> Engines:
     """Engines for the store; nothing is connected yet."""
     if url.drivername.startswith("sqlite"):
-        in_thread = SqliteTransactions(_sqlite_writer(url, settings))
-        return Engines(in_thread, _sqlite_reader(url, settings), is_postgres=False)
+        writer = SqliteTransactions(_sqlite_engine(url, settings, writes=True), 1)
+        reader = _sqlite_engine(url, settings, writes=False)
+        return Engines(writer, SqliteTransactions(reader, settings.readers))
     # Reads are single statements: no BEGIN, no ROLLBACK. They have a pool of their own, so that
     # a crowd of readers never stands before a claim. One more is for LISTEN.
-    writes = PostgresTransactions(_postgres_engine(url, settings, 1), settings.answer_within_s)
-    readers = _postgres_engine(url, settings, settings.readers + 1, pool_pre_ping=True)
-    reader = readers.execution_options(isolation_level="AUTOCOMMIT")
-    return Engines(writes, reader, is_postgres=True)
+    patience_s = settings.answer_within_s
+    writes = PostgresTransactions(_postgres_engine(url, settings, 1), patience_s)
+    readers = _postgres_engine(url, settings, settings.readers + 1)
+    readers = readers.execution_options(isolation_level="AUTOCOMMIT")
+    return Engines(writes, PostgresTransactions(readers, patience_s), readers)
 
 
-def _postgres_engine(
-    url: URL, settings: StoreSettings, connections: int, **options: Any
-) -> AsyncEngine:
+def _postgres_engine(url: URL, settings: StoreSettings, connections: int) -> AsyncEngine:
     return create_async_engine(
         url,
         pool_size=connections,
@@ -103,37 +102,22 @@ def _postgres_engine(
             "prepared_statement_cache_size": 500,
             "server_settings": {"application_name": "oms-store", "jit": "off"},
         },
-        **options,
         **_COMMON,
     )
 
 
-def _sqlite_writer(url: URL, settings: StoreSettings) -> sa.Engine:
+def _sqlite_engine(url: URL, settings: StoreSettings, *, writes: bool) -> sa.Engine:
+    """As many connections as threads. Reads are single statements, for which nothing begins."""
     engine = sa.create_engine(
-        url.set(drivername="sqlite"),
-        pool_size=1,
-        max_overflow=0,
-        connect_args={"timeout": settings.answer_within_s},
-        **_COMMON,
-    )
-    sa.event.listen(engine, "connect", _sqlite_pragmas(writes=True))
-    sa.event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
-    return engine
-
-
-def _sqlite_reader(url: URL, settings: StoreSettings) -> AsyncEngine:
-    engine = create_async_engine(
         url,
-        # One more is for the poll of the journal's head.
-        pool_size=settings.readers + 1,
+        pool_size=1 if writes else settings.readers,
         max_overflow=0,
-        pool_timeout=settings.answer_within_s,
-        # Reads are single statements in autocommit; there is nothing to roll back.
-        pool_reset_on_return=None,
         connect_args={"timeout": settings.answer_within_s},
         **_COMMON,
     )
-    sa.event.listen(engine.sync_engine, "connect", _sqlite_pragmas(writes=False))
+    sa.event.listen(engine, "connect", _sqlite_pragmas(writes=writes))
+    if writes:
+        sa.event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
 
 
@@ -161,25 +145,22 @@ def sqlite_file(url: URL) -> Path | None:
     return None
 
 
-async def schema_version(connection: AsyncConnection) -> str | None:
+def schema_version(connection: sa.Connection) -> str | None:
     """The version that the database is at; None where there is no store yet."""
-    names = await connection.run_sync(lambda c: sa.inspect(c).get_table_names())
+    names = sa.inspect(connection).get_table_names()
     if "alembic_version" not in names:
         return None
-    version: str | None = await connection.scalar(
-        sa.text("SELECT version_num FROM alembic_version")
-    )
+    version: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
     return version
 
 
-async def complaints(engines: Engines, name: str) -> list[str]:
+def complaints(connection: sa.Connection, name: str) -> list[str]:
     """What is wrong with the store, in sentences that say what to do; nothing when all is well."""
-    async with engines.reader.connect() as connection:
-        version = await schema_version(connection)
-        found = [] if version == SCHEMA_VERSION else [_about_version(version, name)]
-        if engines.is_postgres:
-            return found + await _about_postgres(connection)
-        return found + await _about_sqlite(connection)
+    version = schema_version(connection)
+    found = [] if version == SCHEMA_VERSION else [_about_version(version, name)]
+    if connection.dialect.name == "postgresql":
+        return found + _about_postgres(connection)
+    return found + _about_sqlite(connection)
 
 
 def _about_version(version: str | None, name: str) -> str:
@@ -193,16 +174,16 @@ def _about_version(version: str | None, name: str) -> str:
     )
 
 
-async def _about_postgres(connection: AsyncConnection) -> list[str]:
-    value = await connection.scalar(sa.text("SHOW synchronous_commit"))
+def _about_postgres(connection: sa.Connection) -> list[str]:
+    value = connection.scalar(sa.text("SHOW synchronous_commit"))
     if value in _DURABLE:
         return []
     return [f"PostgreSQL's synchronous_commit is {value}; it must be on, or a crash forgets orders"]
 
 
-async def _about_sqlite(connection: AsyncConnection) -> list[str]:
-    mode = await connection.scalar(sa.text("PRAGMA journal_mode"))
-    level = await connection.scalar(sa.text("PRAGMA synchronous"))
+def _about_sqlite(connection: sa.Connection) -> list[str]:
+    mode = connection.scalar(sa.text("PRAGMA journal_mode"))
+    level = connection.scalar(sa.text("PRAGMA synchronous"))
     found = []
     if mode != "wal":
         found.append(f"SQLite's journal_mode is {mode}; it must be wal")

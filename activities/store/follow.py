@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from activities.store import reads
 from activities.store.engine import Engines
-from activities.store.schema import journal_head
 from activities.store.statements import CHANNEL
 from activities.store.types import JournalEntry, StoreSettings
 from trading.oms.errors import StoreUnavailable
@@ -115,12 +114,15 @@ class Followers:
 
     async def _watching(self) -> None:
         """Wake the followers when another process commits."""
-        watch = self._listen if self._engines.is_postgres else self._poll
+        listener = self._engines.listener
         while True:
             # Whatever ends the watch, the fallback poll goes on and the watch begins again.
             with contextlib.suppress(Exception):
-                async with self._engines.reader.connect() as connection:
-                    await watch(connection)
+                if listener is None:
+                    await self._poll()
+                else:
+                    async with listener.connect() as connection:
+                        await self._listen(connection)
             await asyncio.sleep(_RECONNECT_S)
 
     async def _listen(self, connection: AsyncConnection) -> None:
@@ -140,10 +142,10 @@ class Followers:
             # Not to be handed to anyone else with a listener on it.
             await connection.invalidate()
 
-    async def _poll(self, connection: AsyncConnection) -> None:
+    async def _poll(self) -> None:
         known = None
         while True:
-            head = await connection.scalar(sa.select(journal_head.c.sequence))
+            head = await self._engines.reads.run(reads.head)
             if head != known:
                 known = head
                 self._wake()

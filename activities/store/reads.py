@@ -1,18 +1,36 @@
 """Queries that only read, each on a connection of the caller's."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.store.claims import stored_claim
 from activities.store.journal import entry_of
 from activities.store.rows import STATE_COLUMNS, fill_of, state_of
-from activities.store.schema import fills, order_events, orders, send_claims
-from activities.store.types import ClaimKey, JournalEntry, OrderFilter, StoredClaim
-from trading.oms.models import Fill, OrderState
+from activities.store.schema import (
+    cursors,
+    fills,
+    journal_head,
+    meta,
+    order_events,
+    orders,
+    send_claims,
+)
+from activities.store.statements import KNOWN_FILLS, TRADING_STATES
+from activities.store.types import (
+    ClaimKey,
+    JournalEntry,
+    OrderFilter,
+    StoredClaim,
+    TradingState,
+)
+from trading.oms.models import Fill, Order, OrderState
 
 _STATE = sa.select(*STATE_COLUMNS).where(orders.c.client_order_id == sa.bindparam("order_id"))
+_TRADER_ORDER = sa.select(orders.c.order_json).where(
+    orders.c.client_order_id == sa.bindparam("order_id")
+)
 _FILLS = (
     sa.select(fills)
     .where(fills.c.order_id == sa.bindparam("order_id"))
@@ -38,19 +56,28 @@ _ENTRIES_OF_ORDER = (
     .order_by(order_events.c.order_sequence)
     .limit(sa.bindparam("count"))
 )
+_HEAD = sa.select(journal_head.c.sequence)
+_EPOCH = sa.select(meta.c.value).where(meta.c.name == "epoch")
+_CURSOR = sa.select(cursors.c.value).where(cursors.c.name == sa.bindparam("name"))
 
 
-async def order(connection: AsyncConnection, order_id: str) -> OrderState | None:
+def order(connection: sa.Connection, order_id: str) -> OrderState | None:
     """One order's state."""
-    row = (await connection.execute(_STATE, {"order_id": order_id})).one_or_none()
+    row = (connection.execute(_STATE, {"order_id": order_id})).one_or_none()
     return None if row is None else state_of(row)
 
 
-async def orders_list(
-    connection: AsyncConnection, wanted: OrderFilter, limit: int | None
+def trader_order(connection: sa.Connection, order_id: str) -> Order | None:
+    """One order as the trader gave it."""
+    text = connection.scalar(_TRADER_ORDER, {"order_id": order_id})
+    return None if text is None else Order.model_validate_json(text)
+
+
+def orders_list(
+    connection: sa.Connection, wanted: OrderFilter, limit: int | None
 ) -> list[OrderState]:
     """The orders that pass a filter, newest first."""
-    return [state_of(row) for row in await connection.execute(_orders_query(wanted, limit))]
+    return [state_of(row) for row in connection.execute(_orders_query(wanted, limit))]
 
 
 def _orders_query(wanted: OrderFilter, limit: int | None) -> sa.Select[Any]:
@@ -70,20 +97,23 @@ def _orders_query(wanted: OrderFilter, limit: int | None) -> sa.Select[Any]:
     return query if limit is None else query.limit(limit)
 
 
-async def fills_of_order(connection: AsyncConnection, order_id: str) -> list[Fill]:
+def fills_of_order(connection: sa.Connection, order_id: str) -> list[Fill]:
     """An order's fills, oldest first."""
-    return [fill_of(row) for row in await connection.execute(_FILLS, {"order_id": order_id})]
+    return [fill_of(row) for row in connection.execute(_FILLS, {"order_id": order_id})]
 
 
-async def claims_of_order(connection: AsyncConnection, order_id: str) -> list[StoredClaim]:
+def fills_known(connection: sa.Connection, fill_ids: Sequence[str]) -> set[str]:
+    """Those of the fills that are booked."""
+    return set(connection.execute(KNOWN_FILLS, {"keys": fill_ids}).scalars())
+
+
+def claims_of_order(connection: sa.Connection, order_id: str) -> list[StoredClaim]:
     """An order's send claims."""
-    rows = await connection.execute(_CLAIMS, {"order_id": order_id})
+    rows = connection.execute(_CLAIMS, {"order_id": order_id})
     return [stored_claim(row) for row in rows]
 
 
-async def claim_by(
-    connection: AsyncConnection, exchange: str, account: str, **ids: str
-) -> ClaimKey | None:
+def claim_by(connection: sa.Connection, exchange: str, account: str, **ids: str) -> ClaimKey | None:
     """The newest claim with an id at an exchange."""
     columns = send_claims.c
     query = (
@@ -93,19 +123,19 @@ async def claim_by(
         .order_by(columns.claimed_at.desc())
         .limit(1)
     )
-    row = (await connection.execute(query)).one_or_none()
+    row = (connection.execute(query)).one_or_none()
     return None if row is None else ClaimKey(*row)
 
 
-async def order_id_by_exchange_id(
-    connection: AsyncConnection, exchange: str, account: str, exchange_order_id: str
+def order_id_by_exchange_id(
+    connection: sa.Connection, exchange: str, account: str, exchange_order_id: str
 ) -> str | None:
     """The order that carries (or carried, by its claims) an exchange's order id."""
-    claim = await claim_by(connection, exchange, account, exchange_order_id=exchange_order_id)
+    claim = claim_by(connection, exchange, account, exchange_order_id=exchange_order_id)
     if claim is not None:
         return claim.order_id
     columns = orders.c
-    found: str | None = await connection.scalar(
+    found: str | None = connection.scalar(
         sa.select(columns.client_order_id)
         .where(
             columns.exchange == exchange,
@@ -117,15 +147,36 @@ async def order_id_by_exchange_id(
     return found
 
 
-async def entries(connection: AsyncConnection, after: int, limit: int) -> list[JournalEntry]:
+def entries(connection: sa.Connection, after: int, limit: int) -> list[JournalEntry]:
     """The journal after a sequence."""
-    rows = await connection.execute(_ENTRIES, {"after": after, "count": limit})
+    rows = connection.execute(_ENTRIES, {"after": after, "count": limit})
     return [entry_of(row) for row in rows]
 
 
-async def entries_of_order(
-    connection: AsyncConnection, order_id: str, after: int, limit: int
+def entries_of_order(
+    connection: sa.Connection, order_id: str, after: int, limit: int
 ) -> list[JournalEntry]:
     """One order's journal after a number of its own."""
     values = {"order_id": order_id, "after": after, "count": limit}
-    return [entry_of(row) for row in await connection.execute(_ENTRIES_OF_ORDER, values)]
+    return [entry_of(row) for row in connection.execute(_ENTRIES_OF_ORDER, values)]
+
+
+def trading_states(connection: sa.Connection) -> dict[str, TradingState]:
+    """Every scope that was ever set."""
+    return {row.scope: TradingState(row.state) for row in connection.execute(TRADING_STATES)}
+
+
+def head(connection: sa.Connection) -> int:
+    """The sequence of the newest entry."""
+    return int(connection.scalar(_HEAD) or 0)
+
+
+def epoch(connection: sa.Connection) -> str:
+    """The store's own id."""
+    return str(connection.scalar(_EPOCH))
+
+
+def cursor(connection: sa.Connection, name: str) -> str | None:
+    """Where a cursor stands."""
+    value: str | None = connection.scalar(_CURSOR, {"name": name})
+    return value

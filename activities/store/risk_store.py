@@ -2,12 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.store import risk_statements as sql
 from activities.store.account_book import AccountBook, AssetBalance, Watermark
@@ -29,8 +27,14 @@ from trading.oms.portfolio import Portfolio
 from trading.oms.risk.checker import run_checks
 from trading.oms.risk.checks import ACCOUNT_CHECKS
 
-_Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 _MEND_AT_ONCE = 200
+_Found = TypeVar("_Found")
+
+
+class _Read(Protocol):
+    """How the store reads."""
+
+    async def __call__(self, query: Callable[[sa.Connection], _Found]) -> _Found: ...
 
 
 class AdjustmentEntry(NamedTuple):
@@ -47,10 +51,10 @@ class AdjustmentEntry(NamedTuple):
 class RiskStore:
     """Reservations, balances and positions; each write is one step and may be repeated."""
 
-    def __init__(self, writer: Writer, reading: _Reading, dialect: str) -> None:
-        """Write through the store's writer, read through its reader."""
+    def __init__(self, writer: Writer, read: _Read, dialect: str) -> None:
+        """Write through the store's writer, read as the store reads."""
         self._writer = writer
-        self._reading = reading
+        self._read = read
         self._dialect = dialect
 
     async def reserve(self, wish: ReserveWish) -> Reserved:
@@ -80,13 +84,13 @@ class RiskStore:
     async def adjustments(self, exchange: str, account: str) -> list[AdjustmentEntry]:
         """The audit of an account's positions, oldest first."""
         names = {"exchange": exchange, "account": account}
-        async with self._reading() as connection:
-            return [
-                AdjustmentEntry(
-                    row.symbol, row.strategy_id, row.before, row.after, row.reason, row.changed_by
-                )
-                for row in await connection.execute(sql.ADJUSTMENTS, names)
-            ]
+        rows = await self._read(lambda c: c.execute(sql.ADJUSTMENTS, names).all())
+        return [
+            AdjustmentEntry(
+                row.symbol, row.strategy_id, row.before, row.after, row.reason, row.changed_by
+            )
+            for row in rows
+        ]
 
     async def mend(self) -> list[str]:
         """Compare reservations with the open orders and mend what differs; the orders mended.
@@ -98,8 +102,8 @@ class RiskStore:
         query = sa.select(orders.c.client_order_id, orders.c.external)
         external = sa.and_(is_open, orders.c.external.is_(sa.true()))
         held = orders.c.client_order_id.in_(sql.OPEN_RESERVATIONS)
-        async with self._reading() as connection:
-            rows = (await connection.execute(query.where(sa.or_(sent, external, held)))).all()
+        suspects = query.where(sa.or_(sent, external, held))
+        rows = await self._read(lambda c: c.execute(suspects).all())
         mended: list[str] = []
         for start in range(0, len(rows), _MEND_AT_ONCE):
             some = rows[start : start + _MEND_AT_ONCE]
@@ -113,12 +117,15 @@ class RiskStore:
     async def book(self, exchange: str, account: str) -> AccountBook:
         """All that stands on an account, at one moment."""
         names = {"exchange": exchange, "account": account}
-        async with self._reading() as connection:
-            row = (await connection.execute(sql.ACCOUNT, names)).one_or_none()
+
+        def query(connection: sa.Connection) -> AccountBook:
+            row = connection.execute(sql.ACCOUNT, names).one_or_none()
             mark = Watermark(row.as_of, row.as_of_latest, row.fetched_at) if row else Watermark()
             found = AccountBook(exchange, account, mark)
-            found.read((await connection.execute(sql.STANDING[self._dialect], names)).all())
+            found.read(connection.execute(sql.STANDING[self._dialect], names).all())
             return found
+
+        return await self._read(query)
 
     async def portfolio(
         self,

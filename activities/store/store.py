@@ -9,13 +9,11 @@ seconds, and reads when it does not answer (after 2 s more where a connection ha
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.store import inbox, reads
 from activities.store.batch import strictest
@@ -25,8 +23,6 @@ from activities.store.failures import translated
 from activities.store.follow import Followers
 from activities.store.orders import Admit, AdmitExternal, Record
 from activities.store.risk_store import RiskStore
-from activities.store.schema import cursors, journal_head, meta, orders
-from activities.store.statements import KNOWN_FILLS, TRADING_STATES
 from activities.store.types import (
     Admission,
     Claim,
@@ -46,6 +42,8 @@ from trading.oms.lifecycle import LifecycleEvent
 from trading.oms.models import Fill, Order, OrderState
 from trading.oms.venue import ExecutionReport, OrderRequest
 
+_Found = TypeVar("_Found")
+
 
 class Store:
     """One process's door to the store; safe to use from many tasks of one event loop."""
@@ -53,11 +51,12 @@ class Store:
     def __init__(self, url: URL, settings: StoreSettings) -> None:
         """Use `Store.open`."""
         self._url = url
+        self._name = masked(url)
         self._settings = settings
         self._engines = make_engines(url, settings)
         self._followers = Followers(self._engines, settings, self.events_after)
         self._writer = Writer(self._engines.writes, settings, self._followers.committed)
-        self.risk = RiskStore(self._writer, self._reading, url.get_backend_name())
+        self.risk = RiskStore(self._writer, self._read, url.get_backend_name())
 
     @classmethod
     async def open(
@@ -84,7 +83,7 @@ class Store:
 
     def __repr__(self) -> str:
         """The address, without its password."""
-        return f"Store({masked(self._url)})"
+        return f"Store({self._name})"
 
     @property
     def commits(self) -> int:
@@ -101,7 +100,7 @@ class Store:
         """Bring the schema to this program's version; nothing to do is fine."""
         from activities.store.migrate import migrate
 
-        with translated(masked(self._url)):
+        with translated(self._name):
             await migrate(self._url, self._engines.writes, self._settings.answer_within_s)
 
     async def check(self) -> list[str]:
@@ -109,17 +108,18 @@ class Store:
         file = sqlite_file(self._url)
         if file is not None and not file.is_file():
             return [f"there is no store at {file}; migrate it first, which makes it"]
-        with translated(masked(self._url)):
-            return await complaints(self._engines, masked(self._url))
+        return await self._read(lambda c: complaints(c, self._name))
 
-    @asynccontextmanager
-    async def _reading(self) -> AsyncGenerator[AsyncConnection]:
-        with translated(masked(self._url)):
-            async with (
-                asyncio.timeout(self._settings.answer_within_s),
-                self._engines.reader.connect() as connection,
-            ):
-                yield connection
+    async def _read(self, query: Callable[[sa.Connection], _Found]) -> _Found:
+        """What `query` reads; asked again where its connection had died since the last one."""
+        with translated(self._name):
+            async with asyncio.timeout(self._settings.answer_within_s):
+                try:
+                    return await self._engines.reads.run(query)
+                except sa.exc.DBAPIError as error:
+                    if not error.connection_invalidated:
+                        raise
+                return await self._engines.reads.run(query)
 
     # Orders and fills.
 
@@ -145,15 +145,11 @@ class Store:
 
     async def order(self, order_id: str) -> OrderState | None:
         """The state of an order, or None where no order has this id."""
-        async with self._reading() as connection:
-            return await reads.order(connection, order_id)
+        return await self._read(lambda c: reads.order(c, order_id))
 
     async def trader_order(self, order_id: str) -> Order | None:
         """The order exactly as the trader gave it; None for unknown and external orders."""
-        query = sa.select(orders.c.order_json).where(orders.c.client_order_id == order_id)
-        async with self._reading() as connection:
-            text = await connection.scalar(query)
-        return None if text is None else Order.model_validate_json(text)
+        return await self._read(lambda c: reads.trader_order(c, order_id))
 
     async def open_orders(
         self,
@@ -170,19 +166,15 @@ class Store:
         self, wanted: OrderFilter | None = None, *, limit: int | None = 100
     ) -> list[OrderState]:
         """The orders that pass a filter, newest first, at most `limit` (None: all)."""
-        async with self._reading() as connection:
-            return await reads.orders_list(connection, wanted or OrderFilter(), limit)
+        return await self._read(lambda c: reads.orders_list(c, wanted or OrderFilter(), limit))
 
     async def fills(self, order_id: str) -> list[Fill]:
         """The fills of an order, oldest first by the exchange's time."""
-        async with self._reading() as connection:
-            return await reads.fills_of_order(connection, order_id)
+        return await self._read(lambda c: reads.fills_of_order(c, order_id))
 
     async def fills_known(self, fill_ids: Sequence[str]) -> set[str]:
         """Those of the ids that are booked."""
-        async with self._reading() as connection:
-            rows = await connection.execute(KNOWN_FILLS, {"keys": list(fill_ids)})
-            return set(rows.scalars())
+        return await self._read(lambda c: reads.fills_known(c, fill_ids))
 
     # Send claims.
 
@@ -259,24 +251,21 @@ class Store:
 
     async def claims_of(self, order_id: str) -> list[StoredClaim]:
         """Every claim of an order, by leg and generation."""
-        async with self._reading() as connection:
-            return await reads.claims_of_order(connection, order_id)
+        return await self._read(lambda c: reads.claims_of_order(c, order_id))
 
     async def find_claim(
         self, exchange: str, account: str, exchange_client_id: str
     ) -> ClaimKey | None:
         """Which send has this client id at the exchange; None: it is not ours."""
-        async with self._reading() as connection:
-            return await reads.claim_by(
-                connection, exchange, account, exchange_client_id=exchange_client_id
-            )
+        return await self._read(
+            lambda c: reads.claim_by(c, exchange, account, exchange_client_id=exchange_client_id)
+        )
 
     async def find_order(self, exchange: str, account: str, exchange_order_id: str) -> str | None:
         """Our id of the order that has, or one of whose legs had, this id at the exchange."""
-        async with self._reading() as connection:
-            return await reads.order_id_by_exchange_id(
-                connection, exchange, account, exchange_order_id
-            )
+        return await self._read(
+            lambda c: reads.order_id_by_exchange_id(c, exchange, account, exchange_order_id)
+        )
 
     # Trading states.
 
@@ -291,9 +280,7 @@ class Store:
 
     async def trading_states(self) -> dict[str, TradingState]:
         """Every scope that was ever set, with its state."""
-        async with self._reading() as connection:
-            rows = await connection.execute(TRADING_STATES)
-            return {row.scope: TradingState(row.state) for row in rows}
+        return await self._read(reads.trading_states)
 
     async def trading_state(
         self, exchange: str = "", account: str = "", strategy_id: str | None = None
@@ -305,20 +292,17 @@ class Store:
 
     async def events_after(self, sequence: int, limit: int = 500) -> list[JournalEntry]:
         """The journal after `sequence`, in order and without gaps, at most `limit` entries."""
-        async with self._reading() as connection:
-            return await reads.entries(connection, sequence, limit)
+        return await self._read(lambda c: reads.entries(c, sequence, limit))
 
     async def events_of(
         self, order_id: str, after: int = 0, limit: int = 1000
     ) -> list[JournalEntry]:
         """One order's journal after its own number `after`."""
-        async with self._reading() as connection:
-            return await reads.entries_of_order(connection, order_id, after, limit)
+        return await self._read(lambda c: reads.entries_of_order(c, order_id, after, limit))
 
     async def head(self) -> int:
         """The sequence of the newest entry; 0 in an empty journal."""
-        async with self._reading() as connection:
-            return int(await connection.scalar(sa.select(journal_head.c.sequence)) or 0)
+        return await self._read(reads.head)
 
     def subscribe(self, callback: Callable[[list[JournalEntry]], None]) -> Callable[[], None]:
         """Call back right after each commit of *this process*, in order; returns how to stop.
@@ -337,9 +321,7 @@ class Store:
 
     async def epoch(self) -> str:
         """The id that this store was given when it was made."""
-        async with self._reading() as connection:
-            query = sa.select(meta.c.value).where(meta.c.name == "epoch")
-            return str(await connection.scalar(query))
+        return await self._read(reads.epoch)
 
     # The execution inbox and cursors.
 
@@ -362,8 +344,7 @@ class Store:
         `before` leaves out what was added later. `external`: no order of ours has its ids.
         """
         query = inbox.undelivered_query(exchange, account, after, before).limit(limit)
-        async with self._reading() as connection:
-            return [inbox.inbox_item(row) for row in await connection.execute(query)]
+        return await self._read(lambda c: [inbox.inbox_item(row) for row in c.execute(query)])
 
     async def inbox_delivered(self, ids: Sequence[int]) -> None:
         """Note that the orders have booked these reports."""
@@ -371,10 +352,8 @@ class Store:
 
     async def inbox_oldest(self, exchange: str, account: str) -> datetime | None:
         """Since when the oldest undelivered report waits; None: none does."""
-        async with self._reading() as connection:
-            query = inbox.oldest_query(exchange, account)
-            oldest: datetime | None = await connection.scalar(query)
-            return oldest
+        query = inbox.oldest_query(exchange, account)
+        return await self._read(lambda c: c.scalar(query))
 
     async def inbox_prune(self, delivered_before: datetime) -> int:
         """Forget reports that were delivered before then; how many."""
@@ -382,10 +361,7 @@ class Store:
 
     async def cursor(self, name: str) -> str | None:
         """Where a cursor stands; None: it was never set."""
-        query = sa.select(cursors.c.value).where(cursors.c.name == name)
-        async with self._reading() as connection:
-            value: str | None = await connection.scalar(query)
-            return value
+        return await self._read(lambda c: reads.cursor(c, name))
 
     async def advance_cursor(self, name: str, expected: str | None, new: str) -> bool:
         """Move a cursor from `expected` to `new`; whether it stands at `new` now.

@@ -1,4 +1,4 @@
-"""How a transaction runs: on PostgreSQL on the event loop, on SQLite in a thread of its own."""
+"""How work at the database runs: on PostgreSQL on the event loop, on SQLite in a thread."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class Transactions(Protocol):
-    """Where the writes of a process go, one transaction after the other."""
+    """Where a process writes, one transaction after the other, or where it reads."""
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run `work` between BEGIN and COMMIT; it must not be tied to a thread."""
+        """Run `work`, a write between BEGIN and COMMIT; it must not be tied to a thread."""
         ...
 
     async def dispose(self) -> None:
@@ -42,31 +42,31 @@ class PostgresTransactions:
 
 
 class SqliteTransactions:
-    """Transactions in one thread, with the synchronous driver.
+    """Transactions in threads, with the synchronous driver.
 
-    The asynchronous driver goes to its thread and back for each statement, some 25 times in a
+    An asynchronous driver goes to its thread and back for each statement, some 25 times in a
     transaction, which takes longer than the statements; this goes there once. A transaction that
     waits for another process's is ended by SQLite's own busy timeout.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
-        """Use the engine in a thread of its own, which starts with the first transaction."""
+    def __init__(self, engine: sa.Engine, threads: int) -> None:
+        """Use the engine in as many threads, which start when they are needed."""
         self._engine = engine
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
         self._is_disposed = False
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run it in the thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
+        """Run it in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
 
     def _run(self, work: Callable[[sa.Connection], T]) -> T:
         with self._engine.begin() as connection:
             return work(connection)
 
     async def dispose(self) -> None:
-        """Close the connection in the thread that it belongs to, and end the thread."""
+        """Close the connections and end the threads."""
         if self._is_disposed:
             return
         self._is_disposed = True
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
-        self._thread.shutdown(wait=False)
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._engine.dispose)
+        self._threads.shutdown(wait=False)

@@ -53,8 +53,8 @@ async def test_the_migrations_make_the_schema_of_the_code(store_url: str) -> Non
         context = MigrationContext.configure(connection, opts=options)
         return list(compare_metadata(context, metadata))
 
-    async with opened(store_url) as store, store._engines.reader.connect() as connection:
-        assert await connection.run_sync(differences) == []
+    async with opened(store_url) as store:
+        assert await store._engines.reads.run(differences) == []
 
 
 @pytest.mark.parametrize("table", SPECIFIED)
@@ -64,8 +64,8 @@ async def test_the_specified_columns_and_indexes_are_there(store_url: str, table
         columns = {column["name"] for column in inspector.get_columns(table)}
         return columns, {index["name"] for index in inspector.get_indexes(table)}
 
-    async with opened(store_url) as store, store._engines.reader.connect() as connection:
-        columns, indexes = await connection.run_sync(names)
+    async with opened(store_url) as store:
+        columns, indexes = await store._engines.reads.run(names)
     assert set(SPECIFIED[table].split()) <= columns
     assert SPECIFIED_INDEXES[table] <= indexes
 
@@ -116,9 +116,9 @@ async def test_another_schema_version_is_refused(store_url: str, version: str, a
 
 @pytest.mark.postgres
 async def test_postgres_that_forgets_commits_is_refused(postgres_url: str) -> None:
-    async with opened(postgres_url) as store, store._engines.reader.connect() as connection:
-        name = store._url.database
-        await connection.execute(sa.text(f"ALTER DATABASE {name} SET synchronous_commit = off"))
+    async with opened(postgres_url) as store:
+        forget = sa.text(f"ALTER DATABASE {store._url.database} SET synchronous_commit = off")
+        await store._engines.reads.run(lambda c: c.execute(forget))
     with pytest.raises(StartUpError, match="synchronous_commit is off; it must be on"):
         await Store.open(postgres_url)
 
@@ -144,7 +144,7 @@ def test_an_address_of_something_else_is_refused_without_the_password(url: str) 
 @pytest.mark.parametrize(
     ("given", "driver"),
     [
-        ("sqlite:///x.db", "sqlite+aiosqlite"),
+        ("sqlite:///x.db", "sqlite"),
         ("postgres://h/d", "postgresql+asyncpg"),
         ("postgresql://h/d", "postgresql+asyncpg"),
         ("postgresql+asyncpg://h/d", "postgresql+asyncpg"),

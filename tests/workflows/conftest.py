@@ -44,7 +44,7 @@ def defects() -> Iterator[list[str]]:
 async def module_desk(
     temporal_client: Client, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Desk]:
-    url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('desk') / 'store.sqlite3'}"
+    url = f"sqlite:///{tmp_path_factory.mktemp('desk') / 'store.sqlite3'}"
     async with a_desk(temporal_client, url) as desk:
         yield desk
 
