@@ -97,6 +97,9 @@ _WORD_OF = {
     EventKind.NOT_PLACED: OrderStatus.REJECTED,
     EventKind.DECLARED_DEAD: OrderStatus.ERROR,
 }
+_STEP_OF = {
+    kind: Step(kind.value) for kind in EventKind if kind.value in Step._value2member_map_
+}
 _EVIDENCE_OF_LIFE = frozenset(
     {
         EventKind.ACCEPTED,
@@ -223,7 +226,7 @@ def _step(state: OrderState, change: dict[str, Any], event: LifecycleEvent) -> S
         return Step.FILL_WHOLE if whole else Step.FILL_PART
     if event.kind is EventKind.MODIFIED:
         return Step.MODIFIED_WHOLE if whole else Step.MODIFIED
-    return Step(event.kind.value)
+    return _STEP_OF[event.kind]
 
 
 def _is_about_a_replaced_leg(state: OrderState, event: LifecycleEvent) -> bool:
@@ -235,7 +238,11 @@ def _finish(
     state: OrderState, change: dict[str, Any], event: LifecycleEvent, alarm: str | None
 ) -> Applied:
     known = state.__dict__
-    changed = any(known[name] != value for name, value in change.items())
+    changed = False
+    for name, value in change.items():
+        if known[name] != value:
+            changed = True
+            break
     if event.at > state.last_updated_at:
         change["last_updated_at"] = event.at
     elif not changed:

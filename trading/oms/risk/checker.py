@@ -92,7 +92,7 @@ class RiskChecker:
     ) -> RiskCheckResult:
         """Check against a ready snapshot; the custom checks are given the portfolio."""
         names, denial = run_checks(order, snapshot)
-        if denial is not None:
+        if denial is not None or not self._custom:
             return result_of_checks(names, denial)
         result = await self.check_custom(order, portfolio)
         return result.model_copy(update={"checks_run": [*names, *result.checks_run]})
