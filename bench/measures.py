@@ -90,8 +90,8 @@ class Contender(Protocol):
     name: str
     title: str
 
-    def running(self) -> AbstractAsyncContextManager[Client]:
-        """Ready for orders while the block lasts."""
+    def running(self) -> AbstractAsyncContextManager[Client | None]:
+        """Ready for orders while the block lasts; a client where the engine is Temporal."""
         ...
 
     async def live(self, life: Life) -> OrderTimes:
@@ -120,7 +120,7 @@ async def run_orders(
 
 
 async def measure(
-    rig: Rig, contender: Contender, client: Client, life: Life, at_once: int, seconds: float
+    rig: Rig, contender: Contender, client: Client | None, life: Life, at_once: int, seconds: float
 ) -> Cell:
     """One cell."""
     gc.collect()
@@ -141,7 +141,9 @@ async def measure(
             for name, after in cpu_after.items()
         },
         times=times,
-        weights=[await _weight(client, one.workflow_id) for one in times[-_SAMPLE:]],
+        weights=[
+            await _weight(client, one.workflow_id) for one in times[-_SAMPLE:] if client is not None
+        ],
     )
 
 
@@ -178,13 +180,13 @@ def spread(values: list[float]) -> dict[str, float]:
 def cell_facts(cell: Cell) -> dict[str, Any]:
     """A cell as plain JSON, its times as quantiles."""
     quantiles = {
-        f"{name}_p{round(share * 100)}_ms": round(quantile(values, share), 3)
+        f"{name}_p{share * 100:g}_ms": round(quantile(values, share), 3)
         for name, values in (
             ("wire", cell.wire_ms),
             ("answer", cell.answer_ms),
             ("event", cell.event_ms),
         )
-        for share in (0.5, 0.99)
+        for share in (0.5, 0.99, 0.999)
         if values
     }
     return {

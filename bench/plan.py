@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.dbos_engine import Dbos
 from bench.floor import Floor
 from bench.measures import Cell, Contender, Life, measure, run_orders
 from bench.ours import Ours, OursRemote
@@ -31,12 +32,17 @@ class Plan:
     rounds: int = 3
     seconds: float = 4.0
     many: int = MANY
-    names: tuple[str, ...] = ("floor", "sqlite", "postgres", "remote")
+    names: tuple[str, ...] = ("floor", "sqlite", "postgres", "remote", "dbos")
 
     @property
     def is_short(self) -> bool:
         """Whether it only shows that the benchmark works."""
         return self == SHORT
+
+    @property
+    def needs_postgres(self) -> bool:
+        """Whether one of the contenders stores in it."""
+        return not {"postgres", "dbos"}.isdisjoint(self.names)
 
     @property
     def warm_up_s(self) -> float:
@@ -75,6 +81,7 @@ def _contenders(rig: Rig, names: tuple[str, ...]) -> list[Contender]:
         "sqlite": lambda: Ours(rig, "sqlite", "embedded, SQLite"),
         "postgres": lambda: Ours(rig, "postgres", "embedded, PostgreSQL"),
         "remote": lambda: OursRemote(rig, "remote", "remote, SQLite"),
+        "dbos": lambda: Dbos(rig),
     }
     return [made[name]() for name in names]
 
@@ -86,7 +93,7 @@ async def run(plan: Plan, say: Callable[[str], None]) -> Results:
     results.pure = await pure_figures(min(3.0, plan.seconds))
     with tempfile.TemporaryDirectory(prefix="oms-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        async with running_rig(folder, say, postgres="postgres" in plan.names) as rig:
+        async with running_rig(folder, say, postgres=plan.needs_postgres) as rig:
             await _measure_stores(rig, results, say)
             contenders = _contenders(rig, plan.names)
             results.titles = {one.name: one.title for one in contenders}

@@ -36,14 +36,19 @@ def summary(results: Results) -> dict[str, Any]:
             ("embedded", "sqlite"),
             ("embedded_postgres", "postgres"),
             ("remote", "remote"),
+            ("dbos", "dbos"),
         )
     }
     floor, ours = (results.of(name, resting, many=True) for name in ("floor", "sqlite"))
     pairs = list(zip(ours, floor, strict=False))
+    others = list(
+        zip(*(results.of(name, resting, many=True) for name in ("postgres", "dbos")), strict=False)
+    )
     alone, floor_alone = (results.of(name, resting, many=False) for name in ("sqlite", "floor"))
     wire, first = _all(alone, _wire), _all(floor_alone, _wire)
     line |= {
         "ratio_to_floor": _rounded(_middle([a.orders_per_s / b.orders_per_s for a, b in pairs])),
+        "ratio_to_dbos": _rounded(_middle([a.orders_per_s / b.orders_per_s for a, b in others])),
         "own_cpu_ms_per_order": _rounded(_middle([_own_cpu(a) - _own_cpu(b) for a, b in pairs])),
         "submit_to_wire_p50_ms": _rounded(quantile(wire, 0.5)),
         "submit_to_wire_p99_ms": _rounded(quantile(wire, 0.99)),
@@ -138,6 +143,8 @@ def _weights(results: Results) -> Table:
             weights = [weight for cell in cells for weight in cell.weights]
             row += [
                 f"{statistics.median(getattr(weight, part) for weight in weights):.0f}"
+                if weights
+                else "-"
                 for part in ("transitions", "events", "bytes")
             ]
         table.add_row(title, *row)
