@@ -1,13 +1,15 @@
 """From the inbox to the orders: each report becomes an update of its order's workflow.
 
 One update in flight per order; what arrives meanwhile goes into the next one. An order that
-cannot take its reports (paused, wedged, its worker away) delays only itself. What an order has
-booked already, from the answer to its send, costs no update at all.
+cannot take its reports (paused, wedged, its worker away) delays only itself, whatever the cause;
+it is tried for ever, and alarmed when it lasts. What an order has booked already, from the answer
+to its send, costs no update at all.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import defaultdict
 from datetime import timedelta
@@ -22,9 +24,13 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.booking import Booking
+from activities.connectors.classify import shown
+from activities.store import Unreadable
+from trading.oms.client_calls import give_back_cancellation, look_at
 from trading.oms.commands import ExecutionBatch
 from trading.oms.enums import OrderStatus
-from trading.oms.errors import StoreUnavailable
+from trading.oms.errors import OmsError, StoreUnavailable
+from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
 from trading.oms.venue import VenueStatus
 
@@ -50,7 +56,9 @@ _BACK_OFF_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 _RPC_TIMEOUT = timedelta(seconds=10)
 _REPORTS_MAX = 200
 _PAGE = 1000
+_ALARM_AFTER = timedelta(minutes=1)
 TASK_TIMEOUT = timedelta(seconds=5)
+_NOT_REOPENED = (RPCError, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError)
 
 
 class Delivery:
@@ -64,8 +72,9 @@ class Delivery:
         self._account = account
         self._booking = Booking(store)
         self._awake = asyncio.Event()
-        self._waiting: dict[str, dict[int, InboxItem]] = defaultdict(dict)
         self._busy: set[str] = set()
+        self._reads = 0
+        self._set_aside: set[int] = set()
 
     def wake(self) -> None:
         """Something new is in the inbox."""
@@ -75,61 +84,118 @@ class Delivery:
         """Deliver for ever; looks at the inbox when woken, and every other second."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                await self._load()
-                for order_id in [key for key in self._waiting if key not in self._busy]:
-                    self._busy.add(order_id)
-                    tasks.create_task(self._deliver_all(order_id))
                 try:
+                    await self._read_inbox(tasks)
+                except StoreUnavailable as error:
+                    _log.warning("the inbox cannot be read, trying again: %s", error)
+                except Exception:  # noqa: BLE001 - the feed outlives every error
+                    _log.exception("the inbox cannot be read, trying again")
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_AGAIN_S):
                         await self._awake.wait()
-                except TimeoutError:
-                    pass
                 self._awake.clear()
 
-    async def _load(self) -> None:
-        try:
+    async def _read_inbox(self, tasks: asyncio.TaskGroup) -> None:
+        """Begin a delivery to each order that has reports and none under way, page by page.
+
+        The reports of the others stay where they are: one order's thousands hide nobody's.
+        """
+        after = 0
+        while True:
+            self._reads += 1
             items = await self._store.inbox_undelivered(
-                self._account.exchange, self._account.account, limit=_PAGE
+                self._account.exchange,
+                self._account.account,
+                limit=_PAGE,
+                after=after,
+                but=self._busy,
+                foreign_before=utc_now() - _FOREIGN_AFTER,
             )
-        except StoreUnavailable as error:
-            _log.warning("the inbox cannot be read, trying again: %s", error)
-            return
-        for item in items:
-            if item.order_id is not None:
-                self._waiting[item.order_id][item.id] = item
-            elif utc_now() - item.added_at > _FOREIGN_AFTER:
-                await self._store.inbox_delivered([item.id])
-
-    async def _deliver_all(self, order_id: str) -> None:
-        attempt = 0
-        try:
-            while items := list(self._waiting[order_id].values())[:_REPORTS_MAX]:
-                try:
-                    done = await self._deliver(order_id, items)
-                except StoreUnavailable as error:
-                    _log.warning("delivery to order %s waits for the store: %s", order_id, error)
-                    done = False
-                if done:
-                    attempt = 0
-                    for item in items:
-                        self._waiting[order_id].pop(item.id, None)
+            waiting: dict[str, list[InboxItem]] = defaultdict(list)
+            foreign = []
+            for item in items:
+                if isinstance(item, Unreadable):
+                    await self._alarm_unreadable(item)
+                elif item.order_id is None:
+                    foreign.append(item.id)
                 else:
-                    await asyncio.sleep(_BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)])
-                    attempt += 1
-        finally:
-            self._waiting.pop(order_id, None)
-            self._busy.discard(order_id)
+                    waiting[item.order_id].append(item)
+            for order_id, own in waiting.items():
+                self._busy.add(order_id)
+                tasks.create_task(self._deliver_all(order_id, own))
+            if foreign:
+                await self._store.inbox_delivered(foreign)
+            if len(items) < _PAGE:
+                return
+            after = items[-1].id
 
-    async def _deliver(self, order_id: str, items: list[InboxItem]) -> bool:
-        """One update with all that the order has not booked; True when the inbox says so too."""
+    async def _deliver_all(self, order_id: str, items: list[InboxItem]) -> None:
+        """Deliver to one order until it has taken all of them; nothing else waits for it."""
+        reads, attempt, alarmed = self._reads, 0, False
+        try:
+            while items:
+                refusal = await self._try(order_id, items[:_REPORTS_MAX])
+                if refusal is None:
+                    del items[:_REPORTS_MAX]
+                    attempt = 0
+                    continue
+                if not alarmed and utc_now() - items[0].added_at > _ALARM_AFTER:
+                    alarmed = await self._alarm_undelivered(order_id, items[0], refusal)
+                await asyncio.sleep(_BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)])
+                attempt += 1
+        finally:
+            self._busy.discard(order_id)
+            if self._reads != reads:  # The order was left out meanwhile.
+                self.wake()
+
+    async def _try(self, order_id: str, items: list[InboxItem]) -> str | None:
+        """Why the order has not taken the reports yet, None where it has. Never raises."""
+        try:
+            return await self._deliver(order_id, items)
+        except StoreUnavailable as error:
+            _log.warning("delivery to order %s waits for the store: %s", order_id, error)
+            return f"the store is away: {error}"
+        except Exception as error:  # noqa: BLE001 - it delays this order alone
+            _log.exception("delivery to order %s failed, it is tried again", order_id)
+            return f"{type(error).__name__}: {error}"
+
+    async def _deliver(self, order_id: str, items: list[InboxItem]) -> str | None:
+        """One update with all that the order has not booked; then the inbox says so too."""
         await self._send_has_ended(items[-1])
         new = await self._not_booked(order_id, items)
         if new and await self._store.trader_order(order_id) is None:
             # Somebody else's order: it has a row, and no workflow.
             await self._booking.book(order_id, [item.report for item in new])
-        elif new and not await self._update(order_id, new):
-            return False
+        elif new and (refusal := await self._update(order_id, new)) is not None:
+            return refusal
         await self._store.inbox_delivered([item.id for item in items])
+        return None
+
+    async def _alarm_undelivered(self, order_id: str, item: InboxItem, why: str) -> bool:
+        since = item.added_at.isoformat(timespec="seconds")
+        text = f"undelivered: reports of the exchange wait since {since}: {shown(why)}"
+        return await self._alarm(order_id, item, text)
+
+    async def _alarm_unreadable(self, item: Unreadable) -> None:
+        """It stays in the inbox; each process says so once."""
+        if item.id in self._set_aside:
+            return
+        text = f"unreadable: report {item.id} of the inbox is set aside: {shown(item.error)}"
+        if item.order_id is None:
+            _log.error("%s; it is no order's", text)
+        elif not await self._alarm(item.order_id, item, text):
+            return
+        self._set_aside.add(item.id)
+
+    async def _alarm(self, order_id: str, item: InboxItem | Unreadable, text: str) -> bool:
+        """Alarm the order, at a time that stays: the journal keeps one of the same."""
+        _log.error("order %s: %s", order_id, text)
+        event = LifecycleEvent(kind=EventKind.ALARM, at=item.added_at, reason=text)
+        try:
+            await self._store.record(order_id, [event])
+        except OmsError as error:
+            _log.warning("the alarm of order %s is not committed yet: %s", order_id, error)
+            return False
         return True
 
     async def _send_has_ended(self, item: InboxItem) -> None:
@@ -151,7 +217,8 @@ class Delivery:
         known = await self._store.fills_known(ids) if ids else set()
         return [item for item in items if not _is_booked(item, state, known)]
 
-    async def _update(self, order_id: str, items: list[InboxItem]) -> bool:
+    async def _update(self, order_id: str, items: list[InboxItem]) -> str | None:
+        """Why the order's workflow has not taken these yet, None where it has."""
         batch = ExecutionBatch(reports=tuple(item.report for item in items))
         update_id = f"feed-{items[0].id}-{items[-1].id}"
         try:
@@ -161,18 +228,20 @@ class Delivery:
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 if not await self._not_booked(order_id, items):
-                    return True  # The order has ended meanwhile, with all of this.
+                    return None  # The order has ended meanwhile, with all of this.
                 return await self._reopen(order_id, batch, update_id)
             _log.info("order %s does not take its reports yet: %s", order_id, error)
+            return f"Temporal did not take the update: {error}"
         except WorkflowUpdateRPCTimeoutOrCancelledError:
+            give_back_cancellation()
             _log.info("order %s has not answered yet; the same update is sent again", order_id)
+            return "its workflow does not answer"
         except WorkflowUpdateFailedError as error:
             _log.error("order %s refuses its reports: %s", order_id, error.cause)
-        else:
-            return True
-        return False
+            return f"its workflow refuses them: {error.cause}"
+        return None
 
-    async def _reopen(self, order_id: str, batch: ExecutionBatch, update_id: str) -> bool:
+    async def _reopen(self, order_id: str, batch: ExecutionBatch, update_id: str) -> str | None:
         """The order's workflow has ended: its next run takes the order up and books this."""
         start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             "Order",
@@ -191,14 +260,12 @@ class Delivery:
                 id=update_id,
                 rpc_timeout=_RPC_TIMEOUT,
             )
-        except (
-            RPCError,
-            WorkflowUpdateFailedError,
-            WorkflowUpdateRPCTimeoutOrCancelledError,
-        ) as error:
+        except _NOT_REOPENED as error:
+            await look_at(start)
+            give_back_cancellation()
             _log.warning("order %s could not be reopened yet: %s", order_id, error)
-            return False
-        return True
+            return f"its workflow cannot be started again: {error}"
+        return None
 
 
 def _is_booked(item: InboxItem, state: OrderState, known: set[str]) -> bool:

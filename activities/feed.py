@@ -65,7 +65,7 @@ class _Turn:
         self._gap = asyncio.Event()
 
     async def run(self) -> None:
-        """Read, keep, deliver and catch up, each in a task; one that fails ends the run."""
+        """Read, keep, deliver and catch up, each in a task that goes on whatever meets it."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._heartbeat())
             tasks.create_task(self._read_stream())
@@ -88,6 +88,8 @@ class _Turn:
                         self._arrived.put_nowait(item)
             except ExchangeError as error:
                 _log.warning("the execution stream was lost, opening it again: %s", error)
+            except Exception:  # noqa: BLE001 - the feed outlives every error
+                _log.exception("the execution stream has failed, opening it again")
             await asyncio.sleep(_RECONNECT_S)
 
     async def _keep(self) -> None:
@@ -99,12 +101,23 @@ class _Turn:
             await self._commit(reports)
 
     async def _commit(self, reports: list[ExecutionReport]) -> None:
+        """Until they are in the inbox; one that the store will never take is only logged.
+
+        Its fills come again with the next catch-up, in the exchange's other words.
+        """
         while True:
             try:
                 await self._store.inbox_add(reports)
             except StoreUnavailable as error:
                 _log.warning("the store is away, %d reports wait: %s", len(reports), error)
                 await asyncio.sleep(_RECONNECT_S)
+            except Exception:  # noqa: BLE001 - the feed outlives every error
+                if len(reports) == 1:
+                    _log.exception("the store cannot keep this report: %r", reports[0])
+                    return
+                for report in reports:
+                    await self._commit([report])
+                return
             else:
                 self._delivery.wake()
                 return
@@ -122,3 +135,5 @@ class _Turn:
                 _log.warning("catching up failed, it is tried again: %s", error)
                 await asyncio.sleep(_RECONNECT_S)
                 self._gap.set()
+            except Exception:  # noqa: BLE001 - the feed outlives every error
+                _log.exception("catching up failed, it is tried again")

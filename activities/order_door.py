@@ -15,6 +15,7 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
+from trading.oms.client_calls import give_back_cancellation, look_at
 from trading.oms.commands import CancelRequest, ExecutionBatch
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class OrderDoor:
                 update, command, start_workflow_operation=start, rpc_timeout=_RPC_TIMEOUT
             )
         except _REFUSED as error:
+            await look_at(start)
+            give_back_cancellation()
             _log.warning("order %s does not take %s yet: %s", order_id, update, error)
             return False
         return True

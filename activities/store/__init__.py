@@ -12,6 +12,7 @@ from activities.store.types import (
     StoredClaim,
     StoreSettings,
     TradingState,
+    Unreadable,
     resend_scope,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "StoreSettings",
     "StoredClaim",
     "TradingState",
+    "Unreadable",
     "resend_scope",
 ]

@@ -2,16 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from activities.store import statements as sql
 from activities.store.schema import cursors, execution_inbox, orders, send_claims, trading_states
 from activities.store.statements import Among
-from activities.store.types import ClaimKey, InboxItem, TradingState
+from activities.store.types import ClaimKey, InboxItem, TradingState, Unreadable
 from trading.oms.models import utc_now
 from trading.oms.venue import ExecutionReport
 
@@ -114,9 +115,17 @@ def oldest_query(exchange: str, account: str) -> sa.Select[Any]:
     )
 
 
-def undelivered_query(
-    exchange: str, account: str, after: int, before: datetime | None
-) -> sa.Select[Any]:
+class Wanted(NamedTuple):
+    """Which of the waiting reports: see `Store.inbox_undelivered`."""
+
+    exchange: str
+    account: str
+    after: int = 0
+    but: Collection[str] = ()
+    foreign_before: datetime | None = None
+
+
+def undelivered_query(wanted: Wanted) -> sa.Select[Any]:
     """The waiting reports of an account, oldest first, with the order that each belongs to.
 
     The claim's client id decides; a report without one is matched by the exchange's order id.
@@ -142,12 +151,13 @@ def undelivered_query(
         )
         .scalar_subquery()
     )
+    claimed = sa.func.coalesce(by_client.c.order_id, by_exchange.c.order_id)
     query = (
         sa.select(
             _INBOX.id,
             _INBOX.report,
             _INBOX.added_at,
-            sa.func.coalesce(by_client.c.order_id, by_exchange.c.order_id).label("order_id"),
+            claimed.label("order_id"),
             sa.func.coalesce(by_client.c.leg, by_exchange.c.leg).label("leg"),
             sa.func.coalesce(by_client.c.generation, by_exchange.c.generation).label("generation"),
             known.label("known_order_id"),
@@ -156,24 +166,40 @@ def undelivered_query(
             execution_inbox.outerjoin(by_client, same).outerjoin(by_exchange, same_exchange)
         )
         .where(
-            _INBOX.exchange == exchange,
-            _INBOX.account == account,
+            _INBOX.exchange == wanted.exchange,
+            _INBOX.account == wanted.account,
             _INBOX.delivered_at.is_(None),
-            _INBOX.id > after,
+            _INBOX.id > wanted.after,
         )
         .order_by(_INBOX.id)
     )
-    return query if before is None else query.where(_INBOX.added_at < before)
+    return _left_out(query, sa.func.coalesce(claimed, known), wanted)
 
 
-def inbox_item(row: sa.Row[Any]) -> InboxItem:
+def _left_out(
+    query: sa.Select[Any], order: sa.ColumnElement[Any], wanted: Wanted
+) -> sa.Select[Any]:
+    if wanted.foreign_before is not None:
+        query = query.where(order.is_not(None) | (_INBOX.added_at < wanted.foreign_before))
+    if wanted.but:
+        query = query.where(order.is_(None) | ~Among(order)).params(keys=sorted(wanted.but))
+    return query
+
+
+def inbox_item(row: sa.Row[Any]) -> InboxItem | Unreadable:
     """A row of `undelivered_query`."""
-    claim = ClaimKey(row.order_id, row.leg, row.generation) if row.order_id else None
+    order_id = row.order_id or row.known_order_id
+    try:
+        report = ExecutionReport.model_validate_json(row.report)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        words = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        return Unreadable(row.id, order_id, row.added_at, words)
     return InboxItem(
         id=row.id,
-        report=ExecutionReport.model_validate_json(row.report),
-        order_id=row.order_id or row.known_order_id,
-        claim=claim,
+        report=report,
+        order_id=order_id,
+        claim=ClaimKey(row.order_id, row.leg, row.generation) if row.order_id else None,
         added_at=row.added_at,
     )
 

@@ -8,7 +8,7 @@ seconds, and reads when it does not answer (after 2 s more where a connection ha
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
 
@@ -34,6 +34,7 @@ from activities.store.types import (
     StoredClaim,
     StoreSettings,
     TradingState,
+    Unreadable,
 )
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES
@@ -336,14 +337,16 @@ class Store:
         limit: int = 500,
         *,
         after: int = 0,
-        before: datetime | None = None,
-    ) -> list[InboxItem]:
+        but: Collection[str] = (),
+        foreign_before: datetime | None = None,
+    ) -> list[InboxItem | Unreadable]:
         """The oldest reports that wait for delivery, with their orders.
 
-        `after` is the id of the last one seen, to page past those of an order that is stuck;
-        `before` leaves out what was added later. `external`: no order of ours has its ids.
+        `after` is the id of the last one seen. Left out are the reports of the orders in `but`
+        and, with `foreign_before`, those that are no order's and were added later.
         """
-        query = inbox.undelivered_query(exchange, account, after, before).limit(limit)
+        wanted = inbox.Wanted(exchange, account, after, but, foreign_before)
+        query = inbox.undelivered_query(wanted).limit(limit)
         return await self._read(lambda c: [inbox.inbox_item(row) for row in c.execute(query)])
 
     async def inbox_delivered(self, ids: Sequence[int]) -> None:

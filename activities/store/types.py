@@ -145,6 +145,15 @@ class InboxItem(NamedTuple):
         return self.order_id is None
 
 
+class Unreadable(NamedTuple):
+    """A row of the inbox that is no report this program can read; it stays where it is."""
+
+    id: int
+    order_id: str | None
+    added_at: datetime
+    error: str
+
+
 def resend_scope(exchange: str, account: str) -> str:
     """The scope of the trading states that stops further generations on an account."""
     return f"resend:{exchange}/{account}"

@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from activities.store import ClaimKey, Store
+from activities.store import ClaimKey, InboxItem, Store
 from tests.activities.store_builders import accepted, claimed, new_order, opened, report
 from tests.oms.builders import after, fill
 from trading.oms.models import utc_now
@@ -23,7 +24,7 @@ async def test_a_report_waits_for_its_order_until_it_is_delivered(store: Store) 
     order = await claimed(store, new_order())
     first, second = report(order), report(order, status=VenueStatus.FILLED)
     ids = await store.inbox_add([first, second])
-    items = await store.inbox_undelivered("sandbox", "main")
+    items = await undelivered(store)
     assert [item.id for item in items] == ids
     assert [item.report for item in items] == [first, second]
     assert {item.claim for item in items} == {ClaimKey(order.client_order_id, 1, 1)}
@@ -66,7 +67,7 @@ async def test_two_feeds_that_overlap_keep_one_report_each(store: Store, store_u
 
 async def test_a_report_of_an_order_that_is_not_ours_is_external(store: Store) -> None:
     await store.inbox_add([report(exchange_client_id="foreign", exchange_order_id="x-9")])
-    [item] = await store.inbox_undelivered("sandbox", "main")
+    [item] = await undelivered(store)
     assert item.external
     assert item.claim is None
 
@@ -74,7 +75,7 @@ async def test_a_report_of_an_order_that_is_not_ours_is_external(store: Store) -
 async def test_a_report_without_our_id_is_matched_by_the_exchanges(store: Store) -> None:
     order = await accepted(store, new_order(), "x-5")
     await store.inbox_add([report(exchange_order_id="x-5"), report(exchange_order_id="x-6")])
-    ours, foreign = await store.inbox_undelivered("sandbox", "main")
+    ours, foreign = await undelivered(store)
     assert ours.order_id == order.client_order_id
     assert ours.claim == ClaimKey(order.client_order_id, 1, 1)
     assert foreign.external
@@ -86,9 +87,23 @@ async def test_a_stuck_order_does_not_hide_the_reports_behind_it(store: Store) -
     assert [item.id for item in page] == ids[:2]
     page = await store.inbox_undelivered("sandbox", "main", 2, after=page[-1].id)
     assert [item.id for item in page] == ids[2:4]
-    earlier = utc_now() - timedelta(minutes=1)
-    assert await store.inbox_undelivered("sandbox", "main", before=earlier) == []
     assert await store.inbox_undelivered("sandbox", "other") == []
+
+
+async def test_the_reports_of_some_orders_and_young_foreign_ones_can_be_left_out(
+    store: Store,
+) -> None:
+    busy, idle = await claimed(store, new_order()), await claimed(store, new_order())
+    foreign = report(exchange_client_id="foreign", exchange_order_id="x-9")
+    ids = await store.inbox_add([report(busy), report(idle), foreign])
+
+    async def left(**wanted: Any) -> list[int]:
+        return [item.id for item in await store.inbox_undelivered("sandbox", "main", **wanted)]
+
+    assert await left(but={busy.client_order_id}) == ids[1:]
+    assert await left(but={busy.client_order_id, idle.client_order_id}) == ids[2:]
+    assert await left(foreign_before=utc_now() - timedelta(minutes=1)) == ids[:2]
+    assert await left(foreign_before=utc_now() + timedelta(minutes=1)) == ids
 
 
 async def test_only_delivered_reports_are_forgotten(store: Store) -> None:
@@ -116,3 +131,8 @@ async def test_a_cursor_moves_by_compare_and_set_and_never_back(store: Store) ->
     assert await store.advance_cursor("c", "10", "page-b")
     assert await store.advance_cursor("c", "page-b", "page-a")
     assert await store.cursor("c") == "page-a"
+
+
+async def undelivered(store: Store) -> list[InboxItem]:
+    items = await store.inbox_undelivered("sandbox", "main")
+    return [item for item in items if isinstance(item, InboxItem)]

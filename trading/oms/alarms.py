@@ -24,6 +24,8 @@ class Alarm(StrEnum):
     LATE_EXPIRY = "late-expiry"
     RECONCILIATION = "reconciliation"
     RECOVERED = "recovered"
+    UNDELIVERED = "undelivered"
+    UNREADABLE_REPORT = "unreadable-report"
 
 
 class Source(NamedTuple):
@@ -55,6 +57,8 @@ ALARMS: Mapping[Alarm, Source] = {
     Alarm.LATE_EXPIRY: Source(("workflows.order_work",), re.compile(r"after its expiry$")),
     Alarm.RECONCILIATION: Source(("activities.reconciling",), re.compile(r"^reconciliation, ")),
     Alarm.RECOVERED: Source(("activities.foreign_orders",), re.compile(r"^recovered: ")),
+    Alarm.UNDELIVERED: Source(("activities.delivery",), re.compile(r"^undelivered: ")),
+    Alarm.UNREADABLE_REPORT: Source(("activities.delivery",), re.compile(r"^unreadable: ")),
 }
 
 

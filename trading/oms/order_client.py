@@ -24,6 +24,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from trading.oms.answers import cancel_result, different_content, modification_refused
+from trading.oms.client_calls import give_back_cancellation, look_at
 from trading.oms.commands import (
     CancelRequest,
     ModifyRequest,
@@ -238,7 +239,7 @@ class OrderClient:
                     rpc_timeout=_RPC_TIMEOUT,
                 )
             except BaseException:
-                await _look_at(start)
+                await look_at(start)
                 raise
             return given
 
@@ -290,6 +291,7 @@ class OrderClient:
                     try:
                         return await call(update_id)
                     except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+                        give_back_cancellation()
                         last = error
                     except WorkflowUpdateFailedError as error:
                         last = _refused(error)
@@ -359,13 +361,6 @@ def _refuse_mismatch(request: CancelRequest, state: OrderState) -> None:
         if given is not None and own and given != own:
             msg = f"{name} is {given!r}, the order is on {own!r}"
             raise InvalidOrder(msg)
-
-
-async def _look_at(operation: WithStartWorkflowOperation[Any, Any]) -> None:
-    """Take the error out of a failed operation, or asyncio prints it as never retrieved."""
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(0):
-            await operation.workflow_handle()
 
 
 def _input(order: Order) -> dict[str, Any]:

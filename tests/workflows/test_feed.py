@@ -1,0 +1,156 @@
+"""The execution feed goes on, whatever one order or one report does to it."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from activities import delivery
+from activities.store import Unreadable
+from activities.store.inbox import report_key
+from tests.workflows.desk import Desk, Exchange, until, working
+from tests.workflows.test_fills import report
+from trading.oms.alarms import Alarm, alarm_of
+from trading.oms.enums import OrderStatus
+from trading.oms.models import utc_now
+from trading.oms.order_client import workflow_id
+from trading.oms.venue import ExecutionReport
+
+pytestmark = pytest.mark.temporal
+FILLED = OrderStatus.FILLED
+MORE_THAN_A_PAGE = 1100
+
+
+async def test_a_wedged_order_with_a_thousand_reports_delays_nobody_else(
+    desk: Desk, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_ALARM_AFTER", timedelta(0))
+    monkeypatch.setattr(delivery, "_RPC_TIMEOUT", timedelta(seconds=1))
+    wedged = await desk.resting()
+    await wedge(desk, wedged.client_order_id)
+    await desk.store.inbox_add(
+        [
+            report(wedged.exchange_order_id, "0.000001", exchange.name, f"w-{number}")
+            for number in range(MORE_THAN_A_PAGE)
+        ]
+    )
+    texts = await until(lambda: desk.alarms(wedged.client_order_id))
+    assert {alarm_of(text) for text in texts} == {Alarm.UNDELIVERED}
+
+    exchange.market("SELL", "31000", "0.01", "GTC")
+    busy = (await desk.submit(price="31000")).order_id
+    resting = (await desk.resting(price="31000")).client_order_id
+    exchange.market("SELL", "31000", "0.01")
+    for order_id in (busy, resting):
+        await desk.until_status(order_id, FILLED)
+
+    # And once the cause is gone, the order has all of them, without any help.
+    await desk.handle(wedged.client_order_id).terminate("the wedge is taken away")
+    thousand = Decimal(MORE_THAN_A_PAGE) / 1_000_000
+    await desk.until(wedged.client_order_id, lambda state: state.filled_quantity >= thousand)
+    await until(lambda: waiting_is(desk))
+
+
+async def test_a_report_that_cannot_be_read_is_kept_and_alarmed_and_the_others_go_on(
+    desk: Desk, exchange: Exchange
+) -> None:
+    order = await desk.resting()
+    order_id = order.client_order_id
+    first = report(order.exchange_order_id, "0.001", exchange.name, "u-1")
+    second = report(order.exchange_order_id, "0.009", exchange.name, "u-2")
+    poisoned = kept_as(desk, first, '{"of": "a later version"}')
+    await desk.store.inbox_add([second])
+
+    await desk.until(order_id, lambda state: state.filled_quantity == Decimal("0.009"))
+    texts = await until(lambda: desk.alarms(order_id))
+    assert [alarm_of(text) for text in texts] == [Alarm.UNREADABLE_REPORT]
+    assert f"report {poisoned} of the inbox" in texts[0]
+    await until(lambda: waiting_is(desk, poisoned))
+    [kept] = await desk.store.inbox_undelivered(exchange.name, "main")
+    assert isinstance(kept, Unreadable)
+
+    # And when another version can read it, it is delivered as ever.
+    text = first.model_dump_json()
+    execute(desk, "UPDATE execution_inbox SET report = ? WHERE id = ?", (text, poisoned))
+    await desk.until_status(order_id, FILLED)
+
+
+async def test_an_error_in_one_delivery_delays_that_order_alone(
+    desk: Desk, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is: a defect of ours included."""
+    poisoned, healthy = await desk.resting(), await desk.resting()
+    assert desk.runtime is not None
+    store = desk.runtime.store
+    trader_order = store.trader_order
+
+    async def failing(order_id: str) -> Any:
+        if order_id == poisoned.client_order_id:
+            raise ArithmeticError("a poisoned order")
+        return await trader_order(order_id)
+
+    monkeypatch.setattr(store, "trader_order", failing)
+    exchange.market("SELL", "30000", "0.02")
+    await desk.until_status(healthy.client_order_id, FILLED)
+    assert (await desk.state(poisoned.client_order_id)).is_open
+
+    monkeypatch.undo()
+    await desk.until_status(poisoned.client_order_id, FILLED)
+
+
+async def test_a_wedged_order_keeps_neither_a_worker_nor_a_caller_from_stopping(
+    idle_desk: Desk,
+) -> None:
+    """Temporal's client hides a cancellation behind an error that invites to try again."""
+    desk = idle_desk
+    async with asyncio.timeout(30):
+        async with working(desk):
+            order = await desk.resting()
+            order_id = order.client_order_id
+            await wedge(desk, order_id)
+            filled = report(order.exchange_order_id, "0.001", desk.exchange.name, "s-1")
+            await desk.store.inbox_add([filled])
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(3):  # Long enough for the feed to be at it, too.
+                    await desk.cancel(order_id)
+        async with working(desk):
+            await desk.handle(order_id).terminate("the wedge is taken away")
+            await desk.until_status(order_id, OrderStatus.PARTIALLY_FILLED)
+
+
+async def wedge(desk: Desk, order_id: str) -> None:
+    """Put a workflow in the order's place that nobody works on."""
+    await desk.handle(order_id).terminate("wedged by the test")
+    await desk.client.start_workflow(
+        "Order", {"resume": order_id}, id=workflow_id(order_id), task_queue="nobody-works-here"
+    )
+
+
+async def waiting_is(desk: Desk, *ids: int) -> bool:
+    items = await desk.store.inbox_undelivered(desk.exchange.name, "main")
+    return tuple(item.id for item in items) == ids
+
+
+def kept_as(desk: Desk, kept: ExecutionReport, text: str) -> int:
+    """Put a report into the inbox whose text is another; its number there."""
+    row = {
+        "key": report_key(kept),
+        "exchange": kept.exchange,
+        "account": kept.account,
+        "exchange_order_id": kept.exchange_order_id,
+        "report": text,
+        "added_at": utc_now().isoformat(timespec="microseconds"),
+    }
+    names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
+    statement = f"INSERT INTO execution_inbox ({names}) VALUES ({marks})"  # noqa: S608 - our names
+    return execute(desk, statement, row)
+
+
+def execute(desk: Desk, statement: str, values: Any) -> int:
+    url = desk.settings.store_url.get_secret_value()
+    with closing(sqlite3.connect(url.partition("///")[2], timeout=10)) as file, file:
+        return file.execute(statement, values).lastrowid or 0
