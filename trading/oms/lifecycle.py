@@ -97,9 +97,7 @@ _WORD_OF = {
     EventKind.NOT_PLACED: OrderStatus.REJECTED,
     EventKind.DECLARED_DEAD: OrderStatus.ERROR,
 }
-_STEP_OF = {
-    kind: Step(kind.value) for kind in EventKind if kind.value in Step._value2member_map_
-}
+_STEP_OF = {kind: Step(kind.value) for kind in EventKind if kind.value in Step._value2member_map_}
 _EVIDENCE_OF_LIFE = frozenset(
     {
         EventKind.ACCEPTED,
