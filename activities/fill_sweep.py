@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from activities.foreign_orders import ForeignOrders
-from activities.store import OrderFilter
 from trading.oms.models import utc_now
 from trading.oms.reconciliation import unbooked
 from trading.oms.venue import ExecutionReport, ReportSource
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 _RECENT = timedelta(days=1)
 _MARGIN = timedelta(minutes=1)
-_ORDERS_MAX = 5000
 _OVERLAP_IDS = 1000
 _SETTLING = timedelta(seconds=2)
 
@@ -45,13 +43,9 @@ class FillSweep:
 
     async def symbols(self) -> dict[str, datetime]:
         """The symbols with orders of ours that were touched of late, and since when."""
-        wanted = OrderFilter(exchange=self._connector.exchange, account=self._connector.account)
-        since: dict[str, datetime] = {}
-        for order in await self._store.orders(wanted, limit=_ORDERS_MAX):
-            if order.is_open or utc_now() - order.last_updated_at < _RECENT:
-                oldest = since.get(order.symbol, order.created_at)
-                since[order.symbol] = min(oldest, order.created_at)
-        return since
+        return await self._store.upkeep.symbols(
+            self._connector.exchange, self._connector.account, utc_now() - _RECENT
+        )
 
     async def missing(
         self, symbol: str, since: datetime

@@ -240,10 +240,15 @@ class Sighting(_Message):
 
 
 class StoreMark(_Message):
-    """Which store it is, and how far its journal has come; that never goes back."""
+    """Which store it is, how far its journal has come, and a hash of the newest entry there.
+
+    The head never goes back, and the entry at a head never becomes another: a restored store that
+    has gone on to the same number has other entries.
+    """
 
     epoch: str
     head: int
+    entry: str = ""
 
 
 class ReconcileRequest(_Message):

@@ -16,7 +16,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from trading.oms.client_calls import give_back_cancellation, look_at
-from trading.oms.commands import CancelRequest, ExecutionBatch
+from trading.oms.commands import ExecutionBatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,10 +58,6 @@ class OrderDoor:
     async def tell(self, order_id: str, reports: Sequence[ExecutionReport]) -> bool:
         """Let the order book what the exchange says; True once it has."""
         return await self._ask(order_id, "executions", ExecutionBatch(reports=tuple(reports)))
-
-    async def cancel(self, order_id: str, reason: str) -> bool:
-        """Ask for the order to be cancelled, without waiting for the exchange."""
-        return await self._ask(order_id, "cancel", CancelRequest(reason=reason, wait_s=0))
 
     async def take_up_again(self, order_id: str) -> bool:
         """Start a run for an order that has none."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from temporalio import activity
@@ -28,7 +27,8 @@ from activities.messages import (
     StoreMark,
 )
 from activities.order_door import OrderDoor
-from activities.store import OrderFilter, TradingState
+from activities.store import OrderFilter
+from activities.store_marks import halt_if_gone_back, mark_of
 from trading.oms.enums import OPEN_STATUSES
 from trading.oms.errors import ExchangeError
 from trading.oms.exact import EXACT
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _HEARTBEAT_S = 1.0
 _FINDINGS_MAX = 500
-_TOO_OLD_TO_SEND = timedelta(seconds=60)
 
 
 class Reconciling:
@@ -109,7 +108,7 @@ class _Pass:
         await self._workflows()
         await self._orders()
         await self._fills()
-        return ReconcileReport(
+        report = ReconcileReport(
             exchange=self._request.exchange,
             account=self._request.account,
             started_at=started,
@@ -121,24 +120,20 @@ class _Pass:
             failed=tuple(self._failed),
             store=mark,
         )
+        await self._store.upkeep.add_report(
+            started, report.model_dump(mode="json"), len(self._findings)
+        )
+        return report
 
     async def _store_mark(self) -> StoreMark:
         """The store as it is now; one that has gone back since the last run stops all sending."""
-        now = StoreMark(epoch=await self._store.epoch(), head=await self._store.head())
-        before = self._request.store_before
-        if before is None or (now.epoch == before.epoch and now.head >= before.head):
-            return now
-        text = (
-            f"the store is {now.epoch} at {now.head}, and was {before.epoch} at {before.head}: "
-            "it was restored or exchanged, and nothing is sent until `oms resume`"
-        )
-        _log.error("%s", text)
-        if not self._request.dry_run:
-            await self._store.set_trading_state("all", TradingState.HALTED, reason=text, by="oms")
-        self._findings.append(
-            Finding(kind="restored_store", symbol="", message=text, outcome=Outcome.ALARMED)
-        )
-        return now
+        before, dry_run = self._request.store_before, self._request.dry_run
+        text = await halt_if_gone_back(self._store, before, dry_run=dry_run)
+        if text is not None:
+            self._findings.append(
+                Finding(kind="restored_store", symbol="", message=text, outcome=Outcome.ALARMED)
+            )
+        return await mark_of(self._store)
 
     # The store against the workflows.
 
@@ -156,14 +151,9 @@ class _Pass:
             await self._without_workflow(order)
 
     async def _without_workflow(self, order: OrderState) -> None:
-        """Take it up again; one that waited too long to be sent is cancelled instead."""
+        """Take it up again; it is the workflow that knows what is too late to be sent."""
         order_id = order.client_order_id
-        is_late = order.submitted_at is None and utc_now() - order.created_at > _TOO_OLD_TO_SEND
-        done = not self._request.dry_run and (
-            await self._door.cancel(order_id, "no workflow worked on it; too late to send it")
-            if is_late
-            else await self._door.take_up_again(order_id)
-        )
+        done = not self._request.dry_run and await self._door.take_up_again(order_id)
         text = f"order {order_id} is open and no workflow works on it"
         self._note("no_workflow", order.symbol, text, order_id, mended=done)
 

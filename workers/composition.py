@@ -26,6 +26,7 @@ from activities.order_steps import OrderSteps, Parts
 from activities.reconciling import Reconciling
 from activities.risk_desk import RiskDesk
 from activities.store import Store
+from activities.store_marks import halt_if_gone_back
 from trading.oms.errors import ExchangeError
 from trading.oms.rate_limit_guard import RateLimitGuard
 from trading.oms.risk.rules_file import RulesFile
@@ -34,7 +35,7 @@ from trading.oms.routing.smart import RoutingStrategy, SmartOrderRouter
 from workers.connection import check_search_attributes
 from workers.one_argument import OneArgument
 from workers.risk_checks import with_installed_checks
-from workers.schedules import keep_schedules
+from workers.schedules import keep_schedules, last_marks
 from workflows.account_feed import AccountFeedWorkflow
 from workflows.order import OrderWorkflow
 from workflows.reconcile import ReconcileWorkflow
@@ -174,6 +175,8 @@ async def running(
     store = await Store.open(settings.store_url.get_secret_value())
     connectors: dict[tuple[str, str], IExecutionConnector] = {}
     try:
+        for mark in await last_marks(client, [(x.exchange, x.account) for x in settings.exchanges]):
+            await halt_if_gone_back(store, mark)
         for one in settings.exchanges:
             connector = build_connector(one)
             connectors[one.exchange, one.account] = connector

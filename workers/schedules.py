@@ -16,7 +16,7 @@ from temporalio.client import (
     ScheduleUpdate,
 )
 
-from activities.messages import ReconcileRequest
+from activities.messages import ReconcileRequest, StoreMark
 from workflows.reconcile import ReconcileWorkflow
 from workflows.steps import io_queue
 
@@ -38,6 +38,21 @@ async def keep_schedules(
         return
     for exchange, account in accounts:
         await _keep(client, settings, exchange, account)
+
+
+async def last_marks(client: Client, accounts: Iterable[tuple[str, str]]) -> list[StoreMark]:
+    """The store as the newest scheduled pass over each account has seen it."""
+    found = []
+    for exchange, account in accounts:
+        query = (
+            f"TemporalScheduledById = '{schedule_id(exchange, account)}' "
+            "AND ExecutionStatus = 'Completed'"
+        )
+        async for execution in client.list_workflows(query, limit=1):
+            handle = client.get_workflow_handle_for(ReconcileWorkflow.run, execution.id)
+            reports = (await handle.result()).reports
+            found += [report.store for report in reports if report.store is not None]
+    return found
 
 
 def schedule_id(exchange: str, account: str) -> str:

@@ -11,11 +11,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.messages import (
-        Booked,
-        ClaimFacts,
-        OrderAt,
-    )
+    from activities.messages import Booked, ClaimFacts, OrderAt
     from trading.oms.answers import cancel_result, different_content, is_answer, result_of
     from trading.oms.commands import CancelRequest, OutcomeRequest
     from trading.oms.enums import CancelOutcome, OrderStatus, Pending, ReasonCode, RejectedBy
@@ -114,7 +110,9 @@ class OrderWork:
         self.order = order
         if admission.difference:
             self.refusal = different_content(admission.state, admission.difference)
-        elif not admission.created:
+        elif admission.created:
+            await self.submission.deny_if_late(workflow.info().workflow_start_time)
+        else:
             await self._go_on_from(admission.claim)
 
     async def take_up_again(self, order_id: str) -> None:
@@ -342,6 +340,7 @@ class OrderWork:
         """Find the place in the story where a former run left it, from the newest claim."""
         self.submission.venue = (self.state.exchange, self.state.account)
         if claim is None:
+            await self.submission.deny_if_late(self.state.created_at)
             return
         self.submission.take_up(claim)
         if self.state.is_terminal:

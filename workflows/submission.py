@@ -16,17 +16,21 @@ with workflow.unsafe.imports_passed_through():
         Send,
         SendKind,
     )
-    from trading.oms.enums import Pending, RejectedBy
+    from trading.oms.enums import Pending, ReasonCode, RejectedBy
     from trading.oms.lifecycle import EventKind, LifecycleEvent
     from trading.oms.reading import number
 
 from workflows import steps
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from workflows.order_work import OrderWork
 
 _BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """The pauses after sends that never reached the exchange, where it asks for none."""
+LATE_S = 60.0
+"""How long after its time an order that nobody has sent may still be sent."""
 
 
 class Submission:
@@ -51,6 +55,17 @@ class Submission:
         """Go on from the newest claim that a former run has left."""
         self.generation, self.next_stamp = claim.generation, claim.stamp + 1
         self.unsent = claim.outcome == "never_reached"
+
+    async def deny_if_late(self, since: datetime) -> None:
+        """An order that lay about unsent for too long is a trade that nobody asks for any more.
+
+        `since` is when it was to be sent: at the start of its workflow, or, where that has ended
+        and another takes the order up, when it was made.
+        """
+        late_s = (workflow.now() - since).total_seconds()
+        if late_s > LATE_S and self._is_to_be_sent():
+            reason = f"nobody worked on it for {late_s:.0f} s; at most {LATE_S:.0f} s is allowed"
+            await self.deny(Denied(reason_code=ReasonCode.SEND_BY_PASSED, reason=reason))
 
     async def route(self) -> None:
         """Choose the venue; nowhere to go is a denial."""

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from activities.store.columns import Exact, Json, UtcTime
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The newest migration; a store with another version is refused when it is opened."""
 
 metadata = sa.MetaData()
@@ -274,4 +274,16 @@ position_adjustments = sa.Table(
     sa.Column("reason", sa.Text(), nullable=False),
     sa.Column("changed_by", sa.String(128), nullable=False),
     sa.Column("changed_at", UtcTime(), nullable=False),
+)
+
+reconcile_reports = sa.Table(
+    "reconcile_reports",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True, autoincrement=True),
+    sa.Column("exchange", sa.String(32), nullable=False),
+    sa.Column("account", sa.String(32), nullable=False),
+    sa.Column("started_at", UtcTime(), nullable=False),
+    sa.Column("differed", sa.Integer(), nullable=False),
+    sa.Column("report", Json(), nullable=False),
+    sa.Index("idx_reconcile_reports_time", "started_at"),
 )

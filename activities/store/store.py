@@ -36,6 +36,7 @@ from activities.store.types import (
     TradingState,
     Unreadable,
 )
+from activities.store.upkeep import Upkeep
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES
 from trading.oms.errors import StartUpError
@@ -58,6 +59,7 @@ class Store:
         self._followers = Followers(self._engines, settings, self.events_after)
         self._writer = Writer(self._engines.writes, settings, self._followers.committed)
         self.risk = RiskStore(self._writer, self._read, url.get_backend_name())
+        self.upkeep = Upkeep(self._writer, self._read)
 
     @classmethod
     async def open(

@@ -8,6 +8,7 @@ command is idempotent, so it does not matter whether a lost transaction was comm
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,11 +16,17 @@ import sqlalchemy as sa
 
 from activities.store.batch import Batch, OrderCommand
 from activities.store.failures import for_caller, in_words, is_passing
+from activities.store.inbox import SetTradingState
 from activities.store.transactions import Transactions
-from activities.store.types import JournalEntry, StoreSettings
+from activities.store.types import JournalEntry, StoreSettings, TradingState
 from trading.oms.errors import OmsError, StoreUnavailable
 
+_log = logging.getLogger(__name__)
 _RETRY_S = 0.05
+
+
+class _JournalWentBackError(Exception):
+    """The journal gives out numbers that this process has seen committed: a restored database."""
 
 
 @runtime_checkable
@@ -75,6 +82,7 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         self._trouble: str | None = None
+        self._newest = 0
         self.commits = 0
 
     async def do(self, command: Command) -> Any:
@@ -123,7 +131,10 @@ class Writer:
             error = await self._attempt(batch)
             if error is None:
                 return
-            if is_passing(error):
+            if isinstance(error, _JournalWentBackError):
+                self._newest = 0
+                batch = [_halt(str(error)), *batch]
+            elif is_passing(error):
                 self._trouble = in_words(error)
                 await asyncio.sleep(_RETRY_S)
             elif isinstance(error, sa.exc.IntegrityError) and not raced:
@@ -139,16 +150,35 @@ class Writer:
 
     async def _attempt(self, batch: list[_Waiting]) -> Exception | None:
         try:
-            entries = await self._writes.run(lambda connection: _work(connection, batch))
+            entries = await self._writes.run(lambda connection: self._run(connection, batch))
         except Exception as error:  # noqa: BLE001 - the writer outlives every error
             return error
         self._trouble = None
         self.commits += 1
         if entries:
+            self._newest = entries[-1].sequence
             self._on_commit(entries)
         for waiting in batch:
             waiting.settle()
         return None
+
+    def _run(self, connection: sa.Connection, batch: Sequence[_Waiting]) -> list[JournalEntry]:
+        """Commit nothing on a database that was restored under this process, but the halt."""
+        entries = _work(connection, batch)
+        if entries and entries[0].sequence <= self._newest:
+            msg = (
+                f"the journal was at {self._newest} and has given out {entries[0].sequence}: "
+                "the store was restored, and nothing is sent until `oms resume`"
+            )
+            raise _JournalWentBackError(msg)
+        return entries
+
+
+def _halt(reason: str) -> _Waiting:
+    """A command of the writer's own: no claim of its batch, or of a later one, is granted."""
+    _log.error("%s", reason)
+    halt = SetTradingState("all", TradingState.HALTED, reason, "oms")
+    return _Waiting(halt, asyncio.get_running_loop().create_future())
 
 
 def _work(connection: sa.Connection, waiting: Sequence[_Waiting]) -> list[JournalEntry]:

@@ -230,6 +230,9 @@ def is_worker(pid: int) -> bool:
 
 def test_operators_reconcile_and_let_orders_be_sent_again(up: RunningUp) -> None:
     assert up.oms("reconcile", "--dry-run").returncode == 0
+    past = up.oms("reconcile", "--last", "3", "--exchange", "alpha", "--json")
+    assert {report["exchange"] for report in json.loads(past.stdout)} == {"alpha"}
+    assert "alpha / main: looked at" in up.oms("reconcile", "--last", "9").stdout
     everywhere = up.oms("resume", "--reason", "looked at it")
     assert everywhere.returncode == 0, everywhere.stderr
     assert "trading is active everywhere" in everywhere.stdout

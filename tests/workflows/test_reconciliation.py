@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import sqlite3
+from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from temporalio.client import (
@@ -14,12 +16,14 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.messages import Finding, Outcome, ReconcileReport
-from tests.workflows.desk import Desk, Exchange, until
+from activities.store.engine import store_url
+from tests.workflows.desk import Desk, Exchange, an_order, until, working
 from trading.oms.enums import OrderSide, OrderStatus, OrderType, ReasonCode
 from trading.oms.identity import exchange_client_id
-from trading.oms.models import OrderState
+from trading.oms.lifecycle import EventKind, LifecycleEvent
+from trading.oms.models import OrderState, utc_now
 from trading.oms.venue import OrderRequest
-from workers.schedules import keep_schedules, schedule_id
+from workers.schedules import keep_schedules, last_marks, schedule_id
 
 pytestmark = pytest.mark.temporal
 SETTLED_S = 2.2
@@ -70,6 +74,10 @@ async def test_an_end_that_nobody_told_us_of_is_found(desk: Desk, exchange: Exch
     assert (finding.kind, finding.outcome) == ("missing_at_exchange", Outcome.MENDED)
     assert (await desk.state(state.client_order_id)).status is OrderStatus.EXPIRED
     assert about(await one_pass(desk), state) == []
+    kept = await desk.store.upkeep.reports(desk.exchange.name, "main", limit=3)
+    assert [about(ReconcileReport.model_validate(one), state) for one in kept] == [
+        [], [finding], about(dry, state),
+    ]  # fmt: skip
 
 
 async def test_a_fill_that_nobody_told_us_of_is_found(desk: Desk, exchange: Exchange) -> None:
@@ -119,6 +127,28 @@ async def test_an_order_without_a_workflow_is_taken_up_again(desk: Desk) -> None
     assert result.success
 
 
+async def test_an_order_that_was_never_sent_is_not_sent_late(
+    desk: Desk, exchange: Exchange
+) -> None:
+    """It has no `send_by`, and neither reconciliation nor its trader's repetition sends it."""
+    made = utc_now() - timedelta(minutes=5)
+    swept, repeated = an_order(created_at=made), an_order(created_at=made)
+    for order in (swept, repeated):
+        await desk.store.admit(order)
+    routed = LifecycleEvent(
+        kind=EventKind.ROUTED, at=utc_now(), exchange=exchange.name, account="main"
+    )
+    await desk.store.record(swept.client_order_id, [routed])
+    sent = exchange.requests()
+
+    await one_pass(desk)
+    again = await desk.oms.submit_order(repeated)
+
+    ended = await desk.until_status(swept.client_order_id, OrderStatus.REJECTED)
+    assert ended.reason_code is again.reason_code is ReasonCode.SEND_BY_PASSED
+    assert exchange.requests() == sent
+
+
 async def test_somebody_elses_order_is_recorded_and_never_touched(
     desk: Desk, exchange: Exchange
 ) -> None:
@@ -152,15 +182,35 @@ async def test_an_order_with_our_mark_that_the_store_does_not_know_is_recovered(
 
 
 async def test_a_query_that_fails_is_no_observation(desk: Desk, exchange: Exchange) -> None:
+    """The order has ended there; a list that did not come must not say so."""
     state = await desk.resting()
+    exchange.fault("stream_drop")
+    exchange.cancel(exchange.orders(status="NEW")[0])
     await asyncio.sleep(SETTLED_S)
-    exchange.fault("rate_429", retry_after="0.1", endpoint="GET openOrders")
+    for query in ("GET openOrders", "GET myTrades"):
+        exchange.fault("rate_429", retry_after="0.1", endpoint=query)
 
     report = await one_pass(desk)
 
-    assert any(text.startswith("open orders") for text in report.failed)
+    assert sorted(text.partition(":")[0] for text in report.failed) == ["fills", "open orders"]
     assert about(report, state) == []
+    assert "orders_there" not in report.looked_at
     assert (await desk.state(state.client_order_id)).status is OrderStatus.ACCEPTED
+
+
+async def test_an_order_that_was_touched_a_moment_ago_is_left_to_the_next_pass(
+    desk: Desk, exchange: Exchange
+) -> None:
+    """What its workflow is doing with it may be on its way: two views of one moment disagree."""
+    state = await desk.resting()
+    exchange.fault("stream_drop")
+    exchange.cancel(exchange.orders(status="NEW")[0])
+
+    assert about(await one_pass(desk), state) == []
+    assert (await desk.state(state.client_order_id)).status is OrderStatus.ACCEPTED
+    await asyncio.sleep(SETTLED_S)
+    (finding,) = about(await one_pass(desk), state)
+    assert finding.outcome is Outcome.MENDED
 
 
 async def test_a_schedule_reconciles_and_stays_paused_when_a_worker_starts(desk: Desk) -> None:
@@ -204,6 +254,60 @@ async def test_a_restored_store_stops_all_sending_until_it_is_resumed(desk: Desk
         assert (await desk.submit()).status is OrderStatus.ACCEPTED
     finally:
         await delete(handle)
+
+
+async def test_a_store_restored_from_a_backup_sends_nothing_when_a_worker_starts(
+    idle_desk: Desk, tmp_path: Path
+) -> None:
+    """The workers stop, the database of some time ago is put back, the workers start."""
+    desk = idle_desk
+    desk.settings = desk.settings.model_copy(update={"reconcile_s": 3600})
+    handle = desk.client.get_schedule_handle(schedule_id(desk.exchange.name, "main"))
+    file = Path(store_url(desk.settings.store_url.get_secret_value()).database or "")
+    backup = tmp_path / "backup.sqlite3"
+    try:
+        async with working(desk):
+            await desk.resting()
+            copy_database(file, backup)
+            await desk.resting()
+            await pass_is_made(desk, handle)
+        copy_database(backup, file)
+        sent = desk.exchange.requests()
+        order = an_order()
+        await desk.orders.start(order)
+
+        async with working(desk):
+            ended = await desk.until_status(order.client_order_id, OrderStatus.REJECTED)
+
+        assert ended.reason_code is ReasonCode.TRADING_HALTED
+        assert desk.exchange.requests() == sent
+    finally:
+        await delete(handle)
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """As a backup tool does it, with whatever is in the log of the source."""
+    with (
+        contextlib.closing(sqlite3.connect(source)) as there,
+        contextlib.closing(sqlite3.connect(target)) as here,
+    ):
+        there.backup(here)
+
+
+async def pass_is_made(desk: Desk, handle: ScheduleHandle) -> None:
+    """One more pass is made and Temporal has its result."""
+    await first_run(desk, handle)
+
+    async def sees_the_store_as_it_is() -> bool:
+        marks = await last_marks(desk.client, [(desk.exchange.name, "main")])
+        head = await desk.store.head()
+        if any(mark.head == head for mark in marks):
+            return True
+        await handle.trigger()
+        await asyncio.sleep(0.5)
+        return False
+
+    await until(sees_the_store_as_it_is, 20)
 
 
 async def delete(handle: ScheduleHandle) -> None:

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import UnsandboxedWorkflowRunner
 
 from activities.risk_desk import RiskDesk
 from tests.workflows.desk import Desk, Exchange, a_desk, an_order, until, working
-from trading.oms.enums import CancelOutcome, IfNotPlaced, OrderStatus, Pending
+from trading.oms.enums import CancelOutcome, IfNotPlaced, OrderStatus, Pending, ReasonCode
 from workers import temporal_dev_server
 from workers.temporal_server import running_dev_server
+from workflows import submission
 
 pytestmark = pytest.mark.temporal
 ACCEPTED, FILLED = OrderStatus.ACCEPTED, OrderStatus.FILLED
@@ -102,6 +104,21 @@ async def test_an_order_that_was_started_without_a_worker_is_sent_when_there_is_
         await idle_desk.until_status(order.client_order_id, ACCEPTED)
 
     assert len(idle_desk.exchange.orders(status="NEW")) == 1
+
+
+async def test_an_order_that_waited_too_long_for_a_worker_is_not_sent(
+    idle_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "LATE_S", 0.5)
+    order = an_order()
+    await idle_desk.orders.start(order)
+    await asyncio.sleep(0.6)
+
+    async with working(idle_desk, runner=UnsandboxedWorkflowRunner()):
+        ended = await idle_desk.until_status(order.client_order_id, OrderStatus.REJECTED)
+
+    assert ended.reason_code is ReasonCode.SEND_BY_PASSED
+    assert idle_desk.exchange.requests() == 0
 
 
 async def test_an_order_waits_for_a_store_that_is_away(

@@ -37,7 +37,9 @@ MEANINGS: Mapping[ReasonCode, Meaning] = {
         _DENIED, "A custom check said no, or could not be run; the text names it."
     ),
     ReasonCode.SEND_BY_PASSED: Meaning(
-        _DENIED, "`send_by` or `expire_at` had passed before it could be sent."
+        _DENIED,
+        "`send_by` or `expire_at` had passed before it could be sent, or nobody had worked on it "
+        "for a minute.",
     ),
     ReasonCode.CANCELLED_BEFORE_SEND: Meaning(_ENDED, "Cancelled; nothing was ever sent."),
     ReasonCode.TRADING_HALTED: Meaning(_DENIED, "Trading is halted for all, account or strategy."),

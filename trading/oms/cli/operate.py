@@ -12,6 +12,8 @@ from trading.oms.models import OrderResult
 from trading.oms.reading import summary
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from activities.messages import ReconcileReport
 
 
@@ -59,17 +61,45 @@ def _show(result: OrderResult) -> None:
         click.echo(f"error: {result.error}", err=True)
 
 
-@click.command(epilog=examples("oms reconcile --dry-run", "oms reconcile --exchange alpha"))
+@click.command(
+    epilog=examples(
+        "oms reconcile --dry-run", "oms reconcile --exchange alpha", "oms reconcile --last 5"
+    )
+)
 @click.option("--exchange", default="", help="Only this one; without it all of them.")
 @click.option("--account", default="", help="Only this account there.")
 @click.option("--dry-run", is_flag=True, help="Say what differs, and change nothing.")
+@click.option("--last", type=click.IntRange(1, 1000), help="Make none; show so many past ones.")
 @json_option
-def reconcile(exchange: str, account: str, *, dry_run: bool, as_json: bool) -> None:
+def reconcile(
+    exchange: str, account: str, *, dry_run: bool, last: int | None, as_json: bool
+) -> None:
     """Compare our orders and fills with the exchange's, and put right what differs.
 
-    The exit code says whether anything differs still, or could not be asked.
+    The exit code says whether anything differs still, or could not be asked; with --last, whether
+    that is so of the newest one shown. Reports are kept for 30 days.
     """
-    run(_reconcile(exchange, account, dry_run=dry_run, as_json=as_json))
+    if last is not None:
+        run(_past(exchange, account, last, as_json=as_json))
+    else:
+        run(_reconcile(exchange, account, dry_run=dry_run, as_json=as_json))
+
+
+async def _past(exchange: str, account: str, last: int, *, as_json: bool) -> None:
+    from activities.messages import ReconcileReport
+
+    async with find_target().store() as store:
+        found = await store.upkeep.reports(exchange, account, limit=last)
+    if as_json:
+        put_json(found)
+    reports = [ReconcileReport.model_validate(report) for report in found]
+    if not as_json:
+        for report in reversed(reports):
+            click.echo(f"{report.started_at:%Y-%m-%d %H:%M:%S}{' (dry run)' * report.dry_run}")
+            show_report(report)
+        if not reports:
+            click.echo("no reconciliation has been made yet")
+    _leave_by(reports[:1])
 
 
 async def _reconcile(exchange: str, account: str, *, dry_run: bool, as_json: bool) -> None:
@@ -80,6 +110,10 @@ async def _reconcile(exchange: str, account: str, *, dry_run: bool, as_json: boo
     else:
         for report in reports:
             show_report(report)
+    _leave_by(reports)
+
+
+def _leave_by(reports: "Sequence[ReconcileReport]") -> None:
     is_clean = not any(report.failed or report.is_left for report in reports)
     leave(Exit.OK if is_clean else Exit.REFUSED)
 

@@ -1,0 +1,84 @@
+"""What the running of a deployment needs beside its orders: the reports of reconciliation."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+import sqlalchemy as sa
+
+from activities.store.schema import orders, reconcile_reports
+from activities.store.writer import Writer
+from trading.oms.enums import OPEN_STATUSES
+
+KEPT = timedelta(days=30)
+"""How long reports are kept."""
+_Found = TypeVar("_Found")
+_REPORTS = reconcile_reports.c
+
+
+class _Read(Protocol):
+    """How the store reads: `query` runs on a connection of its own, where that may wait."""
+
+    async def __call__(self, query: Callable[[sa.Connection], _Found]) -> _Found: ...
+
+
+class Upkeep:
+    """Each write is one step and may be repeated."""
+
+    def __init__(self, writer: Writer, read: _Read) -> None:
+        """Write through the store's writer, read through its reader."""
+        self._writer = writer
+        self._read = read
+
+    async def add_report(self, started_at: datetime, report: dict[str, Any], differed: int) -> None:
+        """Keep the report of one pass, as plain JSON values; those older than `KEPT` go."""
+        await self._writer.do(_AddReport(started_at, report, differed))
+
+    async def reports(
+        self, exchange: str = "", account: str = "", *, limit: int = 10
+    ) -> list[dict[str, Any]]:
+        """The newest reports of an account (or of all), the newest first."""
+        query = sa.select(_REPORTS.report).order_by(_REPORTS.id.desc()).limit(limit)
+        if exchange:
+            query = query.where(_REPORTS.exchange == exchange)
+        if account:
+            query = query.where(_REPORTS.account == account)
+        return await self._read(lambda c: [row.report for row in c.execute(query)])
+
+    async def symbols(
+        self, exchange: str, account: str, touched_since: datetime
+    ) -> dict[str, datetime]:
+        """The symbols with orders that are open, or were touched since then.
+
+        With each, when the oldest of these orders was made.
+        """
+        columns = orders.c
+        is_meant = sa.or_(
+            columns.status.in_(sorted(OPEN_STATUSES)), columns.last_updated_at >= touched_since
+        )
+        query = (
+            sa.select(columns.symbol, sa.func.min(columns.created_at).label("since"))
+            .where(columns.exchange == exchange, columns.account == account, is_meant)
+            .group_by(columns.symbol)
+        )
+        return await self._read(lambda c: {row.symbol: row.since for row in c.execute(query)})
+
+
+class _AddReport:
+    """Insert a report and forget the old ones."""
+
+    rank = 4
+
+    def __init__(self, started_at: datetime, report: dict[str, Any], differed: int) -> None:
+        self._values = {
+            "exchange": report["exchange"],
+            "account": report["account"],
+            "started_at": started_at,
+            "differed": differed,
+            "report": report,
+        }
+        self._old = started_at - KEPT
+
+    def run(self, connection: sa.Connection) -> None:
+        connection.execute(sa.insert(reconcile_reports), self._values)
+        connection.execute(sa.delete(reconcile_reports).where(_REPORTS.started_at < self._old))

@@ -1,0 +1,45 @@
+"""What the store keeps about the running of a deployment."""
+
+from datetime import timedelta
+from typing import Any
+
+from tests.activities.store_builders import new_order, opened
+from trading.oms.lifecycle import EventKind, LifecycleEvent
+from trading.oms.models import utc_now
+
+
+def report(exchange: str, number: int = 1) -> dict[str, Any]:
+    return {"exchange": exchange, "account": "main", "number": number}
+
+
+async def test_reports_are_listed_newest_first_and_by_account(store_url: str) -> None:
+    now = utc_now()
+    async with opened(store_url) as store:
+        for number, name in enumerate(("alpha", "beta", "alpha")):
+            await store.upkeep.add_report(now, report(name, number), 0)
+        assert [one["number"] for one in await store.upkeep.reports()] == [2, 1, 0]
+        assert [one["number"] for one in await store.upkeep.reports("alpha", limit=1)] == [2]
+        assert await store.upkeep.reports("alpha", "other") == []
+
+
+async def test_old_reports_are_forgotten(store_url: str) -> None:
+    now = utc_now()
+    async with opened(store_url) as store:
+        await store.upkeep.add_report(now - timedelta(days=31), report("alpha", 1), 2)
+        await store.upkeep.add_report(now, report("alpha", 2), 0)
+        assert [one["number"] for one in await store.upkeep.reports()] == [2]
+
+
+async def test_the_symbols_to_sweep_are_those_of_open_and_of_late_orders(store_url: str) -> None:
+    now = utc_now()
+    old = now - timedelta(days=3)
+    async with opened(store_url) as store:
+        for symbol, made in (("BTC/USDT", old), ("BTC/USDT", now), ("ETH/USDT", now)):
+            order = new_order(symbol=symbol, created_at=made)
+            await store.admit(order)
+            routed = LifecycleEvent(kind=EventKind.ROUTED, at=now, exchange="alpha", account="main")
+            await store.record(order.client_order_id, [routed])
+        soon = utc_now() + timedelta(minutes=1)
+        found = await store.upkeep.symbols("alpha", "main", soon)
+        assert found == {"BTC/USDT": old, "ETH/USDT": now}
+        assert await store.upkeep.symbols("beta", "main", old) == {}
