@@ -27,7 +27,7 @@ from activities.reconciling import Reconciling
 from activities.risk_desk import RiskDesk
 from activities.store import Store
 from activities.store_marks import halt_if_gone_back
-from trading.oms.errors import ExchangeError
+from trading.oms.errors import ExchangeError, StartUpError
 from trading.oms.rate_limit_guard import RateLimitGuard
 from trading.oms.risk.rules_file import RulesFile
 from trading.oms.routing.simple import SimpleRouter
@@ -175,6 +175,7 @@ async def running(
     store = await Store.open(settings.store_url.get_secret_value())
     connectors: dict[tuple[str, str], IExecutionConnector] = {}
     try:
+        await _own_accounts(settings, store)
         for mark in await last_marks(client, [(x.exchange, x.account) for x in settings.exchanges]):
             await halt_if_gone_back(store, mark)
         for one in settings.exchanges:
@@ -201,6 +202,20 @@ async def running(
     finally:
         await asyncio.gather(*(connector.close() for connector in connectors.values()))
         await store.close()
+
+
+async def _own_accounts(settings: Settings, store: Store) -> None:
+    """Take the accounts' leases. Raises `StartUpError` where another deployment has one."""
+    for one in settings.exchanges:
+        lease = await store.upkeep.take_lease(one.exchange, one.account, settings.deployment)
+        if lease.deployment != settings.deployment:
+            msg = (
+                f"account {one.exchange}/{one.account} belongs to deployment {lease.deployment!r} "
+                f"since {lease.taken_at:%Y-%m-%d %H:%M:%S}, and this is {settings.deployment!r} "
+                "(OMS_DEPLOYMENT): each takes the other's orders for somebody else's. Stop its "
+                f"workers and end its orders, then `oms let-go {one.exchange} {one.account}`"
+            )
+            raise StartUpError(msg)
 
 
 async def _keep_clocks(connectors: list[IExecutionConnector]) -> None:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from activities.store.columns import Exact, Json, UtcTime
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """The newest migration; a store with another version is refused when it is opened."""
 
 metadata = sa.MetaData()
@@ -286,4 +286,13 @@ reconcile_reports = sa.Table(
     sa.Column("differed", sa.Integer(), nullable=False),
     sa.Column("report", Json(), nullable=False),
     sa.Index("idx_reconcile_reports_time", "started_at"),
+)
+
+account_leases = sa.Table(
+    "account_leases",
+    metadata,
+    sa.Column("exchange", sa.String(32), primary_key=True),
+    sa.Column("account", sa.String(32), primary_key=True),
+    sa.Column("deployment", sa.String(64), nullable=False),
+    sa.Column("taken_at", UtcTime(), nullable=False),
 )

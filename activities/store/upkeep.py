@@ -1,14 +1,15 @@
-"""What the running of a deployment needs beside its orders: the reports of reconciliation."""
+"""What the running of a deployment needs beside its orders: leases, reports, what to sweep."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-from activities.store.schema import orders, reconcile_reports
+from activities.store.schema import account_leases, orders, reconcile_reports
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES
+from trading.oms.models import utc_now
 
 KEPT = timedelta(days=30)
 """How long reports are kept."""
@@ -20,6 +21,22 @@ class _Read(Protocol):
     """How the store reads: `query` runs on a connection of its own, where that may wait."""
 
     async def __call__(self, query: Callable[[sa.Connection], _Found]) -> _Found: ...
+
+
+class Lease(NamedTuple):
+    """Which deployment owns an account, and since when."""
+
+    exchange: str
+    account: str
+    deployment: str
+    taken_at: datetime
+
+
+class LetGo(NamedTuple):
+    """The lease that was there (None: none), and the open orders that keep it."""
+
+    lease: Lease | None
+    open_orders: int
 
 
 class Upkeep:
@@ -62,6 +79,64 @@ class Upkeep:
             .group_by(columns.symbol)
         )
         return await self._read(lambda c: {row.symbol: row.since for row in c.execute(query)})
+
+    async def take_lease(self, exchange: str, account: str, deployment: str) -> Lease:
+        """Take an account for a deployment, or find who has it: a lease does not end by itself."""
+        lease = Lease(exchange, account, deployment, utc_now())
+        return await self._writer.do(_TakeLease(lease))  # type: ignore[no-any-return]
+
+    async def let_go(self, exchange: str, account: str) -> LetGo:
+        """End the lease of an account, unless orders of ours are open there."""
+        return await self._writer.do(_LetGo(exchange, account))  # type: ignore[no-any-return]
+
+
+class _TakeLease:
+    """Insert the lease, or read the one that is there."""
+
+    rank = 4
+
+    def __init__(self, wanted: Lease) -> None:
+        self._wanted = wanted
+
+    def run(self, connection: sa.Connection) -> Lease:
+        wanted = self._wanted
+        query = _lease_of(sa.select(account_leases), wanted.exchange, wanted.account)
+        known = connection.execute(query).one_or_none()
+        if known is not None:
+            return Lease(*known)
+        connection.execute(sa.insert(account_leases), wanted._asdict())
+        return wanted
+
+
+class _LetGo:
+    """Delete the lease where no order of ours is open."""
+
+    rank = 4
+
+    def __init__(self, exchange: str, account: str) -> None:
+        self._key = (exchange, account)
+
+    def run(self, connection: sa.Connection) -> LetGo:
+        exchange, account = self._key
+        columns = orders.c
+        query = sa.select(sa.func.count()).where(
+            columns.exchange == exchange,
+            columns.account == account,
+            columns.status.in_(sorted(OPEN_STATUSES)),
+            columns.external.is_(sa.false()),
+        )
+        still_open = int(connection.execute(query).scalar_one())
+        known = connection.execute(
+            _lease_of(sa.select(account_leases), exchange, account)
+        ).one_or_none()
+        if known is not None and not still_open:
+            connection.execute(_lease_of(sa.delete(account_leases), exchange, account))
+        return LetGo(None if known is None else Lease(*known), still_open)
+
+
+def _lease_of(statement: Any, exchange: str, account: str) -> Any:
+    columns = account_leases.c
+    return statement.where(columns.exchange == exchange, columns.account == account)
 
 
 class _AddReport:

@@ -1,5 +1,6 @@
 """What the store keeps about the running of a deployment."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -43,3 +44,32 @@ async def test_the_symbols_to_sweep_are_those_of_open_and_of_late_orders(store_u
         found = await store.upkeep.symbols("alpha", "main", soon)
         assert found == {"BTC/USDT": old, "ETH/USDT": now}
         assert await store.upkeep.symbols("beta", "main", old) == {}
+
+
+async def test_an_account_belongs_to_the_first_deployment_until_it_lets_go(store_url: str) -> None:
+    async with opened(store_url) as store, opened(store_url) as other:
+        both = await asyncio.gather(
+            store.upkeep.take_lease("alpha", "main", "one"),
+            other.upkeep.take_lease("alpha", "main", "two"),
+        )
+        first = both[0].deployment
+        assert {lease.deployment for lease in both} == {first}
+        assert (await store.upkeep.take_lease("alpha", "main", first)) == both[0]
+        assert (await store.upkeep.take_lease("alpha", "second", "two")).deployment == "two"
+
+        order = new_order()
+        await store.admit(order)
+        routed = LifecycleEvent(
+            kind=EventKind.ROUTED, at=utc_now(), exchange="alpha", account="main"
+        )
+        await store.record(order.client_order_id, [routed])
+        refused = await store.upkeep.let_go("alpha", "main")
+        assert (refused.lease, refused.open_orders) == (both[0], 1)
+        assert (await store.upkeep.take_lease("alpha", "main", "three")).deployment == first
+
+        await store.record(
+            order.client_order_id, [LifecycleEvent(kind=EventKind.DENIED, at=utc_now())]
+        )
+        assert (await store.upkeep.let_go("alpha", "main")).open_orders == 0
+        assert (await store.upkeep.let_go("alpha", "main")).lease is None
+        assert (await store.upkeep.take_lease("alpha", "main", "three")).deployment == "three"

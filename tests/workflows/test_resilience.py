@@ -17,6 +17,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 from activities.risk_desk import RiskDesk
 from tests.workflows.desk import Desk, Exchange, a_desk, an_order, until, working
 from trading.oms.enums import CancelOutcome, IfNotPlaced, OrderStatus, Pending, ReasonCode
+from trading.oms.errors import StartUpError
 from workers import temporal_dev_server
 from workers.temporal_server import running_dev_server
 from workflows import submission
@@ -119,6 +120,22 @@ async def test_an_order_that_waited_too_long_for_a_worker_is_not_sent(
 
     assert ended.reason_code is ReasonCode.SEND_BY_PASSED
     assert idle_desk.exchange.requests() == 0
+
+
+async def test_a_second_deployment_does_not_start_on_an_account_of_the_first(
+    idle_desk: Desk,
+) -> None:
+    desk, own = idle_desk, idle_desk.settings
+    async with working(desk):
+        pass
+    desk.settings = own.model_copy(update={"deployment": "another"})
+    with pytest.raises(StartUpError, match=r"and this is .another. "):
+        async with working(desk):
+            pytest.fail("it has started")
+
+    await desk.store.upkeep.let_go(desk.exchange.name, "main")
+    async with working(desk):
+        await desk.resting()
 
 
 async def test_an_order_waits_for_a_store_that_is_away(

@@ -118,6 +118,34 @@ def _leave_by(reports: "Sequence[ReconcileReport]") -> None:
     leave(Exit.OK if is_clean else Exit.REFUSED)
 
 
+@click.command(name="let-go", epilog=examples("oms let-go alpha main"))
+@click.argument("exchange")
+@click.argument("account")
+@json_option
+def let_go(exchange: str, account: str, *, as_json: bool) -> None:
+    """Let another deployment have an account; its own workers must have been stopped.
+
+    The first worker that connects to an account takes it for its deployment (OMS_DEPLOYMENT), and
+    workers of others refuse to start. Refused while orders of ours are open there.
+    """
+    run(_let_go(exchange, account, as_json=as_json))
+
+
+async def _let_go(exchange: str, account: str, *, as_json: bool) -> None:
+    async with find_target().store() as store:
+        answer = await store.upkeep.let_go(exchange, account)
+    was = answer.lease.deployment if answer.lease else None
+    if as_json:
+        put_json({"was": was, "open_orders": answer.open_orders})
+    elif was is None:
+        click.echo(f"{exchange} / {account} belongs to no deployment")
+    elif not answer.open_orders:
+        click.echo(f"{exchange} / {account} does not belong to {was} any more")
+    if answer.open_orders:
+        click.echo(f"error: {answer.open_orders} orders are open there; end them first", err=True)
+        leave(Exit.REFUSED)
+
+
 def show_report(report: "ReconcileReport") -> None:
     """Say what one account's pass of reconciliation has found."""
     looked = ", ".join(f"{count} {name}" for name, count in sorted(report.looked_at.items()))

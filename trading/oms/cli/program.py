@@ -10,7 +10,7 @@ from trading.oms.cli.doctor import doctor
 from trading.oms.cli.failures import MEANINGS, Exit, failure
 from trading.oms.cli.halt import halt, resume
 from trading.oms.cli.look import list_orders, show, watch
-from trading.oms.cli.operate import reconcile, resolve
+from trading.oms.cli.operate import let_go, reconcile, resolve
 from trading.oms.cli.stack import demo, migrate, up, worker
 from trading.oms.cli.trade import cancel, modify, submit
 
@@ -43,6 +43,7 @@ for _command in (
     reconcile,
     halt,
     resume,
+    let_go,
     show,
     list_orders,
     watch,
