@@ -19,7 +19,13 @@ SHARED_OUT := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 # Arguments for the program behind a target, as in `make test ARGS="-k cancel"`.
 ARGS ?=
 
-.PHONY: help demo up test test-fast conformance lint format bench clean
+# What `make chaos` does: so many orders in so many minutes, planned by the seed, on this store.
+ORDERS ?= 200
+SEED ?= 1
+MINUTES ?= 1
+STORE ?= sqlite
+
+.PHONY: help demo up test test-fast conformance chaos lint format bench clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +46,10 @@ test-fast: $(READY) ## Run the tests of the pure domain only; takes seconds
 conformance: $(READY) ## Run the cards a connector must pass and keep their record: EXCHANGE=binance
 	@[ -n "$(EXCHANGE)" ] || { echo "EXCHANGE is missing, as in: make conformance EXCHANGE=binance" >&2; exit 1; }
 	@OMS_CONFORMANCE="$(EXCHANGE)" $(BIN)/pytest tests/conformance $(ARGS)
+
+chaos: $(READY) ## Trade while everything around breaks, then compare all books (ORDERS= SEED= MINUTES= STORE=)
+	@$(BIN)/python -W ignore -m tests.chaos.harness --orders $(ORDERS) --seed $(SEED) \
+	  --minutes $(MINUTES) --store $(STORE) $(ARGS)
 
 lint: $(READY) ## Check the format (Ruff), the rules (Ruff) and the types (mypy)
 	@echo "== format";  $(BIN)/ruff format --check $(SOURCES)

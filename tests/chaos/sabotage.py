@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,58 @@ def _stop_together(plan: Plan, *, is_checked: bool) -> None:
         return await original(request, connection)
 
     replaced(request_class, "send", send)
+
+
+def _stop_when_armed(plan: Plan) -> None:
+    """Stop at the next send each time that the file `plan.armed_by` is there.
+
+    The file says "before" or "after": which side of the last check of the deadlines.
+    """
+    import aiohttp
+
+    from activities.connectors import wire
+    from activities.connectors.classify import Operation
+    from tests.chaos.doomed_worker import Fate
+
+    request_class = wire._GuardedRequest
+    original = request_class.send
+    arm = Path(plan.armed_by)
+
+    async def send(request: Any, connection: Any) -> Any:
+        call = wire._call.get()
+        if call is None or call.operation is not Operation.PLACE or not arm.exists():
+            return await original(request, connection)
+        is_checked = arm.read_text() == "after"
+        arm.unlink()
+        if is_checked:
+            call.about_to_write()
+        Fate(plan).note("", "send_order", "armed")
+        os.kill(os.getpid(), signal.SIGSTOP)
+        if is_checked:
+            return await aiohttp.ClientRequest.send(request, connection)
+        return await original(request, connection)
+
+    replaced(request_class, "send", send)
+
+
+def _wrong_clock(plan: Plan) -> None:
+    """On SIGUSR1 the clock of this process jumps to as many seconds off as `plan.clock` says."""
+    from trading.oms import models
+
+    true_now = models.utc_now
+    off = timedelta(0)
+
+    def utc_now() -> datetime:
+        return true_now() + off
+
+    def jump(_number: int, _frame: object) -> None:
+        nonlocal off
+        off = timedelta(seconds=float(Path(plan.clock).read_text()))
+
+    for module in list(sys.modules.values()):
+        if getattr(module, "utc_now", None) is true_now:
+            replaced(module, "utc_now", utc_now)
+    signal.signal(signal.SIGUSR1, jump)
 
 
 def _every_claim_is_won(_plan: Plan) -> None:
@@ -148,6 +202,8 @@ _ACTS = {
     "die when delivered, not marked": _die_when_delivered,
     "stop before the last check": _stop_before_the_last_check,
     "stop after the last check": _stop_after_the_last_check,
+    "stop when armed": _stop_when_armed,
+    "wrong clock": _wrong_clock,
     "every claim is won": _every_claim_is_won,
     "without catch-up": _without_catch_up,
     "deaf": _deaf,

