@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.store.types import ClaimKey
 from tests.chaos.world import World, until
-from trading.oms.enums import OrderStatus
+from trading.oms.enums import OrderStatus, ReasonCode
 from trading.oms.models import Order, OrderResult, OrderState
 
 LIVE = frozenset({"NEW", "PARTIALLY_FILLED"})
@@ -175,6 +175,8 @@ def _status_faults(state: OrderState, there: AtExchange) -> list[Difference]:
         return [Difference(kind, f"{state.status}, but nothing at the exchange")]
     newest = max(there.orders, key=lambda order: int(order["orderId"]))
     wanted = _STATUS[newest["status"]]
+    if wanted is OrderStatus.CANCELLED and state.reason_code is ReasonCode.EXPIRY_REACHED:
+        wanted = OrderStatus.EXPIRED  # By our own timer, with a cancel.
     if wanted is OrderStatus.ACCEPTED and there.executed:
         wanted = OrderStatus.PARTIALLY_FILLED
     if state.status is not wanted:

