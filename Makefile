@@ -47,7 +47,7 @@ conformance: $(READY) ## Run the cards a connector must pass and keep their reco
 	@[ -n "$(EXCHANGE)" ] || { echo "EXCHANGE is missing, as in: make conformance EXCHANGE=binance" >&2; exit 1; }
 	@OMS_CONFORMANCE="$(EXCHANGE)" $(BIN)/pytest tests/conformance $(ARGS)
 
-chaos: $(READY) ## Trade while everything around breaks, then compare all books (ORDERS= SEED= MINUTES= STORE=)
+chaos: $(READY) ## Trade while everything breaks, then compare all books: ORDERS= SEED= MINUTES= STORE=
 	@$(BIN)/python -W ignore -m tests.chaos.harness --orders $(ORDERS) --seed $(SEED) \
 	  --minutes $(MINUTES) --store $(STORE) $(ARGS)
 

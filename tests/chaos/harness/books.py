@@ -122,8 +122,7 @@ class Books:
     async def reservations_left(self) -> list[str]:
         """The orders that hold capital although everything has ended."""
         query = sa.select(reservations.c.order_id).where(reservations.c.is_open)
-        async with self.world.store._reading() as connection:
-            return list((await connection.execute(query)).scalars())
+        return await self.world.store._read(lambda c: list(c.scalars(query)))
 
     async def counts(self) -> dict[str, int]:
         """How many orders differ in each way."""
