@@ -239,3 +239,13 @@ def test_operators_reconcile_and_let_orders_be_sent_again(up: RunningUp) -> None
     there = up.oms("resume", "alpha", "main", "--reason", "they have explained it")
     assert there.returncode == 0, there.stderr
     assert up.oms("resume", "alpha", "--reason", "half a name").returncode == 2
+
+
+def test_a_load_tells_rates_latencies_and_outcomes(up: RunningUp) -> None:
+    wish = ("buy", "0.002", "BTC/USDT", "--price", FAR, "--exchange", "alpha", "--cancel")
+    figures = up.json("bench", "load", *wish, "--rate", "20", "--at-once", "4", "--seconds", "0.3")
+    assert figures["orders"] == 6
+    assert figures["outcomes"] == {"cancelled": 6}
+    assert float(figures["answer_p50_ms"]) > 0
+    refused = up.oms("bench", "load", *wish, **{**up.variables, "OMS_ALPHA_LIVE": "1"})
+    assert (refused.returncode, "real money" in refused.stderr) == (2, True)

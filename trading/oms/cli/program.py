@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from trading.oms.cli.account import balances, positions
+from trading.oms.cli.bench import bench
 from trading.oms.cli.doctor import doctor
 from trading.oms.cli.failures import MEANINGS, Exit, failure
 from trading.oms.cli.halt import halt, resume
@@ -50,6 +51,7 @@ for _command in (
     balances,
     positions,
     doctor,
+    bench,
     worker,
     migrate,
 ):

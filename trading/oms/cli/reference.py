@@ -19,8 +19,13 @@ def reference() -> str:
     top = click.Context(program, info_name="oms", terminal_width=_WIDTH, **program.context_settings)
     lines = ["# The command line\n", _SOURCES, _help(top)]
     for name in program.list_commands(top):
-        context = click.Context(program.commands[name], info_name=name, parent=top)
+        command = program.commands[name]
+        context = click.Context(command, info_name=name, parent=top)
         lines += [f"\n## oms {name}\n", _help(context)]
+        if isinstance(command, click.Group):
+            for part in command.list_commands(context):
+                below = click.Context(command.commands[part], info_name=part, parent=context)
+                lines += [f"\n### oms {name} {part}\n", _help(below)]
     lines += ["\n## Exit codes\n", "| code | meaning |", "|---|---|"]
     lines += [f"| {int(code)} | {meaning} |" for code, meaning in MEANINGS.items()]
     return "\n".join(lines) + "\n"
