@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from decimal import Decimal
 
-from workers.sandbox.config import MARKETS, SandboxConfig, parse_account
+from workers.sandbox.config import BINANCE, MARKETS, PROTOCOLS, SandboxConfig, parse_account
 from workers.sandbox.errors import ApiError
 from workers.sandbox.exact import amount_of
 from workers.sandbox.server import SandboxServer
@@ -24,11 +24,12 @@ ACCOUNTS_VARIABLE = "OMS_SANDBOX_ACCOUNTS"
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m workers.sandbox",
-        description="A sandbox exchange that speaks Binance Spot's protocol on 127.0.0.1.",
+        description="A sandbox exchange on 127.0.0.1 that speaks Binance Spot's API or Kraken's.",
         epilog=f"Accounts also come from {ACCOUNTS_VARIABLE}, separated by semicolons or spaces.",
     )
     add = parser.add_argument
     add("--name", default="sandbox", help="its name, for logs and the ready line")
+    add("--protocol", choices=PROTOCOLS, default=BINANCE, help="whose API it speaks")
     add("--port", type=int, default=0, help="0: a free one")
     add("--market", choices=MARKETS, default="replay", help="the recorded minute, or no market")
     add("--speed", type=_number, default=Decimal(1), help="of the replay; 0: as fast as possible")
@@ -62,6 +63,7 @@ def config_of(arguments: Sequence[str], environment: str = "") -> SandboxConfig:
         accounts = tuple(parse_account(raw) for raw in raw_accounts)
         config = SandboxConfig(
             name=options.name,
+            protocol=options.protocol,
             port=options.port,
             market=options.market,
             speed=options.speed,

@@ -1,4 +1,4 @@
-"""Where ccxt finds this exchange: the only thing that has to be told to its Binance classes."""
+"""Where ccxt finds this exchange: the only thing that has to be told to its classes."""
 
 from typing import Any
 
@@ -34,3 +34,10 @@ def ccxt_urls(url: str) -> Urls:
             },
         }
     }
+
+
+def ccxt_kraken_urls(url: str) -> Urls:
+    """The ``urls`` for ccxt's Kraken classes."""
+    socket = url.replace("http", "ws", 1)
+    ws = dict.fromkeys(("public", "private", "publicV2", "privateV2"), f"{socket}/v2")
+    return {"api": {"public": url, "private": url, "ws": ws}}

@@ -6,6 +6,9 @@ from decimal import Decimal
 from workers.sandbox.exact import amount_of
 
 MARKETS = ("replay", "none")
+BINANCE = "binance"
+KRAKEN = "kraken"
+PROTOCOLS = (BINANCE, KRAKEN)
 
 
 @dataclass(slots=True)
@@ -84,6 +87,20 @@ def default_limits() -> tuple[RateLimit, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class KrakenLimits:
+    """Kraken's decaying counters at its tier Intermediate ("Spot Trading Limits").
+
+    ``calls`` counts an account's REST calls, ``trading`` its orders per pair; both fall by their
+    decay each second.
+    """
+
+    calls: int = 20
+    calls_decay: float = 0.5
+    trading: int = 125
+    trading_decay: float = 2.34
+
+
+@dataclass(frozen=True, slots=True)
 class AccountSpec:
     """An account with one API key. Balances are asset to amount."""
 
@@ -125,6 +142,7 @@ class SandboxConfig:
     """
 
     name: str = "sandbox"
+    protocol: str = BINANCE
     port: int = 0
     market: str = "none"
     speed: Decimal = Decimal(1)
@@ -135,6 +153,7 @@ class SandboxConfig:
     accounts: tuple[AccountSpec, ...] = ()
     symbols: tuple[SymbolSpec, ...] = field(default_factory=default_symbols)
     rate_limits: tuple[RateLimit, ...] = field(default_factory=default_limits)
+    kraken_limits: KrakenLimits = field(default_factory=KrakenLimits)
     maker_fee: Decimal = Decimal("0.0010")
     taker_fee: Decimal = Decimal("0.0010")
     default_recv_window_ms: int = 5000
@@ -150,6 +169,8 @@ class SandboxConfig:
     def __post_init__(self) -> None:
         if self.market not in MARKETS:
             raise ValueError(f"market is {self.market!r}; {' or '.join(MARKETS)} is allowed")
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"protocol is {self.protocol!r}; {' or '.join(PROTOCOLS)} is allowed")
         if self.speed < 0:
             raise ValueError(f"speed is {self.speed}; 0 (as fast as possible) or more is allowed")
         self.default_recv_window_ms = min(self.default_recv_window_ms, self.max_recv_window_ms)

@@ -53,6 +53,7 @@ class Control:
         self._limits = limits
         self._streams = streams
         self._log = log
+        self.lift_lockouts: Callable[[], None] = lambda: None
         self.paths: dict[str, Callable[[Json], Any]] = {
             "GET /control/config": self.config,
             "GET /control/ledger": self.ledger,
@@ -150,6 +151,7 @@ class Control:
                 market.spec.status = "TRADING"
         if which in {"all", "ban_418"}:
             self._limits.lift_bans()
+            self.lift_lockouts()
         return self._faults.clear(which)
 
     # Deeds.
@@ -303,7 +305,7 @@ def _trade(trade: Trade) -> Json:
         "quoteQuantity": text(trade.quote_quantity),
         "time": trade.time_ms,
         "buyerIsMaker": trade.buyer_is_maker,
-        "buyer": _side(trade.buyer, trade.buyer_commission, trade.base),
+        "buyer": _side(trade.buyer, trade.buyer_commission, trade.buyer_fee_asset),
         "seller": _side(trade.seller, trade.seller_commission, trade.quote),
     }
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from workers.sandbox import errors
 from workers.sandbox.clock import Clock
-from workers.sandbox.config import AccountSpec, SandboxConfig
+from workers.sandbox.config import KRAKEN, AccountSpec, SandboxConfig
 from workers.sandbox.errors import ApiError
 from workers.sandbox.exact import ZERO
 from workers.sandbox.ledger import Ledger
@@ -47,7 +47,9 @@ class Engine:
         self.config = config
         self.clock = clock
         self.listener = listener
-        self.ledger = Ledger(config.maker_fee, config.taker_fee)
+        self.ledger = Ledger(
+            config.maker_fee, config.taker_fee, fees_in_quote=config.protocol == KRAKEN
+        )
         self.matcher = Matcher(self.ledger, clock, listener)
         first_id = config.first_id
         if first_id is None:
@@ -60,6 +62,10 @@ class Engine:
         self._quiet = False
         for account in config.accounts:
             self.add_account(account)
+
+    def tell(self, listener: Listener) -> None:
+        """Tell somebody else from now on."""
+        self.listener = self.matcher.listener = listener
 
     def add_account(self, spec: AccountSpec) -> Account:
         account = Account(spec.key, spec.secret, uid=len(self.accounts) + 1)
@@ -156,7 +162,7 @@ class Engine:
         if order.account.unlimited:
             return
         if order.side == BUY:
-            asset, amount = market.spec.quote, _cost(order, market)
+            asset, amount = market.spec.quote, self.ledger.with_fee(_cost(order, market))
         else:
             asset, amount = market.spec.base, order.quantity
         if order.account.balance(asset).free < amount:
@@ -258,6 +264,35 @@ class Engine:
         self.listener.executed(order, execution)
         self._finish(market)
         return amendment
+
+    def change(self, order: Order, quantity: Decimal, price: Decimal) -> None:
+        """Give an open order other terms in place (Kraken's amend); it loses its priority.
+
+        Raises ApiError(-2010) when the account has too little for them.
+        """
+        market = self.markets[order.symbol]
+        before = order.quantity, order.price
+        rested = order.on_book
+        if rested:
+            market.book.remove(order)
+        self.ledger.unlock(order, market.spec)
+        order.quantity, order.price = quantity, price
+        refused = not self.ledger.lock(order, market.spec)
+        if refused:
+            order.quantity, order.price = before
+            self.ledger.lock(order, market.spec)
+        if rested:
+            order.on_book = False
+        if refused and rested:
+            order.on_book = True
+            market.book.add(order)
+        if refused:
+            raise errors.rejected(errors.INSUFFICIENT_BALANCE)
+        order.updated_ms = self.clock.now_ms()
+        self._report(order, "REPLACED", market)
+        if rested:
+            self._work(order, market)
+        self._finish(market)
 
     def _refuse_amendment(self, order: Order, quantity: Decimal, market: Market) -> None:
         if market.spec.status != "TRADING":

@@ -6,7 +6,6 @@ answer. Source: "LIMITS" and "Request Security" of the Public Rest API.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import json
@@ -29,6 +28,7 @@ from workers.sandbox.faults import (
     Faults,
     retry_after_s,
 )
+from workers.sandbox.late_steps import LateSteps
 from workers.sandbox.limits import Limits
 from workers.sandbox.params import need, optional
 from workers.sandbox.routes import NONE, TRADE, USER_DATA, Call, Route
@@ -69,7 +69,7 @@ class Gateway:
         self._engine = engine
         self._limits = limits
         self._faults = faults
-        self._late: set[asyncio.Task[Any]] = set()
+        self._late = LateSteps(config.processing_bound_ms)
         self.routes: dict[str, Route] = {}
         self.methods: dict[str, Route] = {}
 
@@ -85,9 +85,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Drop the requests that are still waiting for the engine."""
-        for task in self._late:
-            task.cancel()
-        await asyncio.gather(*self._late, return_exceptions=True)
+        await self._late.close()
 
     async def handle(self, call: Call) -> Reply:
         """The answer to a call; never raises what a client can cause."""
@@ -225,25 +223,13 @@ class Gateway:
 
     async def _enter_late(self, call: Call, step: Callable[[], Any], delay: Fault) -> Any:
         """Wait before the engine; beyond the processing bound the answer is -1007 meanwhile."""
-
-        async def late() -> Any:
-            await asyncio.sleep(delay.seconds)
-            fenceless = bool(delay.options["ignore_fence"])
-            return self._enter_engine(call, step, ignore_fence=fenceless)
-
-        task = asyncio.ensure_future(late())
-        self._late.add(task)
-        task.add_done_callback(self._forget)
-        bound_s = self._config.processing_bound_ms / 1000
-        done, _ = await asyncio.wait({task}, timeout=bound_s)
-        if not done:
-            raise errors.unknown_outcome(-1007)
-        return task.result()
-
-    def _forget(self, task: "asyncio.Task[Any]") -> None:
-        self._late.discard(task)
-        with contextlib.suppress(ApiError, asyncio.CancelledError):
-            task.result()
+        fenceless = bool(delay.options["ignore_fence"])
+        try:
+            return await self._late.run(
+                lambda: self._enter_engine(call, step, ignore_fence=fenceless), delay.seconds
+            )
+        except TimeoutError:
+            raise errors.unknown_outcome(-1007) from None
 
     # The faults of the answer.
 
@@ -264,7 +250,7 @@ class Gateway:
         if "http_503" in struck:
             reply.text = "<html><body><h1>503 Service Unavailable</h1></body></html>"
         if "garbled" in struck:
-            _garble(reply, struck["garbled"])
+            garble(reply, struck["garbled"])
         if "reply_delayed_ms" in struck:
             await asyncio.sleep(struck["reply_delayed_ms"].seconds)
         reply.lost = "reply_lost" in struck
@@ -277,7 +263,7 @@ def _outcome(kind: str) -> ApiError:
     return ApiError(-1000, "Service Unavailable", errors.UNAVAILABLE)
 
 
-def _garble(reply: Reply, fault: Fault) -> None:
+def garble(reply: Reply, fault: Fault) -> None:
     how = fault.options["how"]
     whole = reply.encoded()
     if how == "missing" and isinstance(reply.body, dict):

@@ -14,9 +14,12 @@ from workers.sandbox.model import BUY, MARKET, UNPRICED_TYPES, Account, Order, T
 class Ledger:
     """Moves amounts between free, locked and the fees; remembers whose balances changed."""
 
-    def __init__(self, maker_fee: Decimal, taker_fee: Decimal) -> None:
+    def __init__(
+        self, maker_fee: Decimal, taker_fee: Decimal, *, fees_in_quote: bool = False
+    ) -> None:
         self.maker_fee = maker_fee
         self.taker_fee = taker_fee
+        self.fees_in_quote = fees_in_quote  # Kraken's way: buyers pay their fee on top.
         self.fees: dict[str, Decimal] = {}
         self.deposited: dict[str, Decimal] = {}
         self.touched: dict[Account, dict[str, None]] = {}
@@ -27,8 +30,11 @@ class Ledger:
         self.deposited[asset] = self.deposited.get(asset, ZERO) + amount
         self._touch(account, asset)
 
-    @staticmethod
-    def needed(order: Order, spec: SymbolSpec) -> tuple[str, Decimal]:
+    def with_fee(self, cost: Decimal) -> Decimal:
+        """What a buyer needs for a cost: more than it where the fee comes on top."""
+        return cost * (1 + self.taker_fee) if self.fees_in_quote else cost
+
+    def needed(self, order: Order, spec: SymbolSpec) -> tuple[str, Decimal]:
         """Asset and amount that an order locks while it waits: BUY quote, SELL base.
 
         A stop that becomes a market order locks at its stop price.
@@ -36,7 +42,7 @@ class Ledger:
         if order.side != BUY:
             return spec.base, order.remaining
         price = order.stop_price if order.type in UNPRICED_TYPES else order.price
-        return spec.quote, price * order.remaining
+        return spec.quote, self.with_fee(price * order.remaining)
 
     def lock(self, order: Order, spec: SymbolSpec) -> bool:
         """Lock what the order needs; False, and nothing done, when the account has less."""
@@ -65,17 +71,27 @@ class Ledger:
         self._touch(order.account, asset)
 
     def settle(self, trade: Trade, spec: SymbolSpec) -> None:
-        """Exchange base for quote between the two sides; each pays its fee in what it receives."""
+        """Exchange base for quote between the two sides; each pays its fee in what it receives.
+
+        Where fees are in the quote asset the buyer pays its own on top of the cost.
+        """
         buyer_rate, seller_rate = (
             (self.maker_fee, self.taker_fee)
             if trade.buyer_is_maker
             else (self.taker_fee, self.maker_fee)
         )
-        trade.buyer_commission = self._fee(trade.buyer.account, trade.quantity, buyer_rate)
+        in_quote = self.fees_in_quote
+        charged = trade.quote_quantity if in_quote else trade.quantity
+        trade.buyer_commission = self._fee(trade.buyer.account, charged, buyer_rate)
         trade.seller_commission = self._fee(trade.seller.account, trade.quote_quantity, seller_rate)
-        self._pay(trade.buyer, spec.quote, trade.quote_quantity, trade.buyer.price * trade.quantity)
+        on_top, withheld = (
+            (trade.buyer_commission, ZERO) if in_quote else (ZERO, trade.buyer_commission)
+        )
+        reserved = self.with_fee(trade.buyer.price * trade.quantity)
+        self._pay(trade.buyer, spec.quote, trade.quote_quantity + on_top, reserved)
         self._pay(trade.seller, spec.base, trade.quantity, trade.quantity)
-        self._receive(trade.buyer.account, spec.base, trade.quantity, trade.buyer_commission)
+        self._receive(trade.buyer.account, spec.base, trade.quantity, withheld)
+        self._keep(spec.quote, on_top)
         self._receive(
             trade.seller.account, spec.quote, trade.quote_quantity, trade.seller_commission
         )
@@ -103,9 +119,12 @@ class Ledger:
 
     def _receive(self, account: Account, asset: str, amount: Decimal, fee: Decimal) -> None:
         account.balance(asset).free += amount - fee
+        self._keep(asset, fee)
+        self._touch(account, asset)
+
+    def _keep(self, asset: str, fee: Decimal) -> None:
         if fee:
             self.fees[asset] = self.fees.get(asset, ZERO) + fee
-        self._touch(account, asset)
 
     def _touch(self, account: Account, asset: str) -> None:
         if not account.unlimited:

@@ -43,7 +43,7 @@ class Matcher:
     def __init__(self, ledger: Ledger, clock: Clock, listener: Listener) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._listener = listener
+        self.listener = listener
         self.trades: list[Trade] = []
 
     def match(self, taker: Order, market: Market) -> None:
@@ -73,6 +73,7 @@ class Matcher:
             buyer_is_maker=buyer is maker,
             base=market.spec.base,
             quote=market.spec.quote,
+            buyer_fee_asset=(market.spec.quote if self._ledger.fees_in_quote else market.spec.base),
             time_ns=time.monotonic_ns(),
         )
         market.book.take(maker, quantity)
@@ -81,7 +82,7 @@ class Matcher:
         self._fill(maker, trade, market)
         self._fill(taker, trade, market)
         self._record(trade, market)
-        self._listener.traded(trade)
+        self.listener.traded(trade)
 
     def _fill(self, order: Order, trade: Trade, market: Market) -> None:
         order.executed += trade.quantity
@@ -97,7 +98,12 @@ class Matcher:
         if trade.buyer.account.unlimited and trade.seller.account.unlimited:
             return
         self.trades.append(trade)
-        buyer = (trade.buyer, trade.buyer_commission, trade.base, trade.buyer_is_maker)
+        buyer = (
+            trade.buyer,
+            trade.buyer_commission,
+            trade.buyer_fee_asset,
+            trade.buyer_is_maker,
+        )
         seller = (trade.seller, trade.seller_commission, trade.quote, not trade.buyer_is_maker)
         sides = (seller, buyer) if trade.buyer_is_maker else (buyer, seller)
         for order, commission, asset, is_maker in sides:
@@ -108,7 +114,7 @@ class Matcher:
             account.trades.setdefault(trade.symbol, []).append(
                 AccountTrade(trade, order, commission, asset, is_maker)
             )
-            self._listener.executed(
+            self.listener.executed(
                 order,
                 Execution(
                     "TRADE",
@@ -139,14 +145,14 @@ class Matcher:
             order.prevented_match_id = match_id
             execution = self._execution("TRADE_PREVENTION", market)
             execution.prevented = Prevention(match_id, counter.id, price, quantity, left)
-            self._listener.executed(order, execution)
+            self.listener.executed(order, execution)
 
     def expire(self, order: Order, market: Market, reason: str) -> None:
         """End an order by the rules or by the exchange, with its reason (``eR``)."""
         order.expiry_reason = reason
         self.close(order, market, EXPIRED)
         if not order.account.unlimited:
-            self._listener.executed(order, self._execution("EXPIRED", market))
+            self.listener.executed(order, self._execution("EXPIRED", market))
 
     def close(self, order: Order, market: Market, status: str) -> None:
         """Take an order out of everything that waits, free what it holds, set its last status."""

@@ -157,8 +157,9 @@ class Trade:
     buyer: Order
     seller: Order
     buyer_is_maker: bool
-    base: str  # The asset that the buyer receives and pays its fee in,
-    quote: str  # and the one of the seller.
+    base: str
+    quote: str
+    buyer_fee_asset: str
     buyer_commission: Decimal = ZERO
     seller_commission: Decimal = ZERO
     time_ns: int = 0  # Monotonic, as Order.created_ns.

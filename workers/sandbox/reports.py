@@ -57,7 +57,7 @@ def _fill(order: Order, trade: Trade) -> Json:
         "price": text(trade.price),
         "qty": text(trade.quantity),
         "commission": text(trade.buyer_commission if is_buyer else trade.seller_commission),
-        "commissionAsset": trade.base if is_buyer else trade.quote,
+        "commissionAsset": trade.buyer_fee_asset if is_buyer else trade.quote,
         "tradeId": trade.id,
     }
 

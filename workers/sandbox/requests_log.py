@@ -22,7 +22,7 @@ class RequestsLog:
     ) -> None:
         """``received`` is (ns since 1970, monotonic ns); the latter compares across processes."""
         self.count += 1
-        key = request.headers.get("X-MBX-APIKEY", "")
+        key = request.headers.get("X-MBX-APIKEY", request.headers.get("API-Key", ""))
         self._kept.append((self.count, name, raw, received, key))
 
     def last(self, most: int) -> list[dict[str, Any]]:

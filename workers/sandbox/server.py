@@ -12,12 +12,13 @@ from aiohttp import web
 from workers.sandbox import reports
 from workers.sandbox.account_api import AccountApi
 from workers.sandbox.clock import Clock
-from workers.sandbox.config import SandboxConfig
+from workers.sandbox.config import KRAKEN, SandboxConfig
 from workers.sandbox.control import Control
 from workers.sandbox.engine import Engine
 from workers.sandbox.exact import text
 from workers.sandbox.faults import Faults
 from workers.sandbox.gateway import Gateway
+from workers.sandbox.kraken.exchange import Kraken
 from workers.sandbox.limits import Limits
 from workers.sandbox.market import Market
 from workers.sandbox.market_api import MarketApi
@@ -56,9 +57,15 @@ class Sandbox:
         self.gateway.add(AccountApi(self.engine, self.limits).routes())
         self.gateway.add(TradingApi(self.engine, self.limits, self.rejected).routes())
         self.gateway.add(NeighbourApi(self.engine).routes())
+        self.kraken: Kraken | None = None
+        if config.protocol == KRAKEN:
+            self.kraken = Kraken(config, self.engine, self.faults, self.user_streams, self.log)
+            self.engine.tell(self.kraken)
         self.control = Control(
             self.engine, self.maker, self.faults, self.limits, self.user_streams, self.log
         )
+        if self.kraken is not None:
+            self.control.lift_lockouts = self.kraken.limits.lift_lockouts
 
     def executed(self, order: Order, execution: Execution) -> None:
         trade = execution.trade
@@ -148,6 +155,10 @@ class SandboxServer:
                 await self._replay
         await self.exchange.market_streams.close()
         await self.exchange.gateway.close()
+        kraken = self.exchange.kraken
+        if kraken is not None:
+            await kraken.rest.close()
+            await asyncio.gather(*(session.close() for session in kraken.sockets.sessions))
         sessions = [
             *self._ws_api.sessions,
             *(stream.transport for stream in self.exchange.market_streams.connections),
@@ -159,6 +170,8 @@ class SandboxServer:
         path = request.raw_path
         if path.startswith("/control/"):
             return await self.exchange.control.handle(request)
+        if self.exchange.kraken is not None:
+            return await self.exchange.kraken.handle(request)
         if path.startswith("/ws-api/v3"):
             return await self._ws_api.handle(request)
         if path.startswith(("/ws", "/stream")):

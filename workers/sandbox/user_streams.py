@@ -16,12 +16,18 @@ from workers.sandbox.sessions import Session
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """One account on one connection. ``held`` is an event that waits to be overtaken."""
+    """One account on one connection. ``held`` is an event that waits to be overtaken.
+
+    ``channel`` is Kraken's: there a connection has several subscriptions to one account, and
+    ``sequence`` numbers the messages of each.
+    """
 
     id: int
     account: Account
     session: Session
     held: str | None = None
+    channel: str = ""
+    sequence: int = 0
 
 
 class UserStreams:
@@ -47,10 +53,21 @@ class UserStreams:
         """Send an event to all subscriptions of the account."""
         for subscription in tuple(self._by_account.get(account, ())):
             text = dumps({"subscriptionId": subscription.id, "event": event})
-            if self._faults.active:
-                self._publish_with_faults(subscription, event, text)
-            else:
-                subscription.session.send(text)
+            self.send(subscription, text, event.get("s", ""), (event["e"], event.get("x", "")))
+
+    def of(self, account: Account, channel: str) -> list[Subscription]:
+        """The account's subscriptions to one channel."""
+        return [one for one in self._by_account.get(account, ()) if one.channel == channel]
+
+    def send(
+        self, subscription: Subscription, text: str, symbol: str, event: tuple[str, ...]
+    ) -> None:
+        """Send one message, or what the faults make of it; they may name symbol and event."""
+        if not self._faults.active:
+            subscription.session.send(text)
+            return
+        about = {"account": (subscription.account.key,), "symbol": (symbol,), "event": event}
+        self._send_with_faults(subscription, text, self._faults.draw(STREAM_KINDS, about))
 
     def disconnect(self, account: Account | None) -> int:
         """Cut the connections of one account, or all; answers how many subscriptions went."""
@@ -65,11 +82,10 @@ class UserStreams:
             self.unsubscribe(subscription)
         return len(gone)
 
-    def _publish_with_faults(
-        self, subscription: Subscription, event: dict[str, Any], text: str
+    def _send_with_faults(
+        self, subscription: Subscription, text: str, struck: dict[str, Fault]
     ) -> None:
         session = subscription.session
-        struck = self._strike(subscription.account, event)
         if "stream_disconnect" in struck:
             session.abort()
             self.unsubscribe(subscription)
@@ -89,12 +105,3 @@ class UserStreams:
         if subscription.held is not None:
             session.send(subscription.held)
             subscription.held = None
-
-    def _strike(self, account: Account, event: dict[str, Any]) -> dict[str, Fault]:
-        """Faults may name the event's type or the execution's."""
-        about = {
-            "account": (account.key,),
-            "symbol": (event.get("s", ""),),
-            "event": (event["e"], event.get("x", "")),
-        }
-        return self._faults.draw(STREAM_KINDS, about)
