@@ -1,5 +1,6 @@
 """What the databases' errors mean: come back later, never, or not our error at all."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,10 +15,17 @@ _CONNECTION_CLASS = "08"
 
 @contextmanager
 def translated(name: str) -> Iterator[None]:
-    """Turn the drivers' errors into `StoreUnavailable`, naming the store."""
+    """Turn the drivers' errors into `StoreUnavailable`, naming the store.
+
+    A driver may answer a cancellation with an error of its own: it stays a cancellation, or the
+    task that was told to end would try again for ever.
+    """
     try:
         yield
     except (sa.exc.SQLAlchemyError, OSError, TimeoutError) as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from error
         msg = f"{name} does not answer: {in_words(error)}"
         raise StoreUnavailable(msg) from error
 

@@ -74,8 +74,10 @@ class Followers:
                     after = entries[-1].sequence
                     yield entries
                     continue
+                # Not `wait_for`: of a wake-up and a cancellation at once it forgets the latter.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), self._settings.fallback_poll_s)
+                    async with asyncio.timeout(self._settings.fallback_poll_s):
+                        await woken.wait()
         finally:
             self._events.discard(woken)
             if not self._events:

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from activities.store import JournalEntry, Store
+from activities.store.failures import translated
 from activities.store.journal import EVENT_NAMES, names_of
 from tests.activities.store_builders import QUICK, accepted, fill_event, new_order, opened
 from tests.oms.builders import NOW, event, fill, state
@@ -199,6 +200,33 @@ async def test_a_follower_ends_when_the_store_is_closed(store_url: str) -> None:
         task = asyncio.create_task(followed(store, 0, 1))
         await asyncio.sleep(0.05)
     assert await task == []
+
+
+async def test_a_follower_that_is_woken_and_cancelled_at_once_ends(store_url: str) -> None:
+    async with opened(store_url) as store:
+        for _ in range(5):
+            follower = asyncio.create_task(followed(store, 0, 1))
+            await asyncio.sleep(0.02)
+            store._followers._wake()
+            follower.cancel()
+            done, _ = await asyncio.wait([follower], timeout=5)
+            assert done
+            assert follower.cancelled()
+
+
+async def test_a_cancellation_stays_one_whatever_the_driver_makes_of_it() -> None:
+    async def query() -> None:
+        with translated("the store"):
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                raise ConnectionResetError from None
+
+    task = asyncio.create_task(query())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_another_process_is_heard_without_waiting_for_the_poll(store_url: str) -> None:
