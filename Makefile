@@ -10,7 +10,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/ready
 BENCH_READY := .venv/ready-bench
-SOURCES := $(wildcard trading workflows activities workers tests bench docs/build.py)
+SOURCES := $(wildcard trading workflows activities workers tests bench docs)
 PACKAGES := $(wildcard trading workflows activities workers tests bench)
 
 # The tests wait more than they compute: a file goes to whichever process is free.
@@ -55,6 +55,7 @@ lint: $(READY) ## Check the format (Ruff), the rules (Ruff) and the types (mypy)
 	@echo "== format";  $(BIN)/ruff format --check $(SOURCES)
 	@echo "== rules";   $(BIN)/ruff check $(SOURCES)
 	@echo "== types";   $(BIN)/mypy $(addprefix -p ,$(PACKAGES))
+	@$(BIN)/mypy docs/examples
 
 format: $(READY) ## Format the code and mend what Ruff can mend
 	@$(BIN)/ruff format $(SOURCES)

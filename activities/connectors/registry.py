@@ -1,10 +1,12 @@
 """Finding and building connectors: Python entry points of the group `oms.connectors`.
 
 A connector of one's own is a callable that takes `ConnectorSettings` and returns an
-`IExecutionConnector`, named in the package's metadata: `[project.entry-points."oms.connectors"]`.
+`IExecutionConnector`, named in the package's metadata (`[project.entry-points."oms.connectors"]`)
+or in the setting itself, as "module:name".
 """
 
-from importlib.metadata import entry_points
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 
 from activities.connectors.conformance import record_of
 from activities.connectors.settings import ConnectorSettings, is_loopback
@@ -48,7 +50,20 @@ def _found(settings: ConnectorSettings) -> IExecutionConnector:
         from activities.connectors.ccxt_connector import CcxtConnector
 
         return CcxtConnector(settings)
+    if ":" in settings.kind:
+        return _at(settings.kind)(settings)
     raise StartUpError(
         f"no connector of the kind {settings.kind!r} is installed; known: "
         f"{', '.join(sorted({*known, 'binance'}))}"
     )
+
+
+def _at(place: str) -> Callable[[ConnectorSettings], IExecutionConnector]:
+    try:
+        found: Callable[[ConnectorSettings], IExecutionConnector] = EntryPoint(
+            "", place, GROUP
+        ).load()
+    except (ImportError, AttributeError) as error:
+        msg = f"there is no connector at {place!r}: {error}"
+        raise StartUpError(msg) from error
+    return found

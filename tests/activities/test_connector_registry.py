@@ -102,6 +102,17 @@ def test_an_unknown_kind_names_the_known_ones() -> None:
         build_connector(settings(kind="mtgox"))
 
 
+def test_a_kind_can_name_a_connector_by_its_place() -> None:
+    found = build_connector(settings(kind="activities.connectors.ccxt_connector:CcxtConnector"))
+    assert (found.exchange, found.account) == ("binance", "main")
+
+
+@pytest.mark.parametrize("place", ["no_such_module:Connector", "activities.connectors:NoSuch"])
+def test_a_place_without_a_connector_is_named(place: str) -> None:
+    with pytest.raises(StartUpError, match=f"there is no connector at '{place}'"):
+        build_connector(settings(kind=place))
+
+
 def test_the_stream_is_at_the_same_address() -> None:
     assert settings().ws_url == "ws://127.0.0.1:9000/ws-api/v3"
     assert settings(rest_url="https://api.binance.com", live=True).ws_url.startswith(

@@ -1,12 +1,14 @@
-"""`oms up`, `oms demo`, `oms worker`, `oms migrate`: what runs."""
+"""`oms up`, `oms demo`, `oms exec`, `oms worker`, `oms migrate`: what runs."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from trading.oms.cli.failures import Exit, Failed, leave, run
-from trading.oms.cli.output import console
+from trading.oms.cli.output import console, examples
+from trading.oms.cli.target import find_target
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,8 +36,6 @@ def up(folder: Path | None) -> None:
 
 
 async def _up(out: "Console", folder: Path | None) -> None:
-    import os
-
     from workers.stack import local_stack
     from workers.stack_file import RunningStack, announced, refuse_second
 
@@ -96,6 +96,35 @@ def demo(folder: Path | None, *, stay: bool) -> None:
     leave(Exit.OK if good else Exit.REFUSED)
 
 
+@click.command(
+    "exec",
+    context_settings={"ignore_unknown_options": True},
+    epilog=examples(
+        "oms exec python docs/examples/strategy.py",
+        "oms exec --own-queue python docs/examples/custom_check.py",
+    ),
+)
+@click.option(
+    "--own-queue", is_flag=True, help="No other worker is to work on the program's orders."
+)
+@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_program(program: tuple[str, ...], *, own_queue: bool) -> None:
+    """Run a program of yours with the settings of the running `oms up`.
+
+    A program with checks, a router or a connector of its own needs --own-queue: every worker of a
+    queue must have the same ones. Its orders have nobody to work on them after its end.
+    """
+    environment = dict(find_target().environment)
+    if own_queue:
+        queue = environment.get("OMS_TASK_QUEUE") or "oms-orders"
+        environment |= {"OMS_TASK_QUEUE": f"{queue}-{os.getpid()}", "OMS_RECONCILE_S": "0"}
+    try:
+        os.execvpe(program[0], program, environment)  # noqa: S606 - the user's own program
+    except OSError as error:
+        msg = f"{program[0]!r} cannot be run: {error.strerror}"
+        raise Failed(msg, Exit.BAD_INPUT) from None
+
+
 @click.command()
 def worker() -> None:
     """Run a worker until SIGTERM.
@@ -117,8 +146,6 @@ def migrate() -> None:
 
 
 async def _migrate() -> None:
-    import os
-
     from activities.store import Store
     from workers.settings import DEFAULT_STORE
 
