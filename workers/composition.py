@@ -16,6 +16,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.account_watch import AccountWatch
+from activities.alerts import Alerts
 from activities.connectors.registry import build_connector
 from activities.exchange_steps import ExchangeSteps
 from activities.feed import ExecutionFeed
@@ -37,6 +38,7 @@ from workers.one_argument import OneArgument
 from workers.risk_checks import with_installed_checks
 from workers.schedules import keep_schedules, last_marks
 from workflows.account_feed import AccountFeedWorkflow
+from workflows.alerts import AlertsWorkflow
 from workflows.order import OrderWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.steps import io_queue
@@ -128,8 +130,9 @@ class Runtime:
             self.client,
             task_queue=io_queue(self.settings.task_queue),
             build_id=_BUILD_ID,
-            workflows=[AccountFeedWorkflow, ReconcileWorkflow],
+            workflows=[AccountFeedWorkflow, AlertsWorkflow, ReconcileWorkflow],
             activities=[
+                Alerts(self.store, self.settings.alerts).deliver_alerts,
                 feed.watch_executions,
                 OrderLookUp(self.parts).look_up_order,
                 reconciling.list_accounts,
@@ -156,6 +159,18 @@ class Runtime:
                     task_timeout=TASK_TIMEOUT,
                     static_summary=f"execution feed of {exchange} / {account}",
                 )
+
+    async def start_alerts(self) -> None:
+        """Make sure that alerts are delivered, where there is a webhook."""
+        if self.settings.alerts is not None:
+            await self.client.start_workflow(
+                AlertsWorkflow.run,
+                id=f"alerts-{self.settings.task_queue}",
+                task_queue=io_queue(self.settings.task_queue),
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                task_timeout=TASK_TIMEOUT,
+                static_summary="alerts to the webhook",
+            )
 
 
 @contextlib.asynccontextmanager
@@ -193,6 +208,7 @@ async def running(
             for worker in runtime.workers(runner):
                 await stack.enter_async_context(worker)
             await runtime.start_feeds()
+            await runtime.start_alerts()
             await keep_schedules(client, settings, list(connectors))
             clock = asyncio.create_task(_keep_clocks(list(connectors.values())))
             stack.callback(clock.cancel)

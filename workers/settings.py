@@ -11,15 +11,18 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from activities.alert_settings import AlertSettings, names_of
 from activities.connectors.settings import ConnectorSettings
 from trading.oms.commands import problem
 from trading.oms.errors import StartUpError
 from trading.oms.models import Name
 from trading.oms.routing.smart import RoutingStrategy
 
+DEFAULT_ALERTS = "order_in_doubt"
 DEFAULT_STORE = "sqlite:///oms.sqlite3"
 
 
@@ -47,6 +50,9 @@ VARIABLES = (
     ),
     Variable("OMS_RECONCILE_S", "seconds between reconciliations; 0: none by itself", "60"),
     Variable("OMS_RISK_FILE", "the TOML file with the risk limits", "the limits' defaults"),
+    Variable("OMS_ALERT_URL", "the webhook that alerts are sent to (or OMS_ALERT_URL_FILE)"),
+    Variable("OMS_ALERT_EVENTS", "the events that alert; a * stands for anything", DEFAULT_ALERTS),
+    Variable("OMS_ALERT_SECRET", "what alerts are signed with (or OMS_ALERT_SECRET_FILE)"),
     Variable("OMS_UI_URL", "the address of the Temporal web UI, for links"),
     Variable(
         "OMS_ENCRYPTION_KEYS",
@@ -57,7 +63,7 @@ VARIABLES = (
 )
 EXCHANGE_VARIABLES = (
     Variable("OMS_<NAME>_ACCOUNT", "the account's name", "main"),
-    Variable("OMS_<NAME>_KIND", "the connector", "binance"),
+    Variable("OMS_<NAME>_KIND", "the connector; one of your own as module:name", "binance"),
     Variable("OMS_<NAME>_MARKET", "the market; spot is all there is", "spot"),
     Variable("OMS_<NAME>_URL", "another REST address than the exchange's own"),
     Variable("OMS_<NAME>_WS_URL", "another stream address", "derived from the REST address"),
@@ -107,8 +113,34 @@ class Settings(BaseModel):
     default_exchange: str = ""
     reconcile_s: int = Field(default=60, ge=0)
     risk_file: str = ""
+    alert_url: SecretStr | None = None
+    alert_secret: SecretStr | None = None
+    alert_events: str = DEFAULT_ALERTS
     ui_url: str = ""
     log_level: str = "INFO"
+
+    @field_validator("alert_url")
+    @classmethod
+    def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(value.get_secret_value()) if value else None
+        if parts and (parts.scheme not in {"http", "https"} or not parts.hostname):
+            msg = "it is no address; it begins with https:// or http://"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("alert_events")
+    @classmethod
+    def _are_events(cls, value: str) -> str:
+        names_of(value)
+        return value
+
+    @property
+    def alerts(self) -> AlertSettings | None:
+        """Where alerts go; None: nowhere."""
+        if self.alert_url is None:
+            return None
+        names = names_of(self.alert_events)
+        return AlertSettings(self.alert_url, self.alert_secret, names, self.deployment)
 
     @property
     def live(self) -> list[str]:
@@ -125,6 +157,10 @@ class Settings(BaseModel):
             for field in cls.model_fields
             if field != "exchanges" and values.get(f"OMS_{field.upper()}")
         }
+        for field in ("alert_url", "alert_secret"):
+            value = _from_file(values.get(f"OMS_{field.upper()}_FILE"))
+            if value and field not in given:
+                given[field] = value
         try:
             return cls(exchanges=tuple(_exchange(name, values) for name in names if name), **given)
         except ValidationError as error:

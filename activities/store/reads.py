@@ -1,6 +1,6 @@
 """Queries that only read, each on a connection of the caller's."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -147,9 +147,12 @@ def order_id_by_exchange_id(
     return found
 
 
-def entries(connection: sa.Connection, after: int, limit: int) -> list[JournalEntry]:
-    """The journal after a sequence."""
-    rows = connection.execute(_ENTRIES, {"after": after, "count": limit})
+def entries(
+    connection: sa.Connection, after: int, limit: int, names: Collection[str] | None = None
+) -> list[JournalEntry]:
+    """The journal after a sequence; of it, where `names` are given, the events of these names."""
+    query = _ENTRIES if names is None else _ENTRIES.where(order_events.c.name.in_(sorted(names)))
+    rows = connection.execute(query, {"after": after, "count": limit})
     return [entry_of(row) for row in rows]
 
 
