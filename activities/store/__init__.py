@@ -1,5 +1,6 @@
 """The store: see `activities.store.store`."""
 
+from activities.store.export import ExportFilter, ExportKind, export_columns
 from activities.store.store import Store
 from activities.store.types import (
     Admission,
@@ -21,6 +22,8 @@ __all__ = [
     "Claim",
     "ClaimKey",
     "ClaimOutcome",
+    "ExportFilter",
+    "ExportKind",
     "InboxItem",
     "JournalEntry",
     "OrderFilter",
@@ -29,5 +32,6 @@ __all__ = [
     "StoredClaim",
     "TradingState",
     "Unreadable",
+    "export_columns",
     "resend_scope",
 ]

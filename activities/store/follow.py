@@ -125,6 +125,9 @@ class Followers:
                 else:
                     async with listener.connect() as connection:
                         await self._listen(connection)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                return  # The driver has made an error of it.
             await asyncio.sleep(_RECONNECT_S)
 
     async def _listen(self, connection: AsyncConnection) -> None:

@@ -19,6 +19,7 @@ from activities.store import inbox, reads
 from activities.store.batch import strictest
 from activities.store.claims import ClaimRequest, ClaimSend, Settle, Settlement
 from activities.store.engine import complaints, make_engines, masked, sqlite_file, store_url
+from activities.store.export import Exports
 from activities.store.failures import translated
 from activities.store.follow import Followers
 from activities.store.orders import Admit, AdmitExternal, Record
@@ -58,6 +59,7 @@ class Store:
         self._engines = make_engines(url, settings)
         self._followers = Followers(self._engines, settings, self.events_after)
         self._writer = Writer(self._engines.writes, settings, self._followers.committed)
+        self.exports = Exports(self._read)
         self.risk = RiskStore(self._writer, self._read, url.get_backend_name())
         self.upkeep = Upkeep(self._writer, self._read)
 
@@ -293,9 +295,11 @@ class Store:
 
     # The journal.
 
-    async def events_after(self, sequence: int, limit: int = 500) -> list[JournalEntry]:
-        """The journal after `sequence`, in order and without gaps, at most `limit` entries."""
-        return await self._read(lambda c: reads.entries(c, sequence, limit))
+    async def events_after(
+        self, sequence: int, limit: int = 500, names: Collection[str] | None = None
+    ) -> list[JournalEntry]:
+        """The journal after `sequence`, in order and without gaps (but `names`: only those)."""
+        return await self._read(lambda c: reads.entries(c, sequence, limit, names))
 
     async def events_of(
         self, order_id: str, after: int = 0, limit: int = 1000

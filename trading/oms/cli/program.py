@@ -8,11 +8,12 @@ import click
 from trading.oms.cli.account import balances, positions
 from trading.oms.cli.bench import bench
 from trading.oms.cli.doctor import doctor
+from trading.oms.cli.export import export
 from trading.oms.cli.failures import MEANINGS, Exit, failure
 from trading.oms.cli.halt import halt, resume
 from trading.oms.cli.look import list_orders, show, watch
 from trading.oms.cli.operate import let_go, reconcile, resolve
-from trading.oms.cli.stack import demo, migrate, up, worker
+from trading.oms.cli.stack import demo, exec_program, migrate, up, worker
 from trading.oms.cli.trade import cancel, modify, submit
 
 _CODES = "\n".join(f"  {int(code):>3}  {meaning}" for code, meaning in MEANINGS.items())
@@ -48,10 +49,12 @@ for _command in (
     show,
     list_orders,
     watch,
+    export,
     balances,
     positions,
     doctor,
     bench,
+    exec_program,
     worker,
     migrate,
 ):
