@@ -246,7 +246,7 @@ async def test_a_reader_never_skips_what_two_processes_commit_at_once(postgres_u
     async with (
         opened(postgres_url) as one,
         opened(postgres_url) as two,
-        opened(postgres_url, QUICK) as reader,
+        opened(postgres_url) as reader,
     ):
         total = 2 * orders_each * 6
         following = asyncio.create_task(followed(reader, 0, total))
