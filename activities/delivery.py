@@ -3,7 +3,9 @@
 One update in flight per order; what arrives meanwhile goes into the next one. An order that
 cannot take its reports (paused, wedged, its worker away) delays only itself, whatever the cause;
 it is tried for ever, and alarmed when it lasts. What an order has booked already, from the answer
-to its send, costs no update at all.
+to its send, costs no update at all. But an update that was sent once is sent until it is answered:
+what it booked is in the store, and if the Temporal server died meanwhile the workflow knows nothing
+of it.
 """
 
 from __future__ import annotations
@@ -57,6 +59,8 @@ _RPC_TIMEOUT = timedelta(seconds=10)
 _REPORTS_MAX = 200
 _PAGE = 1000
 _ALARM_AFTER = timedelta(minutes=1)
+_MAYBE_SENT_AFTER = timedelta(seconds=3)
+"""Another feed, which died, may have begun to deliver a report that waits so long."""
 TASK_TIMEOUT = timedelta(seconds=5)
 _NOT_REOPENED = (RPCError, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError)
 
@@ -134,7 +138,8 @@ class Delivery:
         reads, attempt, alarmed = self._reads, 0, False
         try:
             while items:
-                refusal = await self._try(order_id, items[:_REPORTS_MAX])
+                was_sent = attempt > 0 or utc_now() - items[0].added_at > _MAYBE_SENT_AFTER
+                refusal = await self._try(order_id, items[:_REPORTS_MAX], was_sent=was_sent)
                 if refusal is None:
                     del items[:_REPORTS_MAX]
                     attempt = 0
@@ -148,10 +153,10 @@ class Delivery:
             if self._reads != reads:  # The order was left out meanwhile.
                 self.wake()
 
-    async def _try(self, order_id: str, items: list[InboxItem]) -> str | None:
+    async def _try(self, order_id: str, items: list[InboxItem], *, was_sent: bool) -> str | None:
         """Why the order has not taken the reports yet, None where it has. Never raises."""
         try:
-            return await self._deliver(order_id, items)
+            return await self._deliver(order_id, items, was_sent=was_sent)
         except StoreUnavailable as error:
             _log.warning("delivery to order %s waits for the store: %s", order_id, error)
             return f"the store is away: {error}"
@@ -159,10 +164,12 @@ class Delivery:
             _log.exception("delivery to order %s failed, it is tried again", order_id)
             return f"{type(error).__name__}: {error}"
 
-    async def _deliver(self, order_id: str, items: list[InboxItem]) -> str | None:
+    async def _deliver(
+        self, order_id: str, items: list[InboxItem], *, was_sent: bool
+    ) -> str | None:
         """One update with all that the order has not booked; then the inbox says so too."""
         await self._send_has_ended(items[-1])
-        new = await self._not_booked(order_id, items)
+        new = items if was_sent else await self._not_booked(order_id, items)
         if new and await self._store.trader_order(order_id) is None:
             # Somebody else's order: it has a row, and no workflow.
             await self._booking.book(order_id, [item.report for item in new])

@@ -55,6 +55,15 @@ class OrderDoor:
             WorkflowExecutionStatus.CONTINUED_AS_NEW,
         }
 
+    async def all_running(self, exchange: str) -> set[str]:
+        """The orders at an exchange that a workflow works on, as Temporal's list has them.
+
+        The list lags behind by a moment. Raises `RPCError` when nobody can say.
+        """
+        query = f"WorkflowType='Order' AND ExecutionStatus='Running' AND Exchange='{exchange}'"
+        listed = self._client.list_workflows(query, rpc_timeout=_RPC_TIMEOUT)
+        return {found.id.removeprefix("order-") async for found in listed}
+
     async def tell(self, order_id: str, reports: Sequence[ExecutionReport]) -> bool:
         """Let the order book what the exchange says; True once it has."""
         return await self._ask(order_id, "executions", ExecutionBatch(reports=tuple(reports)))

@@ -149,6 +149,46 @@ class _Pass:
                 self._failed.append(f"workflow of order {order.client_order_id}: {error}")
                 continue
             await self._without_workflow(order)
+        await self._run_on({order.client_order_id for order in orders})
+
+    async def _run_on(self, open_ids: set[str]) -> None:
+        """No workflow works on an order that has ended and not know it.
+
+        The step that ended the order was committed, and its result lost with the Temporal server.
+        """
+        try:
+            running = await self._door.all_running(self._request.exchange) - open_ids
+        except RPCError as error:
+            self._failed.append(f"running workflows: {error}")
+            return
+        for order_id in sorted(running):
+            order = await self._store.order(order_id)
+            if (
+                order is not None
+                and order.account == self._request.account
+                and order.is_terminal
+                and utc_now() - order.last_updated_at > SETTLING
+                and await self._is_still_running(order_id)
+            ):
+                await self._ended_unknown(order)
+
+    async def _is_still_running(self, order_id: str) -> bool:
+        try:
+            return await self._door.is_running(order_id)
+        except RPCError as error:
+            self._failed.append(f"workflow of order {order_id}: {error}")
+            return False
+
+    async def _ended_unknown(self, order: OrderState) -> None:
+        """Let the workflow read the store; one that waits for fills goes on after that."""
+        order_id = order.client_order_id
+        done = (
+            not self._request.dry_run
+            and await self._door.tell(order_id, [])
+            and not await self._is_still_running(order_id)
+        )
+        text = f"order {order_id} has ended as {order.status.value} and its workflow runs on"
+        self._note("ended_unknown", order.symbol, text, order_id, mended=done)
 
     async def _without_workflow(self, order: OrderState) -> None:
         """Take it up again; it is the workflow that knows what is too late to be sent."""

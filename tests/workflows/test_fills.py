@@ -1,10 +1,12 @@
 """Executions: each is booked once and none is missed, whatever the stream does."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from activities.booking import Booking
 from tests.workflows.desk import Desk, Exchange, an_order, until
 from trading.oms.enums import OrderSide, OrderStatus
 from trading.oms.identity import fill_id
@@ -110,6 +112,22 @@ async def test_a_fill_for_an_order_that_has_ended_reopens_it(
     await desk.until_status(order_id, FILLED)
     again = await desk.oms.submit_order(an_order(client_order_id=order_id))
     assert (again.success, again.status) == (True, FILLED)
+
+
+async def test_a_fill_that_the_store_has_and_the_workflow_does_not_is_told_again(
+    desk: Desk, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The feed's first update booked it, and was lost together with the Temporal server."""
+    state = await desk.resting()
+    fill = report(state.exchange_order_id, "0.01", state.exchange, "trade-1")
+    await Booking(desk.store).book(state.client_order_id, [fill])
+    assert (await desk.state(state.client_order_id)).status is OrderStatus.FILLED
+
+    a_while_ago = utc_now() - timedelta(seconds=10)
+    monkeypatch.setattr("activities.store.inbox.utc_now", lambda: a_while_ago)
+    await desk.store.inbox_add([fill])
+
+    assert (await desk.until_closed(state.client_order_id)).status is OrderStatus.FILLED
 
 
 async def test_an_overfill_is_booked_and_alarmed(desk: Desk, exchange: Exchange) -> None:

@@ -12,6 +12,7 @@ from temporalio.client import (
     ScheduleActionExecutionStartWorkflow,
     ScheduleHandle,
     ScheduleOverlapPolicy,
+    WorkflowExecutionStatus,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -125,6 +126,27 @@ async def test_an_order_without_a_workflow_is_taken_up_again(desk: Desk) -> None
     ]
     result = await desk.cancel(state.client_order_id)
     assert result.success
+
+
+async def test_a_workflow_that_does_not_know_that_its_order_has_ended_is_told(
+    desk: Desk, exchange: Exchange
+) -> None:
+    """The step was committed, and its result lost together with the Temporal server."""
+    state = await desk.resting()
+    ended = LifecycleEvent(kind=EventKind.EXPIRED, at=utc_now(), leg=state.leg)
+    exchange.fault("stream_drop")
+    exchange.cancel(exchange.orders(status="NEW")[-1])
+    await desk.store.record(state.client_order_id, [ended])
+    described = await desk.handle(state.client_order_id).describe()
+    assert described.status is WorkflowExecutionStatus.RUNNING
+    await asyncio.sleep(SETTLED_S)
+
+    report = await one_pass(desk)
+
+    assert [(one.kind, one.outcome) for one in about(report, state)] == [
+        ("ended_unknown", Outcome.MENDED)
+    ]
+    assert (await desk.until_closed(state.client_order_id)).status is OrderStatus.EXPIRED
 
 
 async def test_an_order_that_was_never_sent_is_not_sent_late(

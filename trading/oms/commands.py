@@ -94,11 +94,14 @@ class OutcomeRequest(BaseModel):
 
 
 class ExecutionBatch(BaseModel):
-    """What the exchange said about this order, from the execution feed."""
+    """What the exchange said about this order, from the execution feed.
+
+    Without reports it only makes the workflow read what the store has of its order.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reports: tuple[ExecutionReport, ...] = Field(min_length=1, max_length=1000)
+    reports: tuple[ExecutionReport, ...] = Field(max_length=1000)
 
 
 def decode(data: bytes, model: type[_Model]) -> _Model:
