@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from activities.messages import Denied, RiskAnswer, RiskQuestion
 from activities.quotes import QuoteKey, quotes_of
 from activities.store.reservations import ReserveWish
-from trading.oms.enums import OrderType, ReasonCode, TradingState
+from trading.oms.enums import OrderType, ReasonCode
 from trading.oms.errors import ExchangeError
 from trading.oms.models import utc_now
 from trading.oms.reading import number
@@ -83,7 +83,7 @@ class RiskDesk:
         trading = await self._store.trading_state(
             question.exchange, question.account, order.strategy_id
         )
-        found = await self._store.risk.preview(wish, TradingState(trading.value))
+        found = await self._store.risk.preview(wish, trading)
         return _answer([*answer.checks_run, *found.checks_run], found.denial)
 
     async def _before_the_account(

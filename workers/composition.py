@@ -34,6 +34,7 @@ from trading.oms.risk.rules_file import RulesFile
 from trading.oms.routing.simple import SimpleRouter
 from trading.oms.routing.smart import RoutingStrategy, SmartOrderRouter
 from workers.connection import check_search_attributes
+from workers.metrics import Metrics
 from workers.one_argument import OneArgument
 from workers.risk_checks import with_installed_checks
 from workers.schedules import keep_schedules, last_marks
@@ -214,6 +215,10 @@ async def running(
             stack.callback(clock.cancel)
             stack.push_async_callback(watch.close)
             watch.run()
+            if (telemetry := client.service_client.config.runtime) is not None:
+                metrics = Metrics(telemetry.metric_meter, store)
+                stack.push_async_callback(metrics.close)
+                metrics.start()
             yield runtime
     finally:
         await asyncio.gather(*(connector.close() for connector in connectors.values()))

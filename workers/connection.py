@@ -27,7 +27,7 @@ async def connect(**overrides: Any) -> Client:
         return await Client.connect(
             **config,
             data_converter=converter,
-            runtime=_runtime(os.environ.get("OMS_METRICS", "")),
+            runtime=telemetry(os.environ.get("OMS_METRICS", "")),
             grpc_compression=GrpcCompression.NONE,
         )
     except (RPCError, RuntimeError, ValueError) as error:
@@ -38,12 +38,12 @@ async def connect(**overrides: Any) -> Client:
         raise StartUpError(msg) from None
 
 
-def _runtime(metrics: str) -> Runtime | None:
+def telemetry(metrics: str) -> Runtime | None:
     """The SDK's own runtime, or one that serves its metrics to Prometheus at host:port."""
     if not metrics:
         return None
     prometheus = PrometheusConfig(bind_address=metrics)
-    return Runtime(telemetry=TelemetryConfig(metrics=prometheus))
+    return Runtime(telemetry=TelemetryConfig(metrics=prometheus, attach_service_name=False))
 
 
 async def check_search_attributes(client: Client) -> None:

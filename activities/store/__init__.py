@@ -12,10 +12,10 @@ from activities.store.types import (
     OrderFilter,
     StoredClaim,
     StoreSettings,
-    TradingState,
     Unreadable,
     resend_scope,
 )
+from trading.oms.enums import TradingState
 
 __all__ = [
     "Admission",

@@ -5,8 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from activities.store.types import TradingState
-from trading.oms.enums import OrderSide
+from trading.oms.enums import OrderSide, TradingState
 from trading.oms.exact import EXACT
 from trading.oms.models import Fill
 from trading.oms.positions import Position, effects, with_fill

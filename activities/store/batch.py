@@ -19,7 +19,8 @@ from activities.store.journal import Draft, created, drafts_of, entry_values
 from activities.store.ledger import AccountKey, Change, Ledger
 from activities.store.prepared import Prepared
 from activities.store.rows import all_values, changing_values, fill_values, numbered, state_of
-from activities.store.types import ClaimKey, JournalEntry, TradingState, resend_scope
+from activities.store.types import ClaimKey, JournalEntry, resend_scope
+from trading.oms.enums import TradingState
 from trading.oms.errors import OrderNotFound
 from trading.oms.lifecycle import LifecycleEvent, apply
 from trading.oms.models import Fill, OrderState, utc_now

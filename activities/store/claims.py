@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from activities.store.batch import Batch, ClaimRow
 from activities.store.columns import to_json
 from activities.store.orders import OnOrder
-from activities.store.types import Claim, ClaimKey, ClaimOutcome, StoredClaim, TradingState
-from trading.oms.enums import OrderStatus, Pending, ReasonCode
+from activities.store.types import Claim, ClaimKey, ClaimOutcome, StoredClaim
+from trading.oms.enums import OrderStatus, Pending, ReasonCode, TradingState
 from trading.oms.errors import OrderNotFound
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import OrderState, utc_now

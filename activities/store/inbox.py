@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from activities.store import statements as sql
 from activities.store.schema import cursors, execution_inbox, orders, send_claims, trading_states
 from activities.store.statements import Among
-from activities.store.types import ClaimKey, InboxItem, TradingState, Unreadable
+from activities.store.types import ClaimKey, InboxItem, Unreadable
+from trading.oms.enums import TradingState
 from trading.oms.models import utc_now
 from trading.oms.venue import ExecutionReport
 

@@ -18,13 +18,8 @@ from activities.store.schema import (
     send_claims,
 )
 from activities.store.statements import KNOWN_FILLS, TRADING_STATES
-from activities.store.types import (
-    ClaimKey,
-    JournalEntry,
-    OrderFilter,
-    StoredClaim,
-    TradingState,
-)
+from activities.store.types import ClaimKey, JournalEntry, OrderFilter, StoredClaim
+from trading.oms.enums import TradingState
 from trading.oms.models import Fill, Order, OrderState
 
 _STATE = sa.select(*STATE_COLUMNS).where(orders.c.client_order_id == sa.bindparam("order_id"))

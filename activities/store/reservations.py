@@ -108,7 +108,7 @@ class Reserve(OnOrder):
         rate = self._orders_last_minute(batch, book, own)
         here = own is not None and (own.exchange, own.account) == (exchange, account)
         mine = own.held if own is not None and here else Held()
-        surroundings = Surroundings(batch.now, TradingState(state.value), mine, rate)
+        surroundings = Surroundings(batch.now, state, mine, rate)
         return snapshot_of(self._wish, book, surroundings)
 
     def _orders_last_minute(self, batch: Batch, book: AccountBook, own: Reservation | None) -> int:

@@ -34,12 +34,11 @@ from activities.store.types import (
     OrderFilter,
     StoredClaim,
     StoreSettings,
-    TradingState,
     Unreadable,
 )
 from activities.store.upkeep import Upkeep
 from activities.store.writer import Writer
-from trading.oms.enums import OPEN_STATUSES
+from trading.oms.enums import OPEN_STATUSES, TradingState
 from trading.oms.errors import StartUpError
 from trading.oms.lifecycle import LifecycleEvent
 from trading.oms.models import Fill, Order, OrderState

@@ -85,14 +85,6 @@ class StoredClaim(NamedTuple):
     exchange_order_id: str | None
 
 
-class TradingState(StrEnum):
-    """Whether orders may be sent: all, only those that reduce a position, none."""
-
-    ACTIVE = "active"
-    REDUCING = "reducing"
-    HALTED = "halted"
-
-
 class OrderFilter(NamedTuple):
     """Which orders to list; an empty field does not restrict."""
 

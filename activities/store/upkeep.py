@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import sqlalchemy as sa
 
+from activities.store.figures import Figures, figures
 from activities.store.schema import account_leases, orders, reconcile_reports
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES
@@ -61,6 +62,10 @@ class Upkeep:
         if account:
             query = query.where(_REPORTS.account == account)
         return await self._read(lambda c: [row.report for row in c.execute(query)])
+
+    async def figures(self) -> Figures:
+        """What an operator watches."""
+        return await self._read(figures)
 
     async def symbols(
         self, exchange: str, account: str, touched_since: datetime

@@ -18,7 +18,8 @@ from activities.store.batch import Batch, OrderCommand
 from activities.store.failures import for_caller, in_words, is_passing
 from activities.store.inbox import SetTradingState
 from activities.store.transactions import Transactions
-from activities.store.types import JournalEntry, StoreSettings, TradingState
+from activities.store.types import JournalEntry, StoreSettings
+from trading.oms.enums import TradingState
 from trading.oms.errors import OmsError, StoreUnavailable
 
 _log = logging.getLogger(__name__)

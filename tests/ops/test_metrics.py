@@ -1,0 +1,95 @@
+"""The metrics that a worker serves, and the alerts and examples that speak of them."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+from activities.store import Store
+from tests.activities.store_builders import new_order
+from trading.oms.alarms import Alarm
+from trading.oms.enums import TradingState
+from trading.oms.lifecycle import EventKind, LifecycleEvent
+from trading.oms.models import utc_now
+from workers.connection import telemetry
+from workers.metrics import COUNTERS, GAUGES, Metrics
+from workers.temporal_dev_server import Ports
+
+ROOT = Path(__file__).parents[2]
+ALERTS = ROOT / "ops" / "prometheus" / "alerts.yaml"
+
+
+def rules() -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+async def test_a_worker_tells_what_its_store_holds(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.metrics._EVERY_S", 0.02)
+    address = f"127.0.0.1:{Ports.free().metrics}"
+    runtime = telemetry(address)
+    assert runtime is not None
+    store = await Store.open(sqlite_url, create=True)
+    metrics = Metrics(runtime.metric_meter, store)
+    metrics.start()
+
+    order = new_order(exchange="alpha")
+    await store.admit(order)
+    doubt = LifecycleEvent(kind=EventKind.IN_DOUBT, at=utc_now())
+    alarm = LifecycleEvent(kind=EventKind.ALARM, at=utc_now(), reason="in doubt since ...")
+    await store.record(order.client_order_id, [doubt, alarm])
+    await store.set_trading_state("strategy:x", TradingState.HALTED, by="test")
+    there = '{account="main",exchange="alpha"'
+    wanted = (
+        'oms_events_total{event="order_created"} 1',
+        'oms_alarms_total{alarm="doubt-lasts"} 1',
+        f'oms_open_orders{there},status="created"}} 1',
+        f"oms_orders_in_doubt{there}}} 1",
+        'oms_trading_state{scope="strategy:x"} 2',
+        "oms_store_up 1",
+    )
+    text = await _text_with(address, wanted)
+    assert re.search(r"oms_oldest_doubt_seconds\{.*\} 0\.\d+", text)
+
+    ended = LifecycleEvent(kind=EventKind.CANCELLED, at=utc_now())
+    await store.record(order.client_order_id, [ended])
+    await _text_with(address, (f"oms_orders_in_doubt{there}}} 0",))
+    await metrics.close()
+    await store.close()
+
+
+async def _text_with(address: str, lines: tuple[str, ...]) -> str:
+    """The page, once it has the lines."""
+    text = ""
+    async with aiohttp.ClientSession() as session:
+        for _ in range(250):
+            async with session.get(f"http://{address}/metrics") as answer:
+                text = await answer.text()
+            if all(line in text for line in lines):
+                return text
+    missing = [line for line in lines if line not in text]
+    pytest.fail(f"{missing} not in:\n" + "\n".join(x for x in text.splitlines() if "oms_" in x))
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
+def test_an_alert_asks_for_a_metric_that_exists_and_names_a_page(rule: dict[str, Any]) -> None:
+    asked = set(re.findall(r"oms_\w+", rule["expr"]))
+    assert asked <= {*COUNTERS, *GAUGES}
+    page = rule["annotations"]["runbook"]
+    pages = [page.replace("{{ $labels.alarm }}", one.value) for one in Alarm]
+    assert all((ROOT / one).is_file() for one in pages)
+
+
+def test_the_kubernetes_example_runs_what_there_is() -> None:
+    example = yaml.safe_load((ROOT / "ops" / "kubernetes" / "worker.yaml").read_text())
+    pod = example["spec"]["template"]["spec"]
+    assert [one["command"][2] for one in pod["initContainers"]] == ["workers"]
+    [worker] = pod["containers"]
+    assert worker["command"] == ["python", "-m", "workers"]
+    assert {"name": "OMS_METRICS", "value": "0.0.0.0:9464"} in worker["env"]
+    assert pod["terminationGracePeriodSeconds"] >= 30
