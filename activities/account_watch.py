@@ -10,6 +10,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from activities.rate_desk import patient
 from activities.store.accounts import Fetched
 from activities.store.risk_store import reserved_assets
 from trading.oms.errors import ExchangeError, StoreUnavailable
@@ -110,7 +111,8 @@ class AccountWatch:
         self, step: Callable[[IExecutionConnector], Awaitable[None]], connector: IExecutionConnector
     ) -> None:
         try:
-            await step(connector)
+            with patient():
+                await step(connector)
         except (ExchangeError, StoreUnavailable) as error:
             _log.warning("%s was not refreshed, it is tried again: %s", connector.exchange, error)
         except Exception:  # noqa: BLE001 - a timer outlives every error

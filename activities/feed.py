@@ -19,6 +19,7 @@ from temporalio import activity
 from activities.catch_up import CatchUp
 from activities.delivery import Delivery
 from activities.messages import Account
+from activities.rate_desk import patient
 from trading.oms.errors import ExchangeError, StoreUnavailable
 from trading.oms.venue import StreamState
 
@@ -48,7 +49,7 @@ class ExecutionFeed:
     async def watch_executions(self, account: Account) -> None:
         """Run the feed until its turn ends or its worker does."""
         turn = _Turn(self._parts, self._client, self._task_queue, account)
-        with contextlib.suppress(TimeoutError):
+        with patient(), contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_TURN.total_seconds()):
                 await turn.run()
 
@@ -133,7 +134,8 @@ class _Turn:
                     self._delivery.wake()
             except (ExchangeError, StoreUnavailable) as error:
                 _log.warning("catching up failed, it is tried again: %s", error)
-                await asyncio.sleep(_RECONNECT_S)
+                wait_s = getattr(error, "retry_after", None) or 0.0
+                await asyncio.sleep(min(max(wait_s, _RECONNECT_S), _CATCH_UP_S))
                 self._gap.set()
             except Exception:  # noqa: BLE001 - the feed outlives every error
                 _log.exception("catching up failed, it is tried again")

@@ -13,6 +13,7 @@ from temporalio import activity
 
 from activities.booking import Booking
 from activities.messages import Booked, LookUp, Sighting, SightingKind
+from activities.rate_desk import patient
 from trading.oms.errors import ExchangeError
 from trading.oms.exact import EXACT
 from trading.oms.lifecycle import EventKind, LifecycleEvent
@@ -49,6 +50,13 @@ class OrderLookUp:
             raise LookupError(msg)
         request = claim.request
         connector = self._parts.connectors[request.exchange, request.account]
+        with patient():
+            return await self._look(at, claim, connector)
+
+    async def _look(
+        self, at: LookUp, claim: StoredClaim, connector: IExecutionConnector
+    ) -> Sighting:
+        request = claim.request
         ref = OrderRef(symbol=request.symbol, exchange_client_id=request.exchange_client_id)
         try:
             passed = await fence_has_passed(claim, connector)

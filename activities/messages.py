@@ -91,9 +91,10 @@ class RateQuestion(_Message):
 
 
 class RateAnswer(_Message):
-    """How long to wait first, in seconds; 0 means now. The slot is the asker's."""
+    """How long to wait first, in seconds; 0 means now. The slot is the asker's, unless `denied`."""
 
     wait_s: float = 0.0
+    denied: Denied | None = None
 
 
 class OrderAt(_Message):

@@ -33,7 +33,7 @@ from activities.messages import (
 from activities.sending import Sender
 from activities.store import ClaimOutcome
 from trading.oms.enums import ReasonCode
-from trading.oms.models import Order
+from trading.oms.models import Order, utc_now
 from trading.oms.routing.base import RoutingDenied
 
 if TYPE_CHECKING:
@@ -124,11 +124,23 @@ class OrderSteps:
 
     @activity.defn(name="acquire_rate_limit")
     async def acquire_rate_limit(self, question: RateQuestion) -> RateAnswer:
-        """Take a slot of the exchange's limit: now, or at a time to come that is the order's."""
-        wait_s = self._parts.rate_limits.reserve(
-            question.exchange, question.endpoint, question.account
+        """Take a slot of the exchange's limit: now, or at a time to come that is the order's.
+
+        One that would come too late for the order is a denial: nothing is sent late.
+        """
+        order = await self._order(question.order_id)
+        until = min((t for t in (order.send_by, order.expire_at) if t is not None), default=None)
+        slot = await self._parts.rate_limits.reserve(
+            question.exchange,
+            question.endpoint,
+            question.account,
+            order_id=question.order_id,
+            strategy_id=order.strategy_id,
+            within_s=None if until is None else (until - utc_now()).total_seconds(),
         )
-        return RateAnswer(wait_s=wait_s)
+        return RateAnswer(
+            wait_s=slot.wait_s, denied=None if slot.granted else _too_late(slot.wait_s)
+        )
 
     @activity.defn(name="send_order")
     async def send_order(self, send: Send) -> SendAnswer:
@@ -184,3 +196,11 @@ class OrderSteps:
             stamp=newest.stamp,
             outcome=newest.outcome.value if newest.outcome else None,
         )
+
+
+def _too_late(wait_s: float) -> Denied:
+    return Denied(
+        reason_code=ReasonCode.RATE_LIMITED,
+        reason=f"the exchange's rate limit has no room for {wait_s:.1f} s, which is too late",
+        numbers={"wait_s": f"{wait_s:.3f}"},
+    )

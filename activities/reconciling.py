@@ -27,6 +27,7 @@ from activities.messages import (
     StoreMark,
 )
 from activities.order_door import OrderDoor
+from activities.rate_desk import patient
 from activities.store import OrderFilter
 from activities.store_marks import halt_if_gone_back, mark_of
 from trading.oms.enums import OPEN_STATUSES
@@ -77,7 +78,8 @@ class Reconciling:
         """Make one pass."""
         beat = asyncio.create_task(_heartbeat())
         try:
-            return await _Pass(self._parts, self._door, request).run()
+            with patient():
+                return await _Pass(self._parts, self._door, request).run()
         finally:
             beat.cancel()
 

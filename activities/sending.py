@@ -184,8 +184,6 @@ class Sender:
     async def _never_reached(
         self, send: Send, claim: Claim, error: ExchangeUnavailable
     ) -> SendAnswer:
-        if error.retry_after:
-            self._parts.rate_limits.pause(send.exchange, error.retry_after, send.account)
         state = await self._settle(send, claim, ClaimOutcome.NEVER_REACHED, _answer(error), [])
         return SendAnswer(
             kind=SendKind.NEVER_REACHED,

@@ -24,12 +24,12 @@ from activities.look_up import OrderLookUp
 from activities.markets import Markets
 from activities.messages import Account
 from activities.order_steps import OrderSteps, Parts
+from activities.rate_desk import RateDesk, patient
 from activities.reconciling import Reconciling
 from activities.risk_desk import RiskDesk
 from activities.store import Store
 from activities.store_marks import halt_if_gone_back
 from trading.oms.errors import ExchangeError, StartUpError
-from trading.oms.rate_limit_guard import RateLimitGuard
 from trading.oms.risk.rules_file import RulesFile
 from trading.oms.routing.simple import SimpleRouter
 from trading.oms.routing.smart import RoutingStrategy, SmartOrderRouter
@@ -190,15 +190,14 @@ async def running(
     await check_search_attributes(client)
     store = await Store.open(settings.store_url.get_secret_value())
     connectors: dict[tuple[str, str], IExecutionConnector] = {}
+    rates = RateDesk(store.rates, settings.rate_wait_s)
     try:
         await _own_accounts(settings, store)
         for mark in await last_marks(client, [(x.exchange, x.account) for x in settings.exchanges]):
             await halt_if_gone_back(store, mark)
-        for one in settings.exchanges:
-            connector = build_connector(one)
-            connectors[one.exchange, one.account] = connector
-            await connector.start()
+        await _start(settings, connectors, rates)
         rules = RulesFile(Path(settings.risk_file) if settings.risk_file else None)
+        choices = choices._replace(rate_limit_guard=choices.rate_limit_guard or rates)
         parts = parts_of(settings, store, connectors, on_state, choices, rules)
         runtime = Runtime(settings, client, store, parts, rules)
         watch = AccountWatch(store, connectors, rules)
@@ -222,7 +221,20 @@ async def running(
             yield runtime
     finally:
         await asyncio.gather(*(connector.close() for connector in connectors.values()))
+        await rates.close()
         await store.close()
+
+
+async def _start(
+    settings: Settings, connectors: dict[tuple[str, str], IExecutionConnector], rates: RateDesk
+) -> None:
+    """Start every connector behind the rate ledger; those made are in `connectors` all the same."""
+    for one in settings.exchanges:
+        connector = build_connector(one)
+        connectors[one.exchange, one.account] = connector
+        rates.put_behind(connector)
+        with patient():
+            await connector.start()
 
 
 async def _own_accounts(settings: Settings, store: Store) -> None:
@@ -281,7 +293,7 @@ def parts_of(
         risk=risk,
         markets=markets,
         router=router,
-        rate_limits=choices.rate_limit_guard or RateLimitGuard(),
+        rate_limits=choices.rate_limit_guard or RateDesk(store.rates, settings.rate_wait_s),
         on_state=on_state,
     )
 

@@ -53,6 +53,9 @@ VARIABLES = (
     Variable("OMS_ALERT_URL", "the webhook that alerts are sent to (or OMS_ALERT_URL_FILE)"),
     Variable("OMS_ALERT_EVENTS", "the events that alert; a * stands for anything", DEFAULT_ALERTS),
     Variable("OMS_ALERT_SECRET", "what alerts are signed with (or OMS_ALERT_SECRET_FILE)"),
+    Variable(
+        "OMS_RATE_WAIT_S", "the longest wait for a rate limit; later an order is denied", "60"
+    ),
     Variable("OMS_UI_URL", "the address of the Temporal web UI, for links"),
     Variable(
         "OMS_ENCRYPTION_KEYS",
@@ -116,6 +119,7 @@ class Settings(BaseModel):
     alert_url: SecretStr | None = None
     alert_secret: SecretStr | None = None
     alert_events: str = DEFAULT_ALERTS
+    rate_wait_s: float = Field(default=60.0, ge=0)
     ui_url: str = ""
     log_level: str = "INFO"
 

@@ -1,5 +1,6 @@
 """How an order looks in the Temporal web UI: like a line of a blotter, with its details below."""
 
+from datetime import datetime
 from decimal import Decimal
 
 from temporalio import workflow
@@ -32,11 +33,16 @@ def search_attributes(state: OrderState) -> list[SearchAttributeUpdate[str]]:
     return updates
 
 
-def details(state: OrderState) -> str:
-    """The order as a small Markdown table, what is unusual about it in bold above."""
+def details(state: OrderState, slot_at: datetime | None = None) -> str:
+    """The order as a small Markdown table, what is unusual about it in bold above.
+
+    `slot_at` is when the exchange's rate limit has room for it, where it waits for that.
+    """
     lines = [f"**{summary(state)}** is **{state.status.value}**"]
     if state.in_doubt_since is not None:
         lines.append(f"**IN DOUBT since {state.in_doubt_since.isoformat()}**")
+    if slot_at is not None and state.is_open:
+        lines.append(f"**waits for the exchange's rate limit** until {slot_at.isoformat()}")
     if state.pending.value != "none":
         lines.append(f"asked the exchange to **{state.pending.value}**")
     if state.rejection_reason:

@@ -310,7 +310,8 @@ class OrderWork:
         if self._shown is not self.state.status:
             self._shown = self.state.status
             workflow.upsert_search_attributes(blotter.search_attributes(self.state))
-        workflow.set_current_details(blotter.details(self.state))
+        slot_at = self.submission.slot_at if self.submission.unsent else None
+        workflow.set_current_details(blotter.details(self.state, slot_at))
 
     async def _collect_fills(self, attempt: int) -> None:
         booked = await steps.collect_fills(self.here)

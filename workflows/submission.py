@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from temporalio import workflow
@@ -50,6 +51,8 @@ class Submission:
         self.unsent = True
         self.generation = 1
         self.next_stamp = 1
+        self.slot_at: datetime | None = None
+        """When the exchange's rate limit has room for the order; None: it does not wait for it."""
 
     def take_up(self, claim: ClaimFacts) -> None:
         """Go on from the newest claim that a former run has left."""
@@ -103,7 +106,11 @@ class Submission:
                 order_id=self._work.state.client_order_id,
             )
         )
-        if answer.wait_s > 0:
+        self.slot_at = None
+        if answer.denied is not None:
+            await self.deny(answer.denied)
+        elif answer.wait_s > 0:
+            self.slot_at = workflow.now() + timedelta(seconds=answer.wait_s)
             self._work.later("send", answer.wait_s)
 
     async def send(self) -> None:
@@ -146,6 +153,7 @@ class Submission:
             return
         self._marks = [mark for mark in self._marks if mark.kind is not EventKind.SUBMITTING]
         await self.check_risk()
+        await self.acquire_rate_limit()
         if self._is_to_be_sent():
             await self.send_leg(self.first_leg())
 

@@ -2,6 +2,7 @@
 
 import string
 
+from activities.connectors.binance_limits import BINANCE_CARD
 from trading.oms.venue import Amend, Capabilities, DedupeScope
 
 
@@ -28,4 +29,5 @@ def binance_spot(
         client_id_length=36,
         client_id_alphabet=string.ascii_letters + string.digits + "-_",
         order_history_days=90,
+        rate_card=BINANCE_CARD,
     )

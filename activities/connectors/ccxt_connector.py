@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from activities.connectors.account import balances_of, best_of, levels_of
+from activities.connectors.binance_limits import pools_of
 from activities.connectors.binance_orders import CLIENT_ID, check_bytes, order_parameters, plain
 from activities.connectors.capabilities import binance_spot
 from activities.connectors.classify import Operation, malformed_answer
@@ -33,6 +34,7 @@ from trading.oms.errors import (
     StartUpError,
 )
 from trading.oms.models import Balance, Fill, Instrument, Quote, utc_now
+from trading.oms.request_gate import IRequestGate
 from trading.oms.routing.markets import VenueMarket
 from trading.oms.venue import (
     Capabilities,
@@ -79,6 +81,15 @@ class CcxtConnector:
         return f"CcxtConnector(exchange={self.exchange!r}, account={self.account!r})"
 
     @property
+    def gate(self) -> IRequestGate:
+        """What every request passes before it leaves."""
+        return self._wire.gate
+
+    @gate.setter
+    def gate(self, gate: IRequestGate) -> None:
+        self._wire.gate = gate
+
+    @property
     def rate_usage(self) -> RateUsage:
         """The exchange's own count of our requests, as of the newest response."""
         return self._wire.rate_usage
@@ -106,6 +117,7 @@ class CcxtConnector:
         """Read the exchange's symbols and filters again."""
         raw = await self._query("exchangeInfo")
         found = self._read(partial(instruments_of, self.exchange), raw)
+        self.gate.stated(self._read(pools_of, raw))
         self._instruments.clear()
         self._instruments.update(found)
         self._names = {item.symbol: name for name, item in found.items()}
@@ -266,6 +278,7 @@ class CcxtConnector:
         connection is lost for good; iterate again. Close it (`aclose`) or cancel its reader.
         """
         stream = EventStream(self._settings, self._clock)
+        stream.gate = self.gate
         async with aclosing(stream.events()) as events:  # type: ignore[type-var]
             async for event in events:
                 if isinstance(event, StreamState):

@@ -78,6 +78,7 @@ class EventStream(BinanceWire):
         self._events = asyncio.Queue()
         self.ws_dial_backoff: dict[str, Any] = {}  # The pauses are ours, not ccxt's.
         self._refusals.clear()
+        await self.gate.enter("WS userDataStream.subscribe.signature")
         self._connection = self.client(self.oms_settings.ws_url)
         seconds = max(1.0, self.oms_settings.timeout_ms / 1000)
         try:

@@ -12,12 +12,14 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import aiohttp
 import yarl
 
 from activities.connectors.binance_codes import BINANCE_RULES
+from activities.connectors.binance_limits import response_of
 from activities.connectors.ccxt_classes import exchange_class
 from activities.connectors.classify import (
     Answer,
@@ -27,7 +29,8 @@ from activities.connectors.classify import (
 )
 from activities.connectors.clock import ExchangeClock
 from activities.connectors.settings import ConnectorSettings
-from trading.oms.errors import ExchangeError
+from trading.oms.errors import ExchangeError, ExchangeUnavailable
+from trading.oms.request_gate import LOCAL_RATE_LIMIT, IRequestGate, OpenGate, Permit, Response
 
 _SIGNATURE = re.compile(r"signature=[0-9A-Za-z%+/=]+", re.IGNORECASE)
 _RATE_HEADERS = ("x-mbx-used-weight-", "x-mbx-order-count-", "retry-after")
@@ -48,7 +51,9 @@ class Call:
     operation: Operation
     check_request: Callable[[str], None] = _nothing
     check_time: Callable[[], None] | None = None
+    check_limits: Callable[[], None] | None = None
     written: bool = False
+    response: Response | None = None
 
     def about_to_write(self) -> None:
         """The last step before the socket. A command passes here once in its life."""
@@ -56,6 +61,8 @@ class Call:
             raise _SecondWriteError
         if self.check_time is not None:
             self.check_time()
+        if self.check_limits is not None:
+            self.check_limits()
         self.written = True
 
 
@@ -108,6 +115,7 @@ class BinanceWire(_BINANCE):  # type: ignore[misc, valid-type] # ccxt ships no t
         self.oms_settings = settings
         self.oms_clock = clock
         self.rate_usage = RateUsage()
+        self.gate: IRequestGate = OpenGate()
         self.streaming: dict[str, Any]
         self.urls: dict[str, Any]
         super().__init__(
@@ -160,6 +168,8 @@ class BinanceWire(_BINANCE):  # type: ignore[misc, valid-type] # ccxt ships no t
         cause: what ccxt and aiohttp raise can carry the signed address and the API key.
         """
         api = "public" if path in _PUBLIC else ("sapi" if path in _SAPI else "private")
+        permit = await self.gate.enter(f"{method} {path}", params)
+        call.check_limits = partial(self._check_limits, permit)
         token = _call.set(call)
         try:
             return await self.request(path, [api], method, dict(params or {}))
@@ -169,7 +179,13 @@ class BinanceWire(_BINANCE):  # type: ignore[misc, valid-type] # ccxt ships no t
             failure = transport_failure(_name_of(error), call.operation, written=call.written)
         finally:
             _call.reset(token)
+            self.gate.leave(permit, call.response, written=call.written)
         raise failure
+
+    def _check_limits(self, permit: Permit) -> None:
+        if not self.gate.is_valid(permit):
+            text = "its slot in the rate limits has passed, nothing was sent"
+            raise ExchangeUnavailable(text, code=LOCAL_RATE_LIMIT, retry_after=0.0)
 
     async def fetch(
         self, url: str, method: str = "GET", headers: Any = None, body: str | None = None
@@ -196,6 +212,7 @@ class BinanceWire(_BINANCE):  # type: ignore[misc, valid-type] # ccxt ships no t
             failure = transport_failure(_name_of(error), call.operation, written=call.written)
         else:
             self.rate_usage.observe(answer.headers, self.oms_clock.now_ms())
+            call.response = response_of(answer)
             return self._judged(answer, call.operation)
         raise failure
 

@@ -39,12 +39,15 @@ class Engines(NamedTuple):
 
     writes: Transactions
     reads: Transactions
+    leases: Transactions
+    """For the rate ledger: its row is never locked for as long as a batch of orders takes."""
     listener: AsyncEngine | None = None
 
     async def dispose(self) -> None:
         """Close every connection."""
         await self.writes.dispose()
         await self.reads.dispose()
+        await self.leases.dispose()
 
 
 def store_url(text: str) -> URL:
@@ -80,14 +83,15 @@ def make_engines(url: URL, settings: StoreSettings) -> Engines:
     if url.drivername.startswith("sqlite"):
         writer = SqliteTransactions(_sqlite_engine(url, settings, writes=True), 1)
         reader = _sqlite_engine(url, settings, writes=False)
-        return Engines(writer, SqliteTransactions(reader, settings.readers))
+        return Engines(writer, SqliteTransactions(reader, settings.readers), leases=writer)
     # Reads are single statements: no BEGIN, no ROLLBACK. They have a pool of their own, so that
     # a crowd of readers never stands before a claim. One more is for LISTEN.
     patience_s = settings.answer_within_s
     writes = PostgresTransactions(_postgres_engine(url, settings, 1), patience_s)
+    leases = PostgresTransactions(_postgres_engine(url, settings, 1), patience_s)
     readers = _postgres_engine(url, settings, settings.readers + 1)
     readers = readers.execution_options(isolation_level="AUTOCOMMIT")
-    return Engines(writes, PostgresTransactions(readers, patience_s), readers)
+    return Engines(writes, PostgresTransactions(readers, patience_s), leases, readers)
 
 
 def _postgres_engine(url: URL, settings: StoreSettings, connections: int) -> AsyncEngine:

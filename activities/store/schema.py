@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from activities.store.columns import Exact, Json, UtcTime
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 """The newest migration; a store with another version is refused when it is opened."""
 
 metadata = sa.MetaData()
@@ -295,4 +295,13 @@ account_leases = sa.Table(
     sa.Column("account", sa.String(32), primary_key=True),
     sa.Column("deployment", sa.String(64), nullable=False),
     sa.Column("taken_at", UtcTime(), nullable=False),
+)
+
+# What all processes together have used of an exchange's rate limits (`trading.oms.rate_ledger`).
+rate_ledger = sa.Table(
+    "rate_ledger",
+    metadata,
+    sa.Column("exchange", sa.String(32), primary_key=True),
+    sa.Column("document", sa.Text(), nullable=False),
+    sa.Column("changed_at", UtcTime(), nullable=False),
 )

@@ -23,6 +23,7 @@ from activities.store.export import Exports
 from activities.store.failures import translated
 from activities.store.follow import Followers
 from activities.store.orders import Admit, AdmitExternal, Record
+from activities.store.rate_store import RateStore
 from activities.store.risk_store import RiskStore
 from activities.store.types import (
     Admission,
@@ -61,6 +62,7 @@ class Store:
         self.exports = Exports(self._read)
         self.risk = RiskStore(self._writer, self._read, url.get_backend_name())
         self.upkeep = Upkeep(self._writer, self._read)
+        self.rates = RateStore(self._engines.leases, self._read, masked(url))
 
     @classmethod
     async def open(

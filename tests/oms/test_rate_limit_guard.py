@@ -169,10 +169,24 @@ async def test_acquiring_waits_for_the_slot_and_checking_counts_nothing() -> Non
     assert clock.now == 1010
 
 
-def test_reserving_answers_now_or_the_seconds_to_wait() -> None:
+async def waits(guard: RateLimitGuard, count: int, account: str | None = None) -> list[float]:
+    return [(await guard.reserve("sandbox", PLACE, account)).wait_s for _ in range(count)]
+
+
+async def test_reserving_answers_now_or_the_seconds_to_wait() -> None:
     limiter, _ = limited()
     guard = RateLimitGuard({"sandbox": limiter})
-    assert [guard.reserve("sandbox", PLACE) for _ in range(5)] == [0, 0, 10, 10, 20]
+    assert await waits(guard, 5) == [0, 0, 10, 10, 20]
+
+
+async def test_an_order_that_comes_back_has_its_slot_and_one_too_late_has_none() -> None:
+    limiter, _ = limited(1)
+    guard = RateLimitGuard({"sandbox": limiter})
+    assert (await guard.reserve("sandbox", PLACE, order_id="first")).wait_s == 0
+    assert (await guard.reserve("sandbox", PLACE, order_id="second")).wait_s == 10
+    assert (await guard.reserve("sandbox", PLACE, order_id="second")).wait_s <= 10
+    late = await guard.reserve("sandbox", PLACE, order_id="third", within_s=15)
+    assert (late.wait_s, late.granted) == (20, False)
 
 
 async def test_a_pause_makes_the_slots_of_those_who_wait_void() -> None:
@@ -231,7 +245,7 @@ async def test_an_exchange_without_a_limiter_is_not_limited() -> None:
     guard.pause("elsewhere", 5)
     guard.sync("elsewhere", {})
     assert await guard.check_rate_limit("elsewhere", PLACE)
-    assert guard.reserve("elsewhere", PLACE) == 0
+    assert await guard.reserve("elsewhere", PLACE) == (0, True)
     assert guard.get_rate_limit_status("elsewhere") == {"exchange": "elsewhere", "limited": False}
 
 
@@ -240,8 +254,8 @@ async def test_an_account_can_have_limits_of_its_own() -> None:
     own: Any
     own, _ = limited(3)
     guard = RateLimitGuard({"sandbox": common, "sandbox/main": own})
-    assert [guard.reserve("sandbox", PLACE, "main") for _ in range(3)] == [0, 0, 0]
-    assert [guard.reserve("sandbox", PLACE, "other") for _ in range(2)] == [0, 10]
+    assert await waits(guard, 3, "main") == [0, 0, 0]
+    assert await waits(guard, 2, "other") == [0, 10]
     guard.pause("sandbox", 30, "main")
     guard.sync("sandbox", {"orders": 1}, "main")
     assert not await guard.check_rate_limit("sandbox", PLACE, "main")

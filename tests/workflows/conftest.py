@@ -55,6 +55,7 @@ async def desk(module_desk: Desk) -> AsyncIterator[Desk]:
     yield module_desk
     for exchange in module_desk.exchanges:
         exchange.tidy()
+    await module_desk.lift_pauses()
     for scope in await module_desk.store.trading_states():
         await module_desk.store.set_trading_state(scope, TradingState.ACTIVE, by="the next test")
 

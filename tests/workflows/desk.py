@@ -194,6 +194,11 @@ class Desk:
         assert seen is not None
         return seen
 
+    async def lift_pauses(self) -> None:
+        """Take back every pause that a pretended 429 has asked for."""
+        for exchange in self.exchanges:
+            await self.store.rates.lift_pauses(exchange.name)
+
     async def until_status(self, order_id: str, status: OrderStatus) -> OrderState:
         return await self.until(order_id, lambda state: state.status is status)
 

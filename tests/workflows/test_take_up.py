@@ -91,6 +91,7 @@ async def test_an_order_terminated_in_the_middle_of_a_step_goes_on_and_can_be_ca
     await step(desk, exchange, order)
     await desk.handle(order_id).terminate("in the middle")
     exchange.clear()
+    await desk.lift_pauses()
 
     again = await desk.oms.submit_order(order)
     state = await desk.until(order_id, is_quiet)

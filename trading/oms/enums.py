@@ -133,6 +133,7 @@ class ReasonCode(_Word):
     UNSUPPORTED = "unsupported"
     RISK_CHECK_FAILED = "risk_check_failed"
     SEND_BY_PASSED = "send_by_passed"
+    RATE_LIMITED = "rate_limited"
     CANCELLED_BEFORE_SEND = "cancelled_before_send"
     TRADING_HALTED = "trading_halted"
     NOT_REDUCING = "not_reducing"

@@ -7,7 +7,7 @@ from here as well.
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from trading.oms.event_bus import Handler, Subscription
 from trading.oms.events import OrderEvent
@@ -25,6 +25,7 @@ __all__ = [
     "IRateLimitGuard",
     "IRateLimiter",
     "IRiskChecker",
+    "RateSlot",
 ]
 
 
@@ -112,6 +113,13 @@ class IRateLimiter(Protocol):
         ...
 
 
+class RateSlot(NamedTuple):
+    """When a request may leave: after `wait_s` seconds; not `granted`: that would be too late."""
+
+    wait_s: float = 0.0
+    granted: bool = True
+
+
 class IRateLimitGuard(Protocol):
     """Coordinates the limits of all exchanges (specification, "IRateLimitGuard")."""
 
@@ -127,10 +135,19 @@ class IRateLimitGuard(Protocol):
         """Wait until a request may be sent, and count it."""
         ...
 
-    def reserve(self, exchange: str, endpoint: str, account: str | None = None) -> float:
-        """Count a request: 0 means send it now, else the seconds until the slot that is ours.
+    async def reserve(
+        self,
+        exchange: str,
+        endpoint: str,
+        account: str | None = None,
+        *,
+        order_id: str = "",
+        strategy_id: str | None = None,
+        within_s: float | None = None,
+    ) -> RateSlot:
+        """Count a request: a slot now, one in the future that is the order's, or none in time.
 
-        For callers that wait durably and not here.
+        For callers that wait durably and not here: they ask again at the slot's time.
         """
         ...
 

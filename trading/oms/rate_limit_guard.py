@@ -1,8 +1,7 @@
-"""The guard between orders and the exchanges' rate limits (specification, "IRateLimitGuard").
+"""A guard that counts in this process (specification, "IRateLimitGuard"), for one's own limiters.
 
-What is counted here is counted in this process. Several processes that share an account need one
-ledger in the store, of which they lease blocks; that ledger is a limiter too (`IRateLimiter`), so
-the guard does not change with it.
+The workers share one ledger in the store and put every request behind it (`activities.rate_desk`);
+a guard of this kind, given to `OrderManager`, limits the orders of its process beyond that.
 """
 
 import asyncio
@@ -10,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from trading.oms.interfaces import IRateLimiter
+from trading.oms.interfaces import IRateLimiter, RateSlot
 from trading.oms.rate_limits import RateBook, RateRule
 
 Clock = Callable[[], float]
@@ -88,6 +87,8 @@ class RateLimitGuard:
     def __init__(self, limiters: Mapping[str, IRateLimiter] | None = None) -> None:
         """More limiters can be added to `limiters` later."""
         self.limiters: dict[str, IRateLimiter] = dict(limiters or {})
+        self._slots: dict[str, float] = {}
+        self._clock = time.monotonic
 
     async def check_rate_limit(
         self, exchange: str, endpoint: str, account: str | None = None
@@ -104,10 +105,27 @@ class RateLimitGuard:
         if limiter is not None:
             await limiter.acquire(endpoint)
 
-    def reserve(self, exchange: str, endpoint: str, account: str | None = None) -> float:
-        """Count a request: 0 means send it now, else the seconds until the slot that is ours."""
+    async def reserve(
+        self,
+        exchange: str,
+        endpoint: str,
+        account: str | None = None,
+        *,
+        order_id: str = "",
+        strategy_id: str | None = None,  # noqa: ARG002 - first come first served
+        within_s: float | None = None,
+    ) -> RateSlot:
+        """Count a request: now, or a slot in the future that an order finds when it comes back."""
         limiter = self._limiter(exchange, account)
-        return 0.0 if limiter is None else limiter.reserve(endpoint)
+        if limiter is None:
+            return RateSlot()
+        at = self._slots.pop(order_id, None)
+        wait_s = limiter.reserve(endpoint) if at is None else max(0.0, at - self._clock())
+        if within_s is not None and wait_s > within_s:
+            return RateSlot(wait_s, granted=False)
+        if order_id and wait_s > 0:
+            self._slots[order_id] = self._clock() + wait_s
+        return RateSlot(wait_s)
 
     def pause(self, exchange: str, seconds: float, account: str | None = None) -> None:
         """Let nothing leave for the exchange for so long (429, 418), cancels included."""

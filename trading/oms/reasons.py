@@ -41,6 +41,11 @@ MEANINGS: Mapping[ReasonCode, Meaning] = {
         "`send_by` or `expire_at` had passed before it could be sent, or nobody had worked on it "
         "for a minute.",
     ),
+    ReasonCode.RATE_LIMITED: Meaning(
+        _DENIED,
+        "The exchange's rate limit has no room for it before `send_by`, `expire_at` or "
+        "OMS_RATE_WAIT_S.",
+    ),
     ReasonCode.CANCELLED_BEFORE_SEND: Meaning(_ENDED, "Cancelled; nothing was ever sent."),
     ReasonCode.TRADING_HALTED: Meaning(_DENIED, "Trading is halted for all, account or strategy."),
     ReasonCode.NOT_REDUCING: Meaning(

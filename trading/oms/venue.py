@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trading.oms.enums import OrderSide, OrderType, TimeInForce
 from trading.oms.models import Balance, Exact, Fill, Instrument, Quote, Utc
+from trading.oms.rate_card import RateCard
+from trading.oms.request_gate import IRequestGate
 from trading.oms.routing.markets import VenueMarket
 
 
@@ -61,6 +63,8 @@ class Capabilities(BaseModel):
     client_id_length: int
     client_id_alphabet: str
     order_history_days: int = 90
+    rate_card: RateCard = RateCard()
+    """What the exchange limits, and what each request costs; without pools nothing is limited."""
     experimental: bool = True
 
 
@@ -163,6 +167,8 @@ class IExecutionConnector(Protocol):
     exchange: str
     account: str
     capabilities: Capabilities
+    gate: IRequestGate
+    """What every request passes before it leaves; a worker puts the rate ledger here."""
 
     async def start(self) -> None:
         """Load instruments and set the clock. Raises `StartUpError` with what is wrong."""

@@ -1,0 +1,290 @@
+"""The rate limits of all exchanges, shared by all processes (specification, "IRateLimitGuard").
+
+Orders ask before their claim (`reserve`), every request asks once more where it leaves (the gate
+of its connector): what an order was told to take is waiting for it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import uuid
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from activities.rate_lease import RateLease
+from trading.oms.errors import ExchangeUnavailable, StoreUnavailable
+from trading.oms.interfaces import RateSlot
+from trading.oms.rate_card import Cost, PoolScope
+from trading.oms.rate_ledger import EVERYTHING, Want, status_of
+from trading.oms.request_gate import LOCAL_RATE_LIMIT, Permit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from activities.store.rate_store import RateStore
+    from trading.oms.rate_card import RateCard, RatePool
+    from trading.oms.request_gate import Response
+    from trading.oms.venue import IExecutionConnector
+
+_log = logging.getLogger(__name__)
+SHORT_S = 0.1
+"""A wait up to this is slept through in place; a longer one is a durable timer."""
+MAX_WAIT_S = 60.0
+PATIENCE_S = 10.0
+_patience: ContextVar[float] = ContextVar("rate_patience", default=SHORT_S)
+
+
+@contextlib.contextmanager
+def patient() -> Iterator[None]:
+    """Let the requests of this block wait in place for up to 10 s: they hold up nobody else."""
+    token = _patience.set(PATIENCE_S)
+    try:
+        yield
+    finally:
+        _patience.reset(token)
+
+
+class RateDesk:
+    """All leases of one process, by exchange."""
+
+    def __init__(self, store: RateStore, max_wait_s: float = MAX_WAIT_S) -> None:
+        """An order that would wait longer than `max_wait_s` is denied."""
+        self._store = store
+        self._max_wait_s = max_wait_s
+        self._process = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._leases: dict[str, RateLease] = {}
+        self._gates: dict[tuple[str, str], Gate] = {}
+
+    def put_behind(self, connector: IExecutionConnector) -> None:
+        """Let every request of a connector pass the ledger from now on."""
+        name = connector.exchange
+        lease = self._leases.get(name)
+        if lease is None:
+            lease = RateLease(
+                name, self._process, self._store, lambda: connector.exchange_now().timestamp()
+            )
+            self._leases[name] = lease
+        gate = Gate(lease, connector.account, connector.capabilities.rate_card)
+        self._gates[name, connector.account] = gate
+        connector.gate = gate
+
+    async def close(self) -> None:
+        """Give back what is leased."""
+        await asyncio.gather(*(lease.close() for lease in self._leases.values()))
+
+    # What orders ask (IRateLimitGuard).
+
+    async def reserve(
+        self,
+        exchange: str,
+        endpoint: str,
+        account: str | None = None,
+        *,
+        order_id: str = "",
+        strategy_id: str | None = None,
+        within_s: float | None = None,
+    ) -> RateSlot:
+        """A slot for the order: now, or later and then it is the order's, or none in time.
+
+        An order that comes back at its time has its slot, unless another strategy has taken it
+        over. Raises `StoreUnavailable`.
+        """
+        gate = self._gate(exchange, account)
+        if gate is None:
+            return RateSlot()
+        limit = self._max_wait_s if within_s is None else min(within_s, self._max_wait_s)
+        return await gate.slot(endpoint, order_id, strategy_id or "", limit)
+
+    async def check_rate_limit(
+        self, exchange: str, endpoint: str, account: str | None = None
+    ) -> bool:
+        """Whether a request may be sent now; takes nothing."""
+        gate = self._gate(exchange, account)
+        return gate is None or await gate.is_free(endpoint)
+
+    async def acquire_rate_limit(
+        self, exchange: str, endpoint: str, account: str | None = None
+    ) -> None:
+        """Wait until a request may be sent, and count it."""
+        gate = self._gate(exchange, account)
+        if gate is not None:
+            await gate.wait(endpoint)
+
+    def pause(self, exchange: str, seconds: float, account: str | None = None) -> None:  # noqa: ARG002
+        """Let no process send anything to the exchange for so long, cancels included."""
+        lease = self._leases.get(exchange)
+        if lease is not None:
+            lease.pause(EVERYTHING, seconds)
+
+    def get_rate_limit_status(self, exchange: str, account: str | None = None) -> dict[str, Any]:
+        """Use, queue and pauses of all processes as this one last heard of them, as plain JSON.
+
+        While requests leave here that is at most a second ago; `fetch_rate_limit_status` asks.
+        """
+        lease = self._leases.get(exchange)
+        if lease is None or self._gate(exchange, account) is None:
+            return {"exchange": exchange, "limited": False}
+        return {"exchange": exchange, "limited": True, **status_of(lease.document, lease.clock())}
+
+    async def fetch_rate_limit_status(self, exchange: str) -> dict[str, Any]:
+        """The same, asked of the store now."""
+        lease = self._leases.get(exchange)
+        clock = {exchange: lease.clock()} if lease is not None else {}
+        found = (await self._store.status(clock)).get(exchange)
+        if found is None:
+            return {"exchange": exchange, "limited": False}
+        return {"exchange": exchange, "limited": True, **found}
+
+    def _gate(self, exchange: str, account: str | None) -> Gate | None:
+        if account:
+            return self._gates.get((exchange, account))
+        return next((gate for (name, _), gate in self._gates.items() if name == exchange), None)
+
+
+class Gate:
+    """What the requests of one account pass (`IRequestGate`)."""
+
+    def __init__(self, lease: RateLease, account: str, card: RateCard) -> None:
+        """`card` is the connector's; the exchange's own word on its limits replaces its pools."""
+        self._lease = lease
+        self._account = account
+        self._card = card
+        self._know()
+
+    def stated(self, pools: Sequence[RatePool]) -> None:
+        """Take the limits that the exchange itself has stated."""
+        self._card = self._card.with_pools(pools)
+        self._know()
+
+    def _know(self) -> None:
+        for pool in self._card.pools:
+            if pool.scope is not PoolScope.SYMBOL:
+                self._lease.know(pool.key(self._account), pool)
+
+    def _cost(
+        self, endpoint: str, parameters: Mapping[str, object] | None = None, symbol: str = ""
+    ) -> Cost:
+        cost = self._card.cost_of(endpoint, self._account, symbol=symbol, parameters=parameters)
+        if symbol:
+            for key in cost.costs:
+                self._lease.know(key, self._card.pool_of(key))
+        return cost
+
+    async def enter(
+        self,
+        endpoint: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        symbol: str = "",
+    ) -> Permit:
+        """Take what the request costs; see `IRequestGate`."""
+        permit = self._lease.promised(self._account) if endpoint == self._card.place else None
+        if permit is not None:
+            return permit
+        cost = self._cost(endpoint, parameters, symbol)
+        permit = self._lease.take_now(cost)
+        if permit is not None:
+            return permit
+        try:
+            return await self._asked(endpoint, cost, _patience.get())
+        except StoreUnavailable as error:
+            failure = f"nothing was sent, the rate limits cannot be asked: {error}"
+        raise ExchangeUnavailable(failure, code=LOCAL_RATE_LIMIT)
+
+    async def _asked(self, endpoint: str, cost: Cost, patience_s: float) -> Permit:
+        now = self._lease.clock()
+        granted, permit = await self._lease.ask(Want(cost, now + patience_s))
+        wait_s = granted.at - self._lease.clock()
+        if not granted.booked:
+            raise ExchangeUnavailable(
+                f"nothing was sent: the rate limits of {self._lease.exchange} have no room for "
+                f"{endpoint} for {wait_s:.1f} s",
+                code=LOCAL_RATE_LIMIT,
+                retry_after=max(wait_s, 0.0),
+            )
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        return permit
+
+    def is_valid(self, permit: Permit) -> bool:
+        """Whether the request may still be written now."""
+        return self._lease.is_valid(permit)
+
+    def leave(self, permit: Permit, response: Response | None, *, written: bool) -> None:
+        """Settle what was taken, and obey what the exchange asks for."""
+        if not written:
+            self._lease.give_back(permit)
+            return
+        if response is None:
+            return
+        counts = {}
+        for key in dict.fromkeys(key for key, _ in permit.tokens):
+            count = response.headers.get(self._card.pool_of(key).count_header, "")
+            if count.isdecimal():
+                counts[key] = int(count)
+        self._lease.answered(permit, counts)
+        if response.pauses:
+            self._obey(response)
+
+    def _obey(self, response: Response) -> None:
+        seconds = 1.0 if response.retry_after_s is None else response.retry_after_s
+        names = [EVERYTHING]
+        if response.pauses_family is not None:
+            family = response.pauses_family
+            names = [p.key(self._account) for p in self._card.pools if p.family == family]
+        _log.warning(
+            "%s asks for a pause of %g s (%s)", self._lease.exchange, seconds, ", ".join(names)
+        )
+        for name in names:
+            self._lease.pause(name, seconds)
+
+    # For orders.
+
+    async def slot(self, endpoint: str, order_id: str, strategy: str, within_s: float) -> RateSlot:
+        """See `RateDesk.reserve`."""
+        held_s = self._lease.holds(order_id)
+        if held_s is not None:
+            if held_s > SHORT_S:
+                return RateSlot(held_s)
+            await asyncio.sleep(max(0.0, held_s))
+            if (permit := await self._lease.redeemed(order_id)) is not None:
+                return self._go(permit)
+        cost = self._cost(endpoint)
+        if (permit := self._lease.take_now(cost)) is not None:
+            return self._go(permit)
+        latest = self._lease.clock() + within_s
+        granted, permit = await self._lease.ask(Want(cost, latest, strategy))
+        wait_s = granted.at - self._lease.clock()
+        if not granted.booked:
+            return RateSlot(max(wait_s, 0.0), granted=False)
+        if wait_s > SHORT_S:
+            self._lease.keep(order_id, permit, strategy)
+            return RateSlot(wait_s)
+        await asyncio.sleep(max(0.0, wait_s))
+        return self._go(permit)
+
+    def _go(self, permit: Permit) -> RateSlot:
+        self._lease.promise(self._account, permit)
+        return RateSlot()
+
+    async def is_free(self, endpoint: str) -> bool:
+        """Whether a request may be sent now."""
+        cost = self._cost(endpoint)
+        permit = self._lease.take_now(cost)
+        if permit is None:
+            now = self._lease.clock()
+            granted, permit = await self._lease.ask(Want(cost, now))
+            if not granted.booked:
+                return False
+        self._lease.give_back(permit)
+        return True
+
+    async def wait(self, endpoint: str) -> None:
+        """Take a request's cost, however long it takes."""
+        cost = self._cost(endpoint)
+        if self._lease.take_now(cost) is None:
+            await self._asked(endpoint, cost, math.inf)

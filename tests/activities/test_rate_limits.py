@@ -1,0 +1,354 @@
+"""The rate limits that processes share: desks with stores of their own, and a real exchange."""
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+
+from activities.connectors.binance_limits import BINANCE_CARD, _pool
+from activities.connectors.ccxt_connector import CcxtConnector
+from activities.connectors.settings import ConnectorSettings
+from activities.rate_desk import Gate, RateDesk, patient
+from activities.rate_lease import RateLease
+from activities.store import Store
+from trading.oms.enums import OrderSide, OrderType
+from trading.oms.errors import ExchangeUnavailable
+from trading.oms.interfaces import IRateLimitGuard
+from trading.oms.rate_card import RateCard
+from trading.oms.rate_ledger import EVERYTHING
+from trading.oms.request_gate import LOCAL_RATE_LIMIT
+from trading.oms.venue import OrderRef, OrderRequest
+from workers.sandbox.config import RateLimit, SandboxConfig, parse_account
+from workers.sandbox.server import SandboxServer
+
+KEY = "key-of-the-limits"
+EXCHANGE = "limited"
+NOBODY = OrderRef(symbol="BTC/USDT", exchange_client_id="nobody")
+_numbers = itertools.count(1)
+
+
+class Process(NamedTuple):
+    """What one worker process has: a store, a desk, a connector behind it."""
+
+    store: Store
+    desk: RateDesk
+    connector: CcxtConnector
+
+    async def slot(self, **more: Any) -> tuple[float, bool]:
+        """Ask for an order's slot; (seconds to wait, granted)."""
+        values: dict[str, Any] = {"order_id": f"o{next(_numbers)}", **more}
+        slot = await self.desk.reserve(EXCHANGE, "place", "main", **values)
+        return slot.wait_s, slot.granted
+
+    async def place(self, **more: Any) -> None:
+        """Write an order that rests."""
+        now_ms = int(self.connector.exchange_now().timestamp() * 1000)
+        values: dict[str, Any] = {
+            "exchange": EXCHANGE,
+            "account": "main",
+            "symbol": "BTC/USDT",
+            "exchange_client_id": f"r{next(_numbers)}-{time.monotonic_ns()}",
+            "side": OrderSide.BUY,
+            "order_type": OrderType.LIMIT,
+            "quantity": Decimal("0.01"),
+            "price": Decimal(1000),
+            "timestamp_ms": now_ms,
+            "window_ms": 5000,
+            **more,
+        }
+        await self.connector.place(OrderRequest.model_validate(values))
+
+    def used(self, counter: str) -> int:
+        return int(self.desk.get_rate_limit_status(EXCHANGE)["pools"][counter]["used"])
+
+
+@contextlib.asynccontextmanager
+async def a_process(store_url: str, server: SandboxServer, **more: Any) -> AsyncIterator[Process]:
+    store = await Store.open(store_url, create=True)
+    settings = ConnectorSettings.model_validate(
+        {
+            "exchange": EXCHANGE,
+            "account": "main",
+            "api_key": KEY,
+            "secret": KEY,
+            "rest_url": server.url,
+        }
+    )
+    desk, connector = RateDesk(store.rates, **more), CcxtConnector(settings)
+    desk.put_behind(connector)
+    try:
+        with patient():
+            await connector.start()
+        yield Process(store, desk, connector)
+    finally:
+        await connector.close()
+        await desk.close()
+        await store.close()
+
+
+@contextlib.asynccontextmanager
+async def an_exchange(*limits: RateLimit) -> AsyncIterator[SandboxServer]:
+    account = parse_account(f"{KEY}:{KEY}:BTC=10,USDT=100000000")
+    config = SandboxConfig(accounts=(account,), rate_limits=limits)
+    async with SandboxServer(config) as server:
+        yield server
+
+
+def weight(limit: int = 6000) -> RateLimit:
+    return RateLimit("REQUEST_WEIGHT", "MINUTE", 1, limit)
+
+
+def orders(limit: int, interval: str = "SECOND", number: int = 10) -> RateLimit:
+    return RateLimit("ORDERS", interval, number, limit)
+
+
+async def inside(window_s: float, room_s: float) -> None:
+    """Wait for a moment with at least so much of a window left."""
+    left = window_s - time.time() % window_s
+    if left < room_s:
+        await asyncio.sleep(left + 0.15)
+
+
+async def test_what_the_card_says_is_what_the_exchange_charges() -> None:
+    server = SandboxServer(SandboxConfig())
+    routes = server.exchange.gateway.routes
+    given = {"symbol": "BTCUSDT", "orderId": "1"}
+    for endpoint, row in BINANCE_CARD.endpoints.items():
+        method, _, path = endpoint.partition(" ")
+        route = routes.get(f"{method} /api/v3/{path}")
+        if route is None:
+            continue
+        assert row.costs["weight"] == route.weight_of({}), endpoint
+        assert row.costs["orders"] == int(route.counts_order), endpoint
+        for name, costs in row.with_parameter.items():
+            assert costs["weight"] == route.weight_of({name: given[name]}), (endpoint, name)
+
+
+async def test_the_limits_are_those_that_the_exchange_states(sqlite_url: str) -> None:
+    async with (
+        an_exchange(weight(1234), orders(7), orders(77, "DAY", 1)) as server,
+        a_process(sqlite_url, server) as one,
+    ):
+        assert await one.desk.check_rate_limit(EXCHANGE, "place")
+        pools = one.desk.get_rate_limit_status(EXCHANGE)["pools"]
+        assert (pools["weight_1m"]["limit"], pools["weight_1m"]["used"] >= 41) == (1234, True)
+        pools = (await one.desk.fetch_rate_limit_status(EXCHANGE))["pools"]
+        assert (pools["orders_10s:main"]["limit"], pools["orders_1d:main"]["limit"]) == (7, 77)
+
+
+async def test_processes_share_a_limit_and_later_orders_get_slots(store_url: str) -> None:
+    async with (
+        an_exchange(weight(), orders(10)) as server,
+        a_process(store_url, server) as one,
+        a_process(store_url, server) as two,
+    ):
+        await inside(10, 3)
+        slots = [await process.slot() for _ in range(10) for process in (one, two)]
+        now = [wait_s for wait_s, _ in slots if wait_s == 0]
+        later = [wait_s for wait_s, _ in slots if wait_s > 0]
+        assert (len(now), len(later)) == (10, 10)
+        assert max(later) - min(later) < 3  # All ten in the next window.
+        status = await two.desk.fetch_rate_limit_status(EXCHANGE)
+        assert status["waiting"] == {"": 10}
+
+
+class Clock:
+    """The exchange's clock in the hands of a test."""
+
+    now = 1_000_005.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Worker(NamedTuple):
+    """A lease of the ledger on a clock that stands still, and the gate before it."""
+
+    clock: Clock
+    lease: RateLease
+    gate: Gate
+
+    async def waits(self, names: str, strategy: str = "", within_s: float = 60) -> list[float]:
+        """The seconds until each order's slot, an order a letter; -1: too late."""
+        slots = [await self.gate.slot("place", name, strategy, within_s) for name in names]
+        return [round(slot.wait_s, 1) if slot.granted else -1 for slot in slots]
+
+
+@contextlib.asynccontextmanager
+async def workers(store_url: str, limit: int, count: int = 1) -> AsyncIterator[list[Worker]]:
+    """Workers that share an account with so many orders in ten seconds; five of them are left."""
+    pool = _pool("ORDERS", "SECOND", 10, limit)
+    card, clock = BINANCE_CARD.model_copy(update={"pools": (pool,)}), Clock()
+    store = await Store.open(store_url, create=True)
+    leases = [RateLease(EXCHANGE, f"p{n}", store.rates, clock) for n in range(count)]
+    try:
+        yield [Worker(clock, lease, Gate(lease, "main", card)) for lease in leases]
+    finally:
+        for lease in leases:
+            await lease.close()
+        await store.close()
+
+
+async def test_an_order_that_comes_back_has_its_slot(sqlite_url: str) -> None:
+    async with workers(sqlite_url, 2) as [one]:
+        assert await one.waits("abcdef") == [0, 0, 5.1, 5.1, 15.1, 15.1]
+        assert await one.waits("c") == [5.1]
+        one.clock.now += 5.2
+        assert await one.waits("g") == [19.9]
+        assert await one.waits("cd") == [0, 0]
+        assert await one.waits("ch") == [19.9, 29.9]
+
+
+async def test_an_order_whose_slot_would_be_too_late_is_denied(sqlite_url: str) -> None:
+    async with workers(sqlite_url, 1) as [one]:
+        assert await one.waits("ab", within_s=0) == [0, -1]
+        assert await one.waits("cd", within_s=6) == [5.1, -1]
+        assert await one.waits("e", within_s=16) == [15.1]
+
+
+async def test_strategies_share_what_is_booked_ahead(store_url: str) -> None:
+    async with workers(store_url, 4, count=2) as [one, two]:
+        assert await one.waits("abcdefghijkl", "many") == [0] * 4 + [5.1] * 4 + [15.1] * 4
+        assert await two.waits("AB", "few") == [5.1, 5.1]
+        one.clock.now += 5.2
+        assert await one.waits("efgh", "many") == [0, 0, 19.9, 19.9]
+        assert await two.waits("AB", "few") == [0, 0]
+
+
+async def test_a_pause_voids_the_slots_that_come_within_it(sqlite_url: str) -> None:
+    async with workers(sqlite_url, 2, count=2) as [one, two]:
+        assert await one.waits("abc") == [0, 0, 5.1]
+        two.lease.pause(EVERYTHING, 30)
+        assert await two.waits("x") == [30]
+        one.clock.now += 5.2
+        assert await one.waits("c") == [24.8]
+
+
+async def test_a_permit_ends_with_its_window(sqlite_url: str) -> None:
+    async with workers(sqlite_url, 3) as [one]:
+        permit = await one.gate.enter("POST order")
+        assert one.gate.is_valid(permit)
+        one.clock.now += 4.95
+        assert not one.gate.is_valid(permit)
+
+
+async def test_a_429_pauses_every_process(store_url: str) -> None:
+    async with (
+        an_exchange(weight(), orders(1000)) as server,
+        a_process(store_url, server) as one,
+        a_process(store_url, server) as two,
+    ):
+        await two.place()
+        control = server.exchange.control
+        control.set_faults({"fault": "rate_429", "count": 1, "retry_after": "30"})
+        with pytest.raises(ExchangeUnavailable) as refused:
+            await one.place()
+        assert refused.value.status == 429
+        begun = time.monotonic()
+        while (await two.slot())[0] == 0:  # noqa: ASYNC110 - within the second of its lease
+            await asyncio.sleep(0.02)
+        assert time.monotonic() - begun < 1.5
+        with pytest.raises(ExchangeUnavailable, match="no room for GET order") as held:
+            await two.connector.find_order(NOBODY)
+        assert held.value.code == LOCAL_RATE_LIMIT
+        assert 25 < (held.value.retry_after or 0) <= 30
+        assert two.desk.get_rate_limit_status(EXCHANGE)["paused_for_s"]["*"] > 25
+
+
+async def test_too_many_orders_pause_orders_and_no_cancels(sqlite_url: str) -> None:
+    """Somebody else has used up the account's orders, by the WebSocket or another program."""
+    async with (
+        an_exchange(weight(), orders(5)) as server,
+        a_process(sqlite_url, server) as one,
+    ):
+        await inside(10, 2)
+        engine = server.exchange.engine
+        for counter in server.exchange.limits.orders(engine.accounts[KEY]):
+            counter.add(5, time.time())
+        with pytest.raises(ExchangeUnavailable) as refused:
+            await one.place()
+        assert refused.value.code == "-1015"
+        assert (await one.slot())[0] > 0
+        assert await one.connector.find_order(NOBODY) is None
+
+
+async def test_look_ups_use_the_share_that_orders_leave(sqlite_url: str) -> None:
+    async with (
+        an_exchange(weight(100), orders(1000)) as server,
+        a_process(sqlite_url, server) as one,
+    ):
+
+        async def all_balances() -> None:
+            for _ in range(10):
+                await one.connector.balances()
+
+        await inside(60, 5)
+        with pytest.raises(ExchangeUnavailable, match="no room for GET account"):
+            await all_balances()
+        slots = [await one.slot() for _ in range(20)]
+        assert slots[-1][0] > 0
+        assert await one.connector.find_order(NOBODY) is None
+
+
+async def test_what_fills_give_back_is_used_again(sqlite_url: str) -> None:
+    """Binance lowers the count of unfilled orders by each order's first fill."""
+    async with (
+        an_exchange(weight(), orders(20)) as server,
+        a_process(sqlite_url, server) as one,
+    ):
+        await inside(10, 5)
+        server.exchange.control.market_order(
+            {"symbol": "BTCUSDT", "side": "SELL", "price": "1000", "quantity": "100",
+             "time_in_force": "GTC"}
+        )  # fmt: skip
+        placed = 0
+        while placed < 40:
+            async with asyncio.timeout(5):
+                while (await one.slot())[0] > 0:  # noqa: ASYNC110 - the ledger hears of it
+                    await asyncio.sleep(0.05)
+            await one.place()
+            placed += 1
+
+
+async def test_a_lease_is_given_back_when_nobody_uses_it(store_url: str) -> None:
+    async with (
+        an_exchange(weight(), orders(100)) as server,
+        a_process(store_url, server) as one,
+    ):
+        await inside(10, 4)
+        for _ in range(3):
+            await one.slot()
+            await one.place()
+
+        async def used() -> int:
+            status = await one.desk.fetch_rate_limit_status(EXCHANGE)
+            return int(status["pools"]["orders_10s:main"]["used"])
+
+        async with asyncio.timeout(3):
+            while await used() != 3:  # noqa: ASYNC110 - the lease ends by itself
+                await asyncio.sleep(0.05)
+
+
+async def test_the_guard_of_the_specification_waits_and_counts(sqlite_url: str) -> None:
+    async with (
+        an_exchange(weight(), orders(1, number=1)) as server,
+        a_process(sqlite_url, server) as one,
+    ):
+        guard: IRateLimitGuard = one.desk
+        begun = time.monotonic()
+        for _ in range(3):
+            await guard.acquire_rate_limit(EXCHANGE, "place")
+        assert time.monotonic() - begun > 1.0
+        assert guard.get_rate_limit_status("nowhere") == {"exchange": "nowhere", "limited": False}
+        assert await guard.check_rate_limit("nowhere", "place")
+        guard.pause(EXCHANGE, 5)
+        assert not await guard.check_rate_limit(EXCHANGE, "GET order")
+
+
+def test_nothing_is_limited_where_no_card_is_declared() -> None:
+    assert RateCard().cost_of("POST order", "main").costs == {}
