@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,8 @@ INSTRUMENTS_S = 3600.0
 MEND_S = 60.0
 RULES_S = 1.0
 _CLOSE_S = 0.1
-_CLOCK_ERROR = timedelta(milliseconds=100)
-"""How far our estimate of the exchange's clock may be off."""
+_CLOCK_STEP = timedelta(milliseconds=1)
+"""What exchanges give their time in."""
 _OPENING_QUOTE = "USDT"
 
 
@@ -133,13 +134,15 @@ async def refresh_balances(store: Store, connector: IExecutionConnector) -> bool
     """Fetch the balances and keep them; False where newer ones are known.
 
     The exchange looked at them at some moment between question and answer, and its data may lag
-    behind its engine: fills from that span are not certain to be in them.
+    behind its engine: fills from that span are not certain to be in them. The span is measured in
+    the exchange's clock, which is asked before; the answer is off by half its round trip at most.
     """
     exchange, account = connector.exchange, connector.account
     before = await store.risk.book(exchange, account)
     reserved = {asset: before.reserved(asset) for asset in reserved_assets(before)}
     lag = timedelta(milliseconds=connector.capabilities.data_lag_ms)
-    as_of = connector.exchange_now() - lag - _CLOCK_ERROR
+    error = await _clock_error(connector)
+    as_of = connector.exchange_now() - lag - error
     balances = await connector.balances()
     return await store.risk.take_balances(
         Fetched(
@@ -147,12 +150,19 @@ async def refresh_balances(store: Store, connector: IExecutionConnector) -> bool
             account=account,
             balances=balances,
             as_of=as_of,
-            as_of_latest=connector.exchange_now() + _CLOCK_ERROR,
+            as_of_latest=connector.exchange_now() + error,
             fetched_at=utc_now(),
             reserved_before=reserved,
             adopt=_opening(balances, connector),
         )
     )
+
+
+async def _clock_error(connector: IExecutionConnector) -> timedelta:
+    """Ask for the exchange's clock; how far the estimate may be off now."""
+    asked = time.monotonic()
+    await connector.server_time()
+    return timedelta(seconds=(time.monotonic() - asked) / 2) + _CLOCK_STEP
 
 
 def _opening(balances: Mapping[str, Balance], connector: IExecutionConnector) -> dict[str, str]:

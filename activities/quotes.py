@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from math import inf
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from trading.oms.errors import ExchangeError
@@ -20,6 +21,11 @@ _log = logging.getLogger(__name__)
 _WAIT_S = 1.0
 _SILENT_S = 1.0
 """How long an exchange that gave no answer is not asked for the same thing again."""
+_WARM_S = 600.0
+"""How long after its last order a symbol is kept fresh."""
+_WARM_MAX = 10
+"""How many symbols: each costs the exchange's patience."""
+_LOOK_S = 0.5
 _Kept = TypeVar("_Kept")
 
 
@@ -35,7 +41,8 @@ class Kept(Generic[_Kept]):
     """What the exchanges say about each symbol that somebody asked for.
 
     An answer in the younger half of its allowed age is given as it is; in the older half it is
-    given too and asked for anew meanwhile. So only the first order of a symbol waits.
+    given too and asked for anew meanwhile. So only the first order of a symbol waits, and of
+    those that `keep_warm` looks after none does.
     """
 
     def __init__(self, ask: Callable[[QuoteKey], Awaitable[_Kept]]) -> None:
@@ -44,10 +51,12 @@ class Kept(Generic[_Kept]):
         self._known: dict[QuoteKey, tuple[float, _Kept]] = {}
         self._silent: dict[QuoteKey, float] = {}
         self._asking: dict[QuoteKey, asyncio.Task[_Kept | None]] = {}
+        self._wanted: dict[QuoteKey, tuple[float, Decimal]] = {}
 
     async def get(self, key: QuoteKey, age_s_max: Decimal) -> _Kept | None:
         """The answer, at most so old; None where the exchange gives none within a second."""
         now = asyncio.get_running_loop().time()
+        self.want(key, age_s_max)
         at, known = self._known.get(key, (0.0, None))
         if known is not None and now - at <= age_s_max:
             if now - at > age_s_max / 2:
@@ -60,6 +69,24 @@ class Kept(Generic[_Kept]):
                 return await asyncio.shield(self._ask(key))
         except TimeoutError:
             return None
+
+    def want(self, key: QuoteKey, age_s_max: Decimal) -> None:
+        """Somebody will ask for this: `keep_warm` has it ready for some minutes from now on."""
+        self._wanted.pop(key, None)  # The newest wish stands last.
+        self._wanted[key] = (asyncio.get_running_loop().time(), age_s_max)
+
+    async def keep_warm(self) -> None:
+        """Ask anew, for ever, for what was wanted last, before it is too old to be given."""
+        while True:
+            now = asyncio.get_running_loop().time()
+            for key, (wanted_at, _) in list(self._wanted.items()):
+                if now - wanted_at > _WARM_S or len(self._wanted) > _WARM_MAX:
+                    del self._wanted[key]
+            for key, (_, age_s_max) in self._wanted.items():
+                is_silent = now - self._silent.get(key, -_SILENT_S) < _SILENT_S
+                if not is_silent and now - self._known.get(key, (-inf,))[0] > age_s_max / 2:
+                    self._ask(key)
+            await asyncio.sleep(_LOOK_S)
 
     def newest(self, key: QuoteKey) -> _Kept | None:
         """The last answer, however old."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from activities.messages import Denied, RiskAnswer, RiskQuestion
 from activities.quotes import QuoteKey, quotes_of
 from activities.store.reservations import ReserveWish
+from activities.store.types import OrderFilter
 from trading.oms.enums import OrderType, ReasonCode
-from trading.oms.errors import ExchangeError
+from trading.oms.errors import ExchangeError, StoreUnavailable
 from trading.oms.models import utc_now
 from trading.oms.reading import number
 from trading.oms.risk.checker import RiskChecker, run_checks
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from trading.oms.venue import IExecutionConnector
 
 _log = logging.getLogger(__name__)
+_NEWEST = 50
+"""Of so many of an account's newest orders the symbols are looked after from the start."""
 
 
 class RiskDesk:
@@ -61,6 +64,7 @@ class RiskDesk:
         self._portfolio = portfolio
         self.quotes = quotes_of(connectors)
         self._refreshing: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._keeping: asyncio.Task[None] | None = None
 
     async def check(self, order: Order, question: RiskQuestion) -> RiskAnswer:
         """The checks that ran, and the denial of the first that did not pass.
@@ -117,10 +121,35 @@ class RiskDesk:
             self._refreshing[key] = asyncio.create_task(self._refresh(key))
             self._refreshing[key].add_done_callback(lambda _: self._refreshing.pop(key, None))
 
+    async def keep_quotes(self) -> None:
+        """Have the quotes ready of what was traded last, here or before a restart; for ever."""
+        limits = self._rules().limits
+        if limits.max_price_deviation is not None:
+            with contextlib.suppress(StoreUnavailable):
+                for key in await self._traded_last():
+                    self.quotes.want(key, limits.quote_age_s_max)
+        await self.quotes.keep_warm()
+
+    async def _traded_last(self) -> list[QuoteKey]:
+        """What the newest orders of all accounts were about, the newest last."""
+        found: list[QuoteKey] = []
+        for (exchange, account), connector in self._connectors.items():
+            newest = await self._store.orders(OrderFilter(exchange, account), limit=_NEWEST)
+            found += [
+                QuoteKey(exchange, account, order.symbol)
+                for order in reversed(newest)
+                if connector.instrument(order.symbol) is not None
+            ]
+        return found
+
+    def run(self) -> None:
+        """Begin to keep the quotes, until `close`."""
+        self._keeping = asyncio.create_task(self.keep_quotes(), name="quotes")
+
     async def close(self) -> None:
         """Ask no more."""
         await self.quotes.close()
-        tasks = list(self._refreshing.values())
+        tasks = [*self._refreshing.values(), *([self._keeping] if self._keeping else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

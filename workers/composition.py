@@ -214,6 +214,7 @@ async def running(
             stack.callback(clock.cancel)
             stack.push_async_callback(watch.close)
             watch.run()
+            parts.risk.run()
             if (telemetry := client.service_client.config.runtime) is not None:
                 metrics = Metrics(telemetry.metric_meter, store)
                 stack.push_async_callback(metrics.close)

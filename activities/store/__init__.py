@@ -1,5 +1,6 @@
 """The store: see `activities.store.store`."""
 
+from activities.store.accounts import Adjustment
 from activities.store.export import ExportFilter, ExportKind, export_columns
 from activities.store.store import Store
 from activities.store.types import (
@@ -18,6 +19,7 @@ from activities.store.types import (
 from trading.oms.enums import TradingState
 
 __all__ = [
+    "Adjustment",
     "Admission",
     "Claim",
     "ClaimKey",

@@ -102,7 +102,10 @@ class TakeBalances(OnOrder):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adjustment:
-    """Set a position to `quantity`, in the base asset, and say why and who."""
+    """Set a position to `quantity`, in the base asset, and say why and who.
+
+    With `expected` only where that is the position before: a fill may have come meanwhile.
+    """
 
     exchange: str
     account: str
@@ -111,6 +114,7 @@ class Adjustment:
     reason: str
     by: str
     strategy_id: str = ""
+    expected: Decimal | None = None
 
 
 class AdjustPosition(OnOrder):
@@ -127,16 +131,19 @@ class AdjustPosition(OnOrder):
 
     def plan(self, batch: Batch) -> None:
         """Set it, at the cost that its average price makes."""
-        book = batch.ledger.books[self._change.exchange, self._change.account]
-        self._before = adjust(batch, book, self._change)
+        change = self._change
+        book = batch.ledger.books[change.exchange, change.account]
+        self._before = _quantity(book, change.symbol, change.strategy_id)
+        if change.expected is None or change.expected == self._before:
+            adjust(batch, book, change)
 
     def answer(self, batch: Batch) -> Decimal:  # noqa: ARG002 - the protocol's
         """The quantity before."""
         return self._before
 
 
-def adjust(batch: Batch, book: AccountBook, change: Adjustment) -> Decimal:
-    """Set the position in the book and note it in the audit; the quantity before."""
+def adjust(batch: Batch, book: AccountBook, change: Adjustment) -> None:
+    """Set the position in the book and note it in the audit."""
     key = (change.symbol, change.strategy_id)
     known = book.positions.get(key) or Position(
         exchange=change.exchange,
@@ -165,7 +172,6 @@ def adjust(batch: Batch, book: AccountBook, change: Adjustment) -> Decimal:
             "changed_at": batch.now,
         }
     )
-    return known.quantity
 
 
 def _quantity(book: AccountBook, symbol: str, strategy_id: str) -> Decimal:

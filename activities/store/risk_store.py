@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -18,7 +19,7 @@ from activities.store.reservations import (
     Surroundings,
     snapshot_of,
 )
-from activities.store.schema import orders
+from activities.store.schema import orders, risk_accounts
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES, TradingState
 from trading.oms.exact import EXACT
@@ -46,6 +47,7 @@ class AdjustmentEntry(NamedTuple):
     after: Decimal
     reason: str
     by: str
+    at: datetime
 
 
 class RiskStore:
@@ -78,8 +80,16 @@ class RiskStore:
         return await self._writer.do(TakeBalances(fetched))  # type: ignore[no-any-return]
 
     async def adjust_position(self, change: Adjustment) -> Decimal:
-        """Set a position by hand, with reason and name in the audit; the quantity before."""
+        """Set a position by hand, with reason and name in the audit; the quantity before.
+
+        Nothing is changed where the change expects another quantity.
+        """
         return await self._writer.do(AdjustPosition(change))  # type: ignore[no-any-return]
+
+    async def accounts(self, exchange: str) -> set[str]:
+        """The accounts of an exchange that a worker has seen."""
+        query = sa.select(risk_accounts.c.account).where(risk_accounts.c.exchange == exchange)
+        return set(await self._read(lambda c: c.execute(query).scalars().all()))
 
     async def adjustments(self, exchange: str, account: str) -> list[AdjustmentEntry]:
         """The audit of an account's positions, oldest first."""
@@ -87,7 +97,13 @@ class RiskStore:
         rows = await self._read(lambda c: c.execute(sql.ADJUSTMENTS, names).all())
         return [
             AdjustmentEntry(
-                row.symbol, row.strategy_id, row.before, row.after, row.reason, row.changed_by
+                row.symbol,
+                row.strategy_id,
+                row.before,
+                row.after,
+                row.reason,
+                row.changed_by,
+                row.changed_at,
             )
             for row in rows
         ]

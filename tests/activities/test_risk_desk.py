@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 
 import pytest
 
-from activities import account_watch
+from activities import account_watch, quotes
 from activities.account_watch import AccountWatch, refresh_balances
 from activities.messages import RiskQuestion
 from activities.quotes import QuoteKey, quotes_of
@@ -45,6 +45,7 @@ class Venue:
         self.asked = 0
         self.instruments_read = 0
         self.silent = False
+        self.clock_s = 0.0
         self.usdt, self.btc = d(10000), d(3)
 
     def instrument(self, symbol: str) -> Instrument | None:
@@ -69,6 +70,10 @@ class Venue:
         self.instruments_read += 1
 
     def exchange_now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def server_time(self) -> datetime:
+        await asyncio.sleep(self.clock_s)
         return datetime.now(UTC)
 
 
@@ -174,18 +179,52 @@ async def test_without_a_quote_nothing_passes_that_needs_one(store: Store, venue
 
 
 async def test_an_old_quote_is_asked_for_again(venue: Venue) -> None:
-    quotes = quotes_of(connectors(venue))
-    first = await quotes.get(KEY, d(5))
+    kept = quotes_of(connectors(venue))
+    first = await kept.get(KEY, d(5))
     await asyncio.sleep(0.02)
-    assert await quotes.get(KEY, d(5)) is first
-    second = await quotes.get(KEY, d("0.01"))
+    assert await kept.get(KEY, d(5)) is first
+    second = await kept.get(KEY, d("0.01"))
     assert second is not first
     await asyncio.sleep(0.02)
     # In the older half of its age it is given, and asked for anew meanwhile.
-    assert await quotes.get(KEY, d("0.039")) is second
+    assert await kept.get(KEY, d("0.039")) is second
     await asyncio.sleep(0.01)
     assert venue.asked == 3
-    await quotes.close()
+    await kept.close()
+
+
+async def test_what_was_wanted_is_kept_fresh(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quotes, "_LOOK_S", 0.005)
+    kept = quotes_of(connectors(venue))
+    kept.want(KEY, d("0.02"))
+    keeping = asyncio.create_task(kept.keep_warm())
+    async with asyncio.timeout(5):
+        while venue.asked < 3:  # noqa: ASYNC110 - a count, no event
+            await asyncio.sleep(0.005)
+    for number in range(quotes._WARM_MAX):
+        kept.want(KEY._replace(symbol=f"X{number}/USDT"), d(5))
+    await asyncio.sleep(0.02)
+    asked = venue.asked
+    await asyncio.sleep(0.05)
+    assert venue.asked == asked  # Ten others were wanted since, and each was asked for once.
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    await kept.close()
+
+
+async def test_after_a_restart_the_first_order_of_a_known_symbol_does_not_wait(
+    store: Store, venue: Venue
+) -> None:
+    await fetched(store, "100000")
+    await store.admit(buy("1", exchange="sandbox", account="main"))
+    desk = desk_of(store, venue)
+    desk.run()
+    async with asyncio.timeout(5):
+        while not venue.asked:  # noqa: ASYNC110 - a count, no event
+            await asyncio.sleep(0.005)
+    assert await code_of(desk, store, buy("1")) is None
+    assert venue.asked == 1
+    await desk.close()
 
 
 async def test_custom_checks_get_the_accounts_portfolio(store: Store, venue: Venue) -> None:
@@ -253,6 +292,20 @@ async def test_the_watch_fetches_balances_that_nobody_else_has_fetched(
     venue.usdt = d(1)
     await watch.start()
     assert await available(store) == d(10000)
+
+
+async def test_the_balances_span_is_as_wide_as_the_clock_is_uncertain(
+    store: Store, venue: Venue
+) -> None:
+    venue.clock_s = 0.5
+    before = datetime.now(UTC)
+    await refresh_balances(store, connectors(venue)["sandbox", "main"])
+    mark = (await store.risk.book("sandbox", "main")).watermark
+    assert mark.as_of is not None
+    assert mark.as_of_latest is not None
+    # Half a second of clock on both sides, and 100 ms that the data may lag behind.
+    assert mark.as_of_latest - mark.as_of >= timedelta(seconds=0.6)
+    assert mark.as_of_latest >= before + timedelta(seconds=0.75)
 
 
 async def test_the_watch_ends_though_a_driver_swallows_cancellations(

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
+from typing import Any
 
+import asyncpg
 import pytest
 
 from activities.store import JournalEntry, Store
@@ -276,6 +278,69 @@ async def test_a_reader_never_skips_what_two_processes_commit_at_once(postgres_u
             assert entry.order_sequence == per_order.get(entry.order_id, 0) + 1
             per_order[entry.order_id] = entry.order_sequence
         assert set(per_order.values()) == {6}
+
+
+@pytest.mark.postgres
+async def test_two_writers_that_commit_in_reverse_order_lose_nothing(postgres_url: str) -> None:
+    """The first to begin commits last: its entry comes after, and no reader has skipped it."""
+    async with opened(postgres_url) as one, opened(postgres_url) as two:
+        early = await accepted(one, new_order())
+        late = await accepted(two, new_order())
+        head = await one.head()
+        reading = asyncio.create_task(followed(two, head, head + 4))
+        # A third party holds the first writer's order, after its transaction has begun.
+        third = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
+        held = third.transaction()
+        await held.start()
+        await third.execute(
+            "SELECT 1 FROM orders WHERE client_order_id = $1 FOR UPDATE", early.client_order_id
+        )
+        first = asyncio.create_task(
+            one.record(early.client_order_id, [fill_event(early, "t", "10")])
+        )
+        await _until_somebody_waits(third)
+        await two.record(late.client_order_id, [fill_event(late, "t", "10")])
+        seen = await two.events_after(head)
+        assert [entry.order_id for entry in seen] == [late.client_order_id] * 2
+        assert not first.done()
+        await held.rollback()
+        await first
+        entries = await two.events_after(head)
+        assert [entry.sequence for entry in entries] == list(range(head + 1, head + 5))
+        assert {entry.order_id for entry in entries[2:]} == {early.client_order_id}
+        assert await reading == list(range(head + 1, head + 5))
+        await third.close()
+
+
+@pytest.mark.postgres
+async def test_nobody_commits_past_an_entry_that_is_not_committed_yet(postgres_url: str) -> None:
+    async with opened(postgres_url) as store:
+        order = await accepted(store, new_order())
+        head = await store.head()
+        # Another writer has taken its sequence and has not committed.
+        third = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
+        held = third.transaction()
+        await held.start()
+        await third.execute("UPDATE journal_head SET sequence = sequence + 1")
+        recording = asyncio.create_task(
+            store.record(order.client_order_id, [fill_event(order, "t", "10")])
+        )
+        await _until_somebody_waits(third)
+        assert await store.events_after(head) == []
+        await held.rollback()
+        await recording
+        entries = await store.events_after(head)
+        assert [entry.sequence for entry in entries] == [head + 1, head + 2]
+        await third.close()
+
+
+async def _until_somebody_waits(connection: Any) -> None:
+    """A transaction of another connection waits for a lock."""
+    query = """SELECT count(*) FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND datname = current_database()"""
+    async with asyncio.timeout(5):
+        while not await connection.fetchval(query):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.01)
 
 
 async def test_a_repeated_event_that_changes_the_order_again_is_published_again(

@@ -293,6 +293,21 @@ async def test_an_adjustment_is_audited(store: Store) -> None:
     assert (entry.reason, entry.by, entry.after) == ("a transfer", "ann", d("2.5"))
 
 
+async def test_an_adjustment_of_a_position_that_has_moved_changes_nothing(store: Store) -> None:
+    change = Adjustment(
+        exchange="sandbox",
+        account="main",
+        symbol="BTC/USDT",
+        quantity=d("2.5"),
+        reason="a transfer",
+        by="ann",
+        expected=d(1),
+    )
+    assert await store.risk.adjust_position(change) == d(0)
+    assert await position(store) == d(0)
+    assert await store.risk.adjustments(*HERE) == []
+
+
 async def test_an_external_order_is_counted(store: Store) -> None:
     await fetched(store)
     foreign = state(client_order_id="foreign", account="main", status=OrderStatus.ACCEPTED)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from trading.oms.errors import StoreUnavailable
 from trading.oms.events import event_from
 from trading.oms.models import utc_now
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from trading.oms.state_tracker import StateTracker
 
 _log = logging.getLogger(__name__)
+_LOOK_S = 1.0
 
 
 class JournalReader:
@@ -45,13 +47,16 @@ class JournalReader:
         self._tracker.load(await self._store.open_orders(), sequence=head, at=utc_now())
         self._bus.newest = max(self._bus.newest, head)
         self._bus.read_journal = self._read
-        task = asyncio.create_task(self._follow(head), name="journal-reader")
+        tasks = [
+            asyncio.create_task(self._follow(head), name="journal-reader"),
+            asyncio.create_task(self._look_at_the_head(), name="journal-head"),
+        ]
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, head: int) -> None:
         async for entries in self._store.follow(head):
@@ -65,6 +70,17 @@ class JournalReader:
             for entry in entries:
                 await self._bus.publish(event_from(entry))
             self._tracker.mark(head=entries[-1].sequence, at=utc_now())
+
+    async def _look_at_the_head(self) -> None:
+        """Let the tracker know how far the journal is: in a quiet hour it is fresh, not old."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            asked_at = utc_now()
+            try:
+                head = await self._store.head()
+            except StoreUnavailable:
+                continue  # The picture grows older, and says so.
+            self._tracker.mark(head=head, at=asked_at)
 
     async def _read(self, after: int, limit: int) -> list[OrderEvent]:
         return [event_from(entry) for entry in await self._store.events_after(after, limit)]

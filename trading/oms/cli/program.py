@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from trading.oms.cli.account import balances, positions
+from trading.oms.cli.adjust import adjust_position, adjustments
 from trading.oms.cli.bench import bench
 from trading.oms.cli.doctor import doctor
 from trading.oms.cli.export import export
@@ -52,6 +53,8 @@ for _command in (
     export,
     balances,
     positions,
+    adjust_position,
+    adjustments,
     doctor,
     bench,
     exec_program,
