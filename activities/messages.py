@@ -275,19 +275,21 @@ class Outcome(StrEnum):
 
 
 class Finding(_Message):
-    """One thing that differed, and what became of it."""
+    """One thing that differed, and what became of it; `numbers` are those compared."""
 
     kind: str
     symbol: str
     message: str
     outcome: Outcome
     order_id: str | None = None
+    numbers: dict[str, Exact] = {}
 
 
 class ReconcileReport(_Message):
     """One pass over one account. A query that `failed` is no observation: nothing follows from it.
 
-    `looked_at` counts what was compared, `balances` are the exchange's totals by asset.
+    `looked_at` counts what was compared, `balances` are the exchange's totals by asset (free and
+    locked).
     """
 
     exchange: str

@@ -15,6 +15,7 @@ from temporalio import activity
 from temporalio.service import RPCError
 
 from activities.account_pictures import SETTLING, Pictures, exchange_picture, our_picture
+from activities.balance_check import BalanceCheck
 from activities.fill_sweep import FillSweep
 from activities.foreign_orders import ForeignOrders
 from activities.messages import (
@@ -32,7 +33,6 @@ from activities.store import OrderFilter
 from activities.store_marks import halt_if_gone_back, mark_of
 from trading.oms.enums import OPEN_STATUSES
 from trading.oms.errors import ExchangeError
-from trading.oms.exact import EXACT
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
 from trading.oms.reconciliation import Difference, DifferenceKind, compare
@@ -110,6 +110,8 @@ class _Pass:
         await self._workflows()
         await self._orders()
         await self._fills()
+        await self._reservations()
+        balances = await self._balances()
         report = ReconcileReport(
             exchange=self._request.exchange,
             account=self._request.account,
@@ -118,7 +120,7 @@ class _Pass:
             dry_run=self._request.dry_run,
             looked_at=self._looked_at,
             findings=tuple(self._findings[:_FINDINGS_MAX]),
-            balances=await self._balances(),
+            balances=balances,
             failed=tuple(self._failed),
             store=mark,
         )
@@ -300,9 +302,10 @@ class _Pass:
         await self._store.record(state.client_order_id, [event])
         self._add(difference, Outcome.ALARMED)
 
-    # Fills, balances.
+    # Fills.
 
-    async def _fills(self) -> None:
+    async def _fills(self) -> bool:
+        """Whether the exchange's whole list was seen."""
         sweep = FillSweep(self._parts, self._door, self._connector)
         try:
             for symbol, since in (await sweep.symbols()).items():
@@ -316,14 +319,34 @@ class _Pass:
                     await sweep.done_with(symbol)
         except ExchangeError as error:
             self._failed.append(f"fills: {error}")
+            return False
+        return True
+
+    # What the orders hold, and what the account has.
+
+    async def _reservations(self) -> None:
+        """An order holds what its state says; what it holds in doubt is not released here."""
+        if self._request.dry_run:
+            return
+        for order_id in await self._store.risk.mend(self._request.exchange, self._request.account):
+            text = f"the reservation of order {order_id} was not what its state says"
+            self._note("reservation", "", text, order_id, mended=True)
+
+    async def _nothing_to_mend(self) -> bool:
+        """A dry run has said what fills are missing, and a second sweep would say it again."""
+        return not self._failed
 
     async def _balances(self) -> dict[str, Decimal]:
+        check = BalanceCheck(self._parts, self._connector)
         try:
-            balances = await self._connector.balances()
+            self._findings += await check.findings(
+                self._nothing_to_mend if self._request.dry_run else self._fills,
+                dry_run=self._request.dry_run,
+            )
         except ExchangeError as error:
             self._failed.append(f"balances: {error}")
-            return {}
-        return {asset: EXACT.add(one.free, one.locked) for asset, one in balances.items()}
+        self._looked_at["balances"] = len(check.totals)
+        return check.totals
 
     # What the report says.
 
@@ -344,6 +367,7 @@ class _Pass:
                 message=difference.message,
                 order_id=difference.order_id,
                 outcome=outcome,
+                numbers=dict(difference.numbers),
             )
         )
 

@@ -66,6 +66,10 @@ class RiskDesk:
         self._refreshing: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._keeping: asyncio.Task[None] | None = None
 
+    def account_limits(self, exchange: str, account: str) -> RiskLimits:
+        """The limits of an account as a whole."""
+        return self._rules().for_account(exchange, account)
+
     async def check(self, order: Order, question: RiskQuestion) -> RiskAnswer:
         """The checks that ran, and the denial of the first that did not pass.
 

@@ -1,7 +1,7 @@
 """The store's door to what risk is measured by: reservations, balances, positions, portfolios."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple, Protocol, TypeVar
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from activities.store import risk_statements as sql
 from activities.store.account_book import AccountBook, AssetBalance, Watermark
 from activities.store.accounts import Adjustment, AdjustPosition, Fetched, TakeBalances
+from activities.store.expected import Drift, Reckon, Seen, TakeOver
 from activities.store.reservations import (
     Mend,
     Reserve,
@@ -108,10 +109,21 @@ class RiskStore:
             for row in rows
         ]
 
-    async def mend(self) -> list[str]:
+    async def reckon(self, seen: Seen) -> list[Drift]:
+        """Where the exchange's balances are not the opening ones with our fills since."""
+        return await self._writer.do(Reckon(seen))  # type: ignore[no-any-return]
+
+    async def take_over(
+        self, exchange: str, account: str, drifts: Sequence[Drift], *, by: str
+    ) -> None:
+        """From now on these differences are expected; the audit keeps them."""
+        await self._writer.do(TakeOver(exchange, account, drifts, by))
+
+    async def mend(self, exchange: str | None = None, account: str | None = None) -> list[str]:
         """Compare reservations with the open orders and mend what differs; the orders mended.
 
         An open order at a venue without a reservation gets one, one that has ended is released.
+        With an exchange and an account only the orders there.
         """
         is_open = orders.c.status.in_(sorted(OPEN_STATUSES))
         sent = sa.and_(is_open, orders.c.submitted_at.is_not(None))
@@ -119,6 +131,9 @@ class RiskStore:
         external = sa.and_(is_open, orders.c.external.is_(sa.true()))
         held = orders.c.client_order_id.in_(sql.OPEN_RESERVATIONS)
         suspects = query.where(sa.or_(sent, external, held))
+        if exchange is not None:
+            here = sa.and_(orders.c.exchange == exchange, orders.c.account == account)
+            suspects = suspects.where(here)
         rows = await self._read(lambda c: c.execute(suspects).all())
         mended: list[str] = []
         for start in range(0, len(rows), _MEND_AT_ONCE):

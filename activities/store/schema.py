@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from activities.store.columns import Exact, Json, UtcTime
 
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 """The newest migration; a store with another version is refused when it is opened."""
 
 metadata = sa.MetaData()
@@ -304,4 +304,14 @@ rate_ledger = sa.Table(
     sa.Column("exchange", sa.String(32), primary_key=True),
     sa.Column("document", sa.Text(), nullable=False),
     sa.Column("changed_at", UtcTime(), nullable=False),
+)
+
+# What the balances should be, by the opening balances and every fill since.
+expected_balances = sa.Table(
+    "expected_balances",
+    metadata,
+    sa.Column("exchange", sa.String(32), primary_key=True),
+    sa.Column("account", sa.String(32), primary_key=True),
+    sa.Column("asset", sa.String(16), primary_key=True),
+    sa.Column("total", Exact(60), nullable=False),
 )

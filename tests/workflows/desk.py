@@ -118,6 +118,10 @@ class Exchange:
             {"account": KEY, "symbol": order["symbol"], "order_id": order["orderId"]}
         )
 
+    def deposit(self, asset: str, amount: str) -> None:
+        """Money comes to the account, or with a minus goes."""
+        self._control.deposit({"account": KEY, "asset": asset, "amount": amount})
+
     def disconnect(self) -> None:
         """Cut the user data stream."""
         self._control.disconnect({})

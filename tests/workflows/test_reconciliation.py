@@ -17,8 +17,10 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.messages import Finding, Outcome, ReconcileReport
+from activities.store import TradingState
 from activities.store.engine import store_url
 from tests.workflows.desk import Desk, Exchange, an_order, until, working
+from trading.oms.alarms import Alarm, alarm_of
 from trading.oms.enums import OrderSide, OrderStatus, OrderType, ReasonCode
 from trading.oms.identity import exchange_client_id
 from trading.oms.lifecycle import EventKind, LifecycleEvent
@@ -235,6 +237,55 @@ async def test_an_order_that_was_touched_a_moment_ago_is_left_to_the_next_pass(
     assert finding.outcome is Outcome.MENDED
 
 
+async def test_a_balance_that_no_fill_explains_lets_the_account_reduce_only(
+    desk: Desk, exchange: Exchange
+) -> None:
+    filled = (await desk.resting()).client_order_id
+    await one_pass(desk)
+    exchange.market("SELL", "29000", "0.01")
+    await desk.until_status(filled, OrderStatus.FILLED)
+    exchange.deposit("ETH", "-0.5")
+    assert [one for one in (await one_pass(desk)).findings if one.outcome is Outcome.ALARMED] == []
+    exchange.deposit("ETH", "-300")
+
+    dry = await one_pass(desk, dry_run=True)
+    (finding,) = [one for one in dry.findings if one.kind == "balance_drift"]
+    assert finding.outcome is Outcome.LEFT
+    report = await one_pass(desk)
+
+    (finding,) = [one for one in report.findings if one.kind == "balance_drift"]
+    assert (finding.symbol, finding.outcome) == ("ETH", Outcome.ALARMED)
+    assert finding.numbers["missing_here"] == -300
+    assert alarm_of(finding.message) is Alarm.BALANCE_DRIFT
+    scope = f"account:{exchange.name}/main"
+    assert (await desk.store.trading_states())[scope] is TradingState.REDUCING
+    assert (await desk.submit()).reason_code is ReasonCode.NOT_REDUCING
+    assert (await desk.submit(side="sell", price="90000")).status is OrderStatus.ACCEPTED
+    again = await one_pass(desk)
+    assert [one for one in again.findings if one.kind == "balance_drift"] == []
+
+
+async def test_what_an_order_holds_is_mended_and_doubt_releases_nothing(
+    desk: Desk, exchange: Exchange
+) -> None:
+    forgotten = await desk.resting()
+    for query in ("GET order", "GET allOrders"):
+        exchange.fault("rate_429", retry_after="0.1", endpoint=query)
+    exchange.fault("stream_drop")
+    exchange.fault("reply_lost", order="dead", count=1, endpoint="POST order")
+    assert (await desk.submit()).in_doubt
+    book = await desk.store.risk.book(exchange.name, "main")
+    whole = book.reserved("USDT")
+    change(desk, "DELETE FROM reservations WHERE order_id = ?", forgotten.client_order_id)
+
+    report = await one_pass(desk)
+
+    (finding,) = about(report, forgotten)
+    assert (finding.kind, finding.outcome) == ("reservation", Outcome.MENDED)
+    after = await desk.store.risk.book(exchange.name, "main")
+    assert after.reserved("USDT") == whole == 2 * Decimal("0.01") * 30000
+
+
 async def test_a_schedule_reconciles_and_stays_paused_when_a_worker_starts(desk: Desk) -> None:
     settings = desk.settings.model_copy(update={"reconcile_s": 3600})
     accounts = [(desk.exchange.name, "main")]
@@ -260,7 +311,7 @@ async def test_a_restored_store_stops_all_sending_until_it_is_resumed(desk: Desk
     await keep_schedules(desk.client, settings, [(desk.exchange.name, "main")])
     try:
         await first_run(desk, handle)
-        await change_epoch(desk, "another-store")
+        change(desk, "UPDATE meta SET value = ? WHERE name = 'epoch'", "another-store")
 
         async def halted() -> bool:
             # The schedule knows the end of its last run some moments later.
@@ -362,9 +413,9 @@ async def first_run(desk: Desk, handle: ScheduleHandle) -> None:
     await desk.client.get_workflow_handle(action.workflow_id).result()
 
 
-async def change_epoch(desk: Desk, epoch: str) -> None:
-    """As if another store stood in the place of ours."""
+def change(desk: Desk, statement: str, *values: str) -> None:
+    """Change the store behind everybody's back."""
     file = desk.settings.store_url.get_secret_value().partition("///")[2]
     with contextlib.closing(sqlite3.connect(file)) as connection:
-        connection.execute("UPDATE meta SET value = ? WHERE name = 'epoch'", (epoch,))
+        connection.execute(statement, values)
         connection.commit()

@@ -1,6 +1,7 @@
 """Every alarm there is: how its text begins or what it says, and who raises it.
 
-An alarm is an entry of an order's journal. Each has a page under `docs/runbooks/`: what it means,
+An alarm is an entry of an order's journal; one about an account is the reason of its trading state
+and a finding of reconciliation. Each has a page under `docs/runbooks/`: what it means,
 what to look at, what to do. A test compares this list with the code and with the pages.
 """
 
@@ -24,6 +25,8 @@ class Alarm(StrEnum):
     LATE_EXPIRY = "late-expiry"
     RECONCILIATION = "reconciliation"
     RECOVERED = "recovered"
+    BALANCE_DRIFT = "balance-drift"
+    RESTORED_STORE = "restored-store"
     UNDELIVERED = "undelivered"
     UNREADABLE_REPORT = "unreadable-report"
 
@@ -57,6 +60,11 @@ ALARMS: Mapping[Alarm, Source] = {
     Alarm.LATE_EXPIRY: Source(("workflows.order_work",), re.compile(r"after its expiry$")),
     Alarm.RECONCILIATION: Source(("activities.reconciling",), re.compile(r"^reconciliation, ")),
     Alarm.RECOVERED: Source(("activities.foreign_orders",), re.compile(r"^recovered: ")),
+    Alarm.BALANCE_DRIFT: Source(("activities.balance_check",), re.compile(r"^balance drift: ")),
+    Alarm.RESTORED_STORE: Source(
+        ("activities.store_marks", "activities.store.writer"),
+        re.compile(r"nothing is sent until `oms resume`$"),
+    ),
     Alarm.UNDELIVERED: Source(("activities.delivery",), re.compile(r"^undelivered: ")),
     Alarm.UNREADABLE_REPORT: Source(("activities.delivery",), re.compile(r"^unreadable: ")),
 }

@@ -31,7 +31,8 @@ class RiskLimits(BaseModel):
     quote. `without_quote` says which orders may pass without a fresh one. `fee_rate` is the worst
     fee that the venue takes from the quote asset of a buy, as a fraction (Binance takes it from
     what is received: 0). `check_capital` false leaves it to the exchange whether the account can
-    pay.
+    pay. `max_balance_drift` is an account's: the fraction of an asset that may come or go without
+    a fill that explains it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +51,7 @@ class RiskLimits(BaseModel):
     fee_rate: Annotated[Exact, Field(ge=0, lt=1)] = Decimal(0)
     balance_age_s_max: Positive = Decimal(60)
     instrument_age_s_max: Positive = Decimal(7200)
+    max_balance_drift: Positive | None = Decimal("0.001")
 
 
 class LimitRule(BaseModel):
@@ -72,6 +74,11 @@ class LimitRule(BaseModel):
             and self.symbol in {None, order.symbol}
         )
 
+    def over(self, limits: RiskLimits) -> RiskLimits:
+        """Those limits, with what is given here laid over them."""
+        given = {name: getattr(self.limits, name) for name in self.limits.model_fields_set}
+        return limits.model_copy(update=given)
+
 
 def limits_for(
     order: Order, exchange: str, account: str, default: RiskLimits, rules: Iterable[LimitRule]
@@ -80,8 +87,7 @@ def limits_for(
     limits = default
     for rule in rules:
         if rule.matches(order, exchange, account):
-            given = {name: getattr(rule.limits, name) for name in rule.limits.model_fields_set}
-            limits = limits.model_copy(update=given)
+            limits = rule.over(limits)
     return limits
 
 
@@ -96,3 +102,12 @@ class RiskRules(BaseModel):
     def limits_for(self, order: Order, exchange: str, account: str) -> RiskLimits:
         """The limits of this order on the venue chosen for it."""
         return limits_for(order, exchange, account, self.limits, self.rules)
+
+    def for_account(self, exchange: str, account: str) -> RiskLimits:
+        """The limits of an account as a whole: no rule for a strategy or a symbol counts."""
+        limits = self.limits
+        for rule in self.rules:
+            names = (rule.exchange in {None, exchange}, rule.account in {None, account})
+            if all(names) and rule.strategy_id is None and rule.symbol is None:
+                limits = rule.over(limits)
+        return limits

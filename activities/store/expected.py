@@ -1,0 +1,179 @@
+"""What the balances of an account should be, by the opening balances and every fill since.
+
+The fills are counted as the journal has them, from a cursor on, so that each is counted once,
+however late it was booked and whatever time it has.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from activities.store import risk_statements as sql
+from activities.store.inbox import AdvanceCursor
+from activities.store.rows import fill_of
+from activities.store.schema import (
+    cursors,
+    expected_balances,
+    journal_head,
+    order_events,
+    position_adjustments,
+)
+from trading.oms.exact import EXACT
+from trading.oms.models import Fill, utc_now
+from trading.oms.positions import effects
+
+_ZERO = Decimal(0)
+_EXPECTED = expected_balances.c
+_FILL = "order_fill"
+Sums = dict[str, Decimal]
+
+
+class Seen(NamedTuple):
+    """The totals that an exchange gave: each fill up to `as_of` is in them, none after `latest`."""
+
+    exchange: str
+    account: str
+    totals: Mapping[str, Decimal]
+    as_of: datetime
+    latest: datetime
+
+
+class Drift(NamedTuple):
+    """An asset's total at the exchange, and what it should be: `more` is there without a reason."""
+
+    asset: str
+    expected: Decimal
+    actual: Decimal
+    more: Decimal
+
+
+class Reckon:
+    """Count the fills that are new, and compare; the first time takes the balances as they are."""
+
+    rank = 5
+
+    def __init__(self, seen: Seen) -> None:
+        """Note what the exchange said."""
+        self._seen = seen
+        self._names = {"exchange": seen.exchange, "account": seen.account}
+        self._cursor = f"reckoned:{seen.exchange}:{seen.account}"
+
+    def run(self, connection: sa.Connection) -> list[Drift]:
+        """The assets that differ. No fill of the account is booked meanwhile: its row is locked."""
+        connection.execute(sql.MAKE_ACCOUNT, self._names)
+        connection.execute(sql.LOCK_ACCOUNT, self._names)
+        head = int(connection.execute(sa.select(journal_head.c.sequence)).scalar_one())
+        query = sa.select(cursors.c.value).where(cursors.c.name == self._cursor)
+        counted = connection.execute(query).scalar_one_or_none()
+        after, unsure = self._newest(connection)
+        known = {
+            row.asset: row.total
+            for row in connection.execute(_of(sa.select(expected_balances), self._names))
+        }
+        if counted is None:
+            if unsure:
+                return []  # Nobody can say whether the balances hold these fills; the next time.
+            expected = _sum([self._seen.totals, after])
+        else:
+            expected = _sum([known, *self._booked(connection, int(counted), head)])
+        self._write(connection, known, expected)
+        AdvanceCursor(self._cursor, counted, str(head)).run(connection)
+        return self._drifts(expected, after, unsure)
+
+    def _newest(self, connection: sa.Connection) -> tuple[Sums, list[Sums]]:
+        """What the booked fills after `as_of` have moved, and each of those that may be in it."""
+        rows = connection.execute(sql.FILLS_SINCE, {**self._names, "since": self._seen.as_of})
+        fills = [fill_of(row) for row in rows]
+        unsure = [effects(fill) for fill in fills if fill.timestamp <= self._seen.latest]
+        return _sum(effects(fill) for fill in fills), unsure
+
+    def _booked(self, connection: sa.Connection, after: int, head: int) -> Iterable[Sums]:
+        columns = order_events.c
+        query = sa.select(columns.fill).where(
+            columns.sequence > after, columns.sequence <= head, columns.name == _FILL
+        )
+        for text in connection.execute(query).scalars():
+            fill = Fill.model_validate_json(text)
+            if (fill.exchange, fill.account) == (self._seen.exchange, self._seen.account):
+                yield effects(fill)
+
+    def _write(self, connection: sa.Connection, known: Sums, expected: Sums) -> None:
+        for asset, total in sorted(expected.items()):
+            if asset not in known:
+                values = {**self._names, "asset": asset, "total": total}
+                connection.execute(sa.insert(expected_balances), values)
+            elif known[asset] != total:
+                _set(connection, self._names, asset, total)
+
+    def _drifts(self, expected: Sums, after: Sums, unsure: list[Sums]) -> list[Drift]:
+        found = []
+        for asset in sorted({*expected, *self._seen.totals}):
+            actual = self._seen.totals.get(asset, _ZERO)
+            highest = EXACT.subtract(expected.get(asset, _ZERO), after.get(asset, _ZERO))
+            lowest = highest
+            for moved in unsure:
+                amount = moved.get(asset, _ZERO)
+                highest = EXACT.add(highest, max(amount, _ZERO))
+                lowest = EXACT.add(lowest, min(amount, _ZERO))
+            nearest = min(max(actual, lowest), highest)
+            if actual != nearest:
+                found.append(Drift(asset, nearest, actual, EXACT.subtract(actual, nearest)))
+        return found
+
+
+class TakeOver:
+    """Take drifts as they are: from now on they are expected. The audit keeps them."""
+
+    rank = 5
+
+    def __init__(self, exchange: str, account: str, drifts: Iterable[Drift], by: str) -> None:
+        """Note what is taken over, and who says so."""
+        self._names = {"exchange": exchange, "account": account}
+        self._drifts = list(drifts)
+        self._by = by
+
+    def run(self, connection: sa.Connection) -> None:
+        """Add each drift to what is expected."""
+        connection.execute(sql.LOCK_ACCOUNT, self._names)
+        for one in self._drifts:
+            query = _of(sa.select(_EXPECTED.total), self._names).where(_EXPECTED.asset == one.asset)
+            known = connection.execute(query).scalar_one_or_none()
+            total = EXACT.add(known or _ZERO, one.more)
+            if known is None:
+                values = {**self._names, "asset": one.asset, "total": total}
+                connection.execute(sa.insert(expected_balances), values)
+            else:
+                _set(connection, self._names, one.asset, total)
+            audit = {
+                **self._names,
+                "symbol": one.asset,
+                "strategy_id": "",
+                "before": one.expected,
+                "after": one.actual,
+                "reason": "the balance differed from the opening balance and the fills since",
+                "changed_by": self._by,
+                "changed_at": utc_now(),
+            }
+            connection.execute(sa.insert(position_adjustments), audit)
+
+
+def _of(statement: Any, names: Mapping[str, str]) -> Any:
+    return statement.where(
+        _EXPECTED.exchange == names["exchange"], _EXPECTED.account == names["account"]
+    )
+
+
+def _set(connection: sa.Connection, names: Mapping[str, str], asset: str, total: Decimal) -> None:
+    update = _of(sa.update(expected_balances), names).where(_EXPECTED.asset == asset)
+    connection.execute(update.values(total=total))
+
+
+def _sum(many: Iterable[Mapping[str, Decimal]]) -> Sums:
+    total: Sums = {}
+    for one in many:
+        for asset, amount in one.items():
+            total[asset] = EXACT.add(total.get(asset, _ZERO), amount)
+    return total

@@ -1,0 +1,91 @@
+"""What balances should be: the opening ones with every fill since, each counted once."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from activities.store import Store
+from activities.store.expected import Drift, Seen
+from tests.activities.store_builders import fill_event, new_order, opened, report
+from trading.oms.models import Order, utc_now
+
+_AT = utc_now() - timedelta(hours=1)
+
+
+def seen(at: datetime = _AT, window_s: float = 1, **totals: str) -> Seen:
+    amounts = {asset: Decimal(amount) for asset, amount in totals.items()}
+    return Seen("sandbox", "main", amounts, at, at + timedelta(seconds=window_s))
+
+
+async def bought(store: Store, at: datetime, *, trade: str = "1") -> Order:
+    """One BTC for 100 USDT, fee 0.5 USDT, at a time of the exchange's."""
+    order = new_order(symbol="BTC/USDT", quantity="5", price="100")
+    await store.admit(order)
+    fill = fill_event(order, trade, "1", price=Decimal(100), timestamp=at, exchange="sandbox")
+    await store.record(order.client_order_id, [fill])
+    return order
+
+
+async def test_fills_explain_balances_whenever_they_are_booked(store_url: str) -> None:
+    async with opened(store_url) as store:
+        assert await store.risk.reckon(seen(BTC="5", USDT="1000")) == []
+        before_the_first_look = _AT - timedelta(minutes=10)
+        await bought(store, before_the_first_look)
+        (fill,) = await store.fills((await store.orders())[0].client_order_id)
+        left = str(Decimal(900) - (fill.fee if fill.fee_currency == "USDT" else 0))
+        later = _AT + timedelta(minutes=1)
+        assert await store.risk.reckon(seen(later, BTC="6", USDT=left)) == []
+        assert await store.risk.reckon(seen(later, BTC="6", USDT=left)) == [], "counted once"
+
+
+async def test_what_no_fill_explains_is_a_drift_until_it_is_taken_over(store_url: str) -> None:
+    async with opened(store_url) as store:
+        await store.risk.reckon(seen(BTC="5", USDT="1000"))
+        drifts = await store.risk.reckon(seen(BTC="4", USDT="1000", DOGE="7"))
+        assert drifts == [
+            Drift("BTC", Decimal(5), Decimal(4), Decimal(-1)),
+            Drift("DOGE", Decimal(0), Decimal(7), Decimal(7)),
+        ]
+        await store.risk.take_over("sandbox", "main", drifts, by="ann")
+        assert await store.risk.reckon(seen(BTC="4", USDT="1000", DOGE="7")) == []
+        audit = await store.risk.adjustments("sandbox", "main")
+        assert [(one.symbol, one.before, one.after, one.by) for one in audit] == [
+            ("BTC", Decimal(5), Decimal(4), "ann"), ("DOGE", Decimal(0), Decimal(7), "ann"),
+        ]  # fmt: skip
+
+
+async def test_a_fill_that_may_or_may_not_be_in_the_balances_is_no_drift(store_url: str) -> None:
+    async with opened(store_url) as store:
+        await store.risk.reckon(seen(BTC="5", USDT="1000"))
+        asked = _AT + timedelta(minutes=1)
+        order = await bought(store, asked + timedelta(seconds=0.5))
+        (fill,) = await store.fills(order.client_order_id)
+        left = str(Decimal(900) - (fill.fee if fill.fee_currency == "USDT" else 0))
+        for btc, usdt in (("5", "1000"), ("6", left)):
+            assert await store.risk.reckon(seen(asked, BTC=btc, USDT=usdt)) == []
+        (drift,) = await store.risk.reckon(seen(asked, BTC="7", USDT=left))
+        assert (drift.asset, drift.more) == ("BTC", Decimal(1))
+        certain = await store.risk.reckon(seen(asked, window_s=0.1, BTC="5", USDT="1000"))
+        assert certain == []
+
+
+async def test_the_first_look_waits_where_it_cannot_tell(store_url: str) -> None:
+    async with opened(store_url) as store:
+        await bought(store, _AT + timedelta(seconds=0.5))
+        assert await store.risk.reckon(seen(BTC="5", USDT="1000")) == []
+        later = _AT + timedelta(minutes=1)
+        assert await store.risk.reckon(seen(later, BTC="9", USDT="1")) == [], "that was the first"
+        assert len(await store.risk.reckon(seen(later, BTC="8", USDT="1"))) == 1
+
+
+async def test_other_accounts_fills_do_not_count(store_url: str) -> None:
+    async with opened(store_url) as store:
+        await store.risk.reckon(seen(BTC="5"))
+        external = report(None, account="other")
+        assert external.account == "other"
+        order = new_order(symbol="BTC/USDT", quantity="5", price="100", account="other")
+        await store.admit(order)
+        one = fill_event(order, "1", "1", exchange="sandbox")
+        assert one.fill is not None
+        moved = one.model_copy(update={"fill": one.fill.model_copy(update={"account": "other"})})
+        await store.record(order.client_order_id, [moved])
+        assert await store.risk.reckon(seen(_AT + timedelta(minutes=1), BTC="5")) == []
