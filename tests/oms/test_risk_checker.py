@@ -96,6 +96,11 @@ DENIED: list[tuple[ReasonCode, str, dict[str, Any], dict[str, Any]]] = [
         "reduce"), {"side": SELL},
         {**HELD, "open_sells": d("6"), "trading_state": TradingState.REDUCING}),
     (R.UNKNOWN_SYMBOL, "sandbox does not list BTC/USDT", {}, {"instrument": None}),
+    (R.STALE_BALANCE, "the balances of the account are 61 s old, the limit is 60 s",
+        {}, {"balance_age_s": d("61")}),
+    (R.STALE_BALANCE, "have not been fetched yet", {}, {"balance_age_s": None}),
+    (R.STALE_INSTRUMENT, "the rules of BTC/USDT are 7201 s old, the limit is 7200 s",
+        {}, {"instrument": instrument(fetched_at=after(-7201))}),
     (R.QUANTITY_TOO_SMALL, "quantity is 0.0001, the smallest is 0.001",
         {"quantity": d("0.0001")}, {}),
     (R.QUANTITY_TOO_LARGE, "quantity is 1001, the largest is 1000", {"quantity": d("1001")}, {}),
@@ -188,6 +193,11 @@ def test_is_denied_with_what_was_found_and_what_is_allowed(
     assert denial.code is code
     assert message in denial.message
     assert all(isinstance(value, Decimal) for value in denial.numbers.values())
+
+
+def test_every_standard_check_has_an_order_that_it_denies() -> None:
+    ran = [run_checks(order(**wanted), snapshot(**around))[0] for _, _, wanted, around in DENIED]
+    assert {names[-1] for names in ran} == {name for name, _ in STANDARD_CHECKS}
 
 
 def test_a_position_limit_looks_at_the_side_of_the_order() -> None:
