@@ -30,15 +30,6 @@ class ClaimFacts(_Message):
     outcome: str | None
 
 
-class Admission(_Message):
-    """The order's row: made now, or known before; `difference` says what a known one has else."""
-
-    created: bool
-    state: OrderState
-    difference: tuple[str, ...] = ()
-    claim: ClaimFacts | None = None
-
-
 class Known(_Message):
     """An order that a former run left: the trader's words, the state, the newest claim."""
 
@@ -95,6 +86,23 @@ class RateAnswer(_Message):
 
     wait_s: float = 0.0
     denied: Denied | None = None
+
+
+class Prepared(_Message):
+    """An order admitted, and what was decided about its first send.
+
+    The order's row was `created` now, or is known; `difference` says what a known one has else.
+    `routed`, `risk` and `rate` are None after a denial by the one before, and where there is
+    nothing left to be sent: for an order that has a `claim`, or has ended.
+    """
+
+    created: bool
+    state: OrderState
+    difference: tuple[str, ...] = ()
+    claim: ClaimFacts | None = None
+    routed: Routed | None = None
+    risk: RiskAnswer | None = None
+    rate: RateAnswer | None = None
 
 
 class OrderAt(_Message):

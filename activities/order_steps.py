@@ -15,12 +15,12 @@ from temporalio.exceptions import ApplicationError
 
 from activities.booking import Booking
 from activities.messages import (
-    Admission,
     Booked,
     ClaimFacts,
     Denied,
     Known,
     Note,
+    Prepared,
     RateAnswer,
     RateQuestion,
     Reports,
@@ -78,14 +78,39 @@ class OrderSteps:
         self._sender = Sender(parts)
         self._orders: dict[str, Order] = {}
 
-    @activity.defn(name="admit_order")
-    async def admit_order(self, order: Order) -> Admission:
+    @activity.defn(name="prepare_order")
+    async def prepare_order(self, order: Order) -> Prepared:
+        """Admit the order, then decide: the venue, the risk checks, the rate limit's slot.
+
+        One activity, because each costs as much as an empty one. All of it may be repeated: the
+        row is found, the reservation is keyed by the order, a slot is lost at most.
+        """
+        prepared = await self._admit(order)
+        if prepared.difference or prepared.claim is not None or not prepared.state.is_open:
+            return prepared
+        routed = await self.route(order)
+        if routed.denied is not None:
+            return prepared.model_copy(update={"routed": routed})
+        state, where = prepared.state, {"exchange": routed.exchange, "account": routed.account}
+        order_id = order.client_order_id
+        question = RiskQuestion(
+            order_id=order_id, quantity=state.remaining_quantity, price=state.price, **where
+        )
+        risk = await self._parts.risk.check(order, question)
+        if risk.denied is not None:
+            return prepared.model_copy(update={"routed": routed, "risk": risk})
+        rate = await self.acquire_rate_limit(
+            RateQuestion(order_id=order_id, endpoint="place", **where)
+        )
+        return prepared.model_copy(update={"routed": routed, "risk": risk, "rate": rate})
+
+    async def _admit(self, order: Order) -> Prepared:
         """Insert the order, or find the one that has its id already."""
         admission = await self._store.admit(order)
         claim = None if admission.created else await self._newest_claim(order.client_order_id)
-        if admission.created:
+        if not admission.differs:
             self._remember(order)
-        return Admission(
+        return Prepared(
             created=admission.created,
             state=admission.state,
             difference=tuple(admission.differs),
@@ -102,10 +127,8 @@ class OrderSteps:
             raise ApplicationError(msg, type="OrderNotFound", non_retryable=True)
         return Known(order=order, state=state, claim=await self._newest_claim(order_id))
 
-    @activity.defn(name="route_order")
-    async def route_order(self, order_id: str) -> Routed:
+    async def route(self, order: Order) -> Routed:
         """Choose the venue, and the account there (the order's own, or the venue's default)."""
-        order = await self._order(order_id)
         try:
             exchange = await self._parts.router.route_order(order)
         except RoutingDenied as denial:

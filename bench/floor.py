@@ -1,7 +1,7 @@
 """The floor: the bare Temporal workflow with the same steps, and nothing in them.
 
-As many local activities as an order of ours has (admit, route, risk, limit, send), one update for
-the fill with one more, then the close; the same client and worker settings.
+As many local activities as an order of ours has (prepare, send), one update for the fill with one
+more, then the close; the same client and worker settings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from bench.rig import Rig
 
-STEPS = 5
+STEPS = 2
 _QUEUE = "bench-floor"
 _SLOTS = 1000
 

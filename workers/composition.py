@@ -100,9 +100,8 @@ class Runtime:
             build_id=_BUILD_ID,
             workflows=[OrderWorkflow],
             activities=[
-                steps.admit_order,
+                steps.prepare_order,
                 steps.load_order,
-                steps.route_order,
                 steps.check_risk,
                 steps.acquire_rate_limit,
                 steps.send_order,

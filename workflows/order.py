@@ -62,12 +62,9 @@ class OrderWorkflow:
     async def _story(self, command: OrderInput) -> OrderResult:
         work = self._work
         if command.order is not None:
-            await work.admit(command.order)
+            await work.begin(command.order)
         else:
             await work.take_up_again(str(command.resume))
-        await work.submission.route()
-        await work.submission.check_risk()
-        await work.submission.acquire_rate_limit()
         await work.submission.send()
         await work.until_settled()
         return work.result()

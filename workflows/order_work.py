@@ -58,7 +58,7 @@ class OrderWork:
     """
 
     def __init__(self) -> None:
-        """Start empty; `admit` or `take_up_again` brings the order."""
+        """Start empty; `begin` or `take_up_again` brings the order."""
         self.order: Order | None = None
         self.known_state: OrderState | None = None
         self.refusal: OrderResult | None = None
@@ -103,23 +103,25 @@ class OrderWork:
 
     # The story.
 
-    async def admit(self, order: Order) -> None:
-        """Insert the order, or go on with the one that exists. Other content is refused."""
-        admission = await steps.admit(order)
-        self.known_state = admission.state
-        self.order = order
-        if admission.difference:
-            self.refusal = different_content(admission.state, admission.difference)
-        elif admission.created:
-            await self.submission.deny_if_late(workflow.info().workflow_start_time)
-        else:
-            await self._go_on_from(admission.claim)
+    async def begin(self, order: Order) -> None:
+        """Admit the order and decide about it, or go on with the one that exists as it is."""
+        prepared = await steps.prepare(order)
+        self.known_state, self.order = prepared.state, order
+        if prepared.difference:
+            self.refusal = different_content(prepared.state, prepared.difference)
+            return
+        if prepared.claim is not None:
+            await self._go_on_from(prepared.claim)
+            return
+        began = workflow.info().workflow_start_time
+        await self.submission.deny_if_late(began if prepared.created else self.state.created_at)
+        await self.submission.decide(prepared)
 
     async def take_up_again(self, order_id: str) -> None:
         """Go on with an order that a former run left: reopened, or continued as new."""
         known = await steps.load(order_id)
         self.known_state, self.order = known.state, known.order
-        await self._go_on_from(known.claim)
+        await (self._go_on_from(known.claim) if known.claim else self.begin(known.order))
 
     async def until_settled(self) -> None:
         """Answer messages until the order has ended and every fill of it is booked."""
@@ -337,12 +339,9 @@ class OrderWork:
         else:
             await self.cancellation.begin(Cancel(CancelRequest(reason="expiry reached")))
 
-    async def _go_on_from(self, claim: ClaimFacts | None) -> None:
+    async def _go_on_from(self, claim: ClaimFacts) -> None:
         """Find the place in the story where a former run left it, from the newest claim."""
         self.submission.venue = (self.state.exchange, self.state.account)
-        if claim is None:
-            await self.submission.deny_if_late(self.state.created_at)
-            return
         self.submission.take_up(claim)
         if self.state.is_terminal:
             return

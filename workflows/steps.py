@@ -15,7 +15,6 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import (
-        Admission,
         Booked,
         CancelAt,
         ChangeAnswer,
@@ -23,13 +22,13 @@ with workflow.unsafe.imports_passed_through():
         LookUp,
         Note,
         OrderAt,
+        Prepared,
         RateAnswer,
         RateQuestion,
         Reduce,
         Reports,
         RiskAnswer,
         RiskQuestion,
-        Routed,
         Send,
         SendAnswer,
         Sighting,
@@ -74,19 +73,14 @@ async def _local(
     return result
 
 
-async def admit(order: Order) -> Admission:
-    """Insert the order with its content hash, or find it."""
-    return await _local("admit_order", order, Admission)
+async def prepare(order: Order) -> Prepared:
+    """Insert the order or find it, choose the venue, run the checks, take a rate limit's slot."""
+    return await _local("prepare_order", order, Prepared, "admit, route, check, rate limit")
 
 
 async def load(order_id: str) -> Known:
     """Read the state of a known order."""
     return await _local("load_order", order_id, Known)
-
-
-async def route(order_id: str) -> Routed:
-    """Choose venue and account."""
-    return await _local("route_order", order_id, Routed)
 
 
 async def check_risk(question: RiskQuestion) -> RiskAnswer:

@@ -12,7 +12,10 @@ with workflow.unsafe.imports_passed_through():
         Booked,
         ClaimFacts,
         Denied,
+        Prepared,
+        RateAnswer,
         RateQuestion,
+        RiskAnswer,
         RiskQuestion,
         Send,
         SendKind,
@@ -70,11 +73,11 @@ class Submission:
             reason = f"nobody worked on it for {late_s:.0f} s; at most {LATE_S:.0f} s is allowed"
             await self.deny(Denied(reason_code=ReasonCode.SEND_BY_PASSED, reason=reason))
 
-    async def route(self) -> None:
-        """Choose the venue; nowhere to go is a denial."""
-        if not self._is_to_be_sent():
+    async def decide(self, prepared: Prepared) -> None:
+        """Take the venue, the checks' answer and the slot; a denial by one of them is the end."""
+        routed = prepared.routed
+        if routed is None or not self._is_to_be_sent():
             return
-        routed = await steps.route(self._work.state.client_order_id)
         if routed.denied is not None:
             await self.deny(routed.denied)
             return
@@ -82,30 +85,35 @@ class Submission:
         self._marks.append(
             self._work.event(EventKind.ROUTED, exchange=routed.exchange, account=routed.account)
         )
+        if prepared.risk is not None:
+            await self._take_risk(prepared.risk)
+        if prepared.rate is not None:
+            await self._take_slot(prepared.rate)
 
     async def check_risk(self) -> None:
-        """Run the pre-trade checks on the venue chosen; a failed one is a denial."""
-        if not self._is_to_be_sent():
-            return
-        answer = await steps.check_risk(self.risk_question())
+        """Run the pre-trade checks again on the venue chosen; a failed one is a denial."""
+        if self._is_to_be_sent():
+            await self._take_risk(await steps.check_risk(self.risk_question()))
+
+    async def _take_risk(self, answer: RiskAnswer) -> None:
         if answer.denied is not None:
             await self.deny(answer.denied)
-            return
-        self._marks.append(self._work.event(EventKind.SUBMITTING))
+        else:
+            self._marks.append(self._work.event(EventKind.SUBMITTING))
 
     async def acquire_rate_limit(self) -> None:
-        """Take a slot; one in the future becomes a durable timer, and the loop sends then."""
+        """Take another slot."""
         if not self._is_to_be_sent():
             return
         exchange, account = self.venue
-        answer = await steps.acquire_rate_limit(
-            RateQuestion(
-                exchange=exchange,
-                account=account,
-                endpoint="place",
-                order_id=self._work.state.client_order_id,
-            )
+        order_id = self._work.state.client_order_id
+        question = RateQuestion(
+            exchange=exchange, account=account, endpoint="place", order_id=order_id
         )
+        await self._take_slot(await steps.acquire_rate_limit(question))
+
+    async def _take_slot(self, answer: RateAnswer) -> None:
+        """A slot in the future becomes a durable timer, and the loop sends then."""
         self.slot_at = None
         if answer.denied is not None:
             await self.deny(answer.denied)

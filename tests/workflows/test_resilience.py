@@ -207,11 +207,11 @@ async def test_a_look_up_about_an_old_send_does_not_end_a_new_doubt(desk: Desk) 
 async def long_lived(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Desk]:
-    """A desk on a server that finds a history of twenty events long."""
+    """A desk on a server that finds a history of sixteen events long."""
     url = f"sqlite:///{tmp_path_factory.mktemp('long') / 'store.sqlite3'}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(
-            temporal_dev_server.DYNAMIC_CONFIG, "limit.historyCount.suggestContinueAsNew", "20"
+            temporal_dev_server.DYNAMIC_CONFIG, "limit.historyCount.suggestContinueAsNew", "16"
         )
         async with running_dev_server(lambda _line: None, ui=False) as server:
             client = await server.connect(data_converter=pydantic_data_converter)
