@@ -18,6 +18,7 @@ from temporalio import activity
 
 from activities.catch_up import CatchUp
 from activities.delivery import Delivery
+from activities.heartbeats import heartbeats
 from activities.messages import Account
 from activities.rate_desk import patient
 from trading.oms.errors import ExchangeError, StoreUnavailable
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from trading.oms.venue import ExecutionReport, IExecutionConnector
 
 _log = logging.getLogger(__name__)
-_HEARTBEAT_S = 1.0
 _RECONNECT_S = 0.5
 _CATCH_UP_S = 30.0
 _TURN = timedelta(hours=1)
@@ -68,16 +68,11 @@ class _Turn:
     async def run(self) -> None:
         """Read, keep, deliver and catch up, each in a task that goes on whatever meets it."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._heartbeat())
+            tasks.create_task(heartbeats())
             tasks.create_task(self._read_stream())
             tasks.create_task(self._keep())
             tasks.create_task(self._close_gaps())
             tasks.create_task(self._delivery.run())
-
-    async def _heartbeat(self) -> None:
-        while True:
-            activity.heartbeat()
-            await asyncio.sleep(_HEARTBEAT_S)
 
     async def _read_stream(self) -> None:
         while True:

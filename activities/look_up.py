@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from activities.booking import Booking
+from activities.heartbeats import beating
 from activities.messages import Booked, LookUp, Sighting, SightingKind
 from activities.rate_desk import patient
 from trading.oms.errors import ExchangeError
@@ -44,6 +45,10 @@ class OrderLookUp:
     @activity.defn(name="look_up_order")
     async def look_up_order(self, at: LookUp) -> Sighting:
         """Look once, by the query for the client id and among all orders since the claim."""
+        async with beating():
+            return await self._look(at)
+
+    async def _look(self, at: LookUp) -> Sighting:
         claim = await self._store.claim(at.order_id, at.leg, at.generation)
         if claim is None:
             msg = f"order {at.order_id} has no claim for leg {at.leg}, generation {at.generation}"

@@ -5,6 +5,7 @@ the exchanges' protocol as real ones would, and one worker is really killed.
 """
 
 import asyncio
+import os
 import secrets
 from decimal import Decimal
 from pathlib import Path
@@ -32,7 +33,13 @@ async def run_demo(console: Console, folder: Path | None = None, *, stay: bool =
     after the end, until the task is cancelled.
     """
     console.print("[bold]Starting[/]")
-    async with local_stack(lambda line: console.print(f"    {line}"), folder) as stack:
+
+    def say(line: str) -> None:
+        console.print(f"    {line}")
+
+    # It is the same for everybody: of the user's settings only the sandbox's keys are taken.
+    given = {n: v for n, v in os.environ.items() if not n.startswith("OMS_") or "_API_" in n}
+    async with local_stack(say, folder, given=given) as stack:
         good = await _trade(console, stack)
         if stay:
             console.print("\nEverything goes on running; Ctrl-C stops it.")

@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,20 +114,25 @@ async def local_stack(
     exchanges: tuple[str, ...] = EXCHANGES,
     market: str = "replay",
     keeps_history: bool = False,
+    given: Mapping[str, str] | None = None,
 ) -> AsyncIterator[LocalStack]:
     """Start everything; all of it ends with the block.
 
     Logs, and the store where OMS_STORE_URL names no other, are in `folder`; without one they are
     in a temporary folder that goes with the block. `keeps_history` lets Temporal write there too.
-    Raises `StartUpError` that says what is wrong.
+    `given` are the user's variables, without it this process's. Raises `StartUpError` that says
+    what is wrong; a store with the orders of a former run is, because the exchanges begin anew.
     """
+    given = os.environ if given is None else given
     async with contextlib.AsyncExitStack() as parts:
         if folder is None:
             folder = Path(parts.enter_context(_temporary_folder()))
         folder.mkdir(parents=True, exist_ok=True)
+        store_url = given.get("OMS_STORE_URL") or f"sqlite:///{folder / 'oms.sqlite3'}"
+        await _make_store(store_url, say)
         sandboxes = {}
         for name in exchanges:
-            exchange = SandboxExchange(name, Keys.of(name, os.environ), folder, market=market)
+            exchange = SandboxExchange(name, Keys.of(name, given), folder, market=market)
             parts.push_async_callback(exchange.process.stop, 3)
             sandboxes[name] = exchange
         history = folder / "temporal.sqlite3" if keeps_history else None
@@ -135,14 +140,31 @@ async def local_stack(
         for exchange in sandboxes.values():
             await exchange.until_ready()
             say(f"Sandbox exchange {exchange.name} trades at {exchange.url}")
-        stack = LocalStack(folder, temporal, sandboxes, _environment(folder, temporal, sandboxes))
-        store = await Store.open(stack.store_url, create=True)
-        say(f"The store is ready: {store!r}")
-        await store.close()
+        environment = {
+            "OMS_STORE_URL": store_url,
+            **_environment(folder, temporal, sandboxes, given),
+        }
+        stack = LocalStack(folder, temporal, sandboxes, environment)
         parts.push_async_callback(_stop, stack)
         worker = await stack.start_worker()
         say(f"A worker takes orders (process {worker.pid})")
         yield stack
+
+
+async def _make_store(url: str, say: Say) -> None:
+    """Make the store's tables, and refuse orders that the new exchanges know nothing of."""
+    store = await Store.open(url, create=True)
+    try:
+        if await store.orders(limit=1):
+            msg = (
+                f"{store!r} has the orders of a former run, and the sandbox exchanges have "
+                "forgotten them: they begin anew with each run. Take another --folder, or remove "
+                "this one"
+            )
+            raise StartUpError(msg)
+    finally:
+        await store.close()
+    say(f"The store is ready: {store!r}")
 
 
 @contextlib.contextmanager
@@ -152,25 +174,27 @@ def _temporary_folder() -> Iterator[str]:
 
 
 def _environment(
-    folder: Path, temporal: TemporalServer, exchanges: dict[str, SandboxExchange]
+    folder: Path,
+    temporal: TemporalServer,
+    exchanges: dict[str, SandboxExchange],
+    given: Mapping[str, str],
 ) -> dict[str, str]:
     """The variables of a worker: our own, and of the user's only what means no other exchange."""
-    values = fast_python(os.environ)
+    values = fast_python(given)
     values = {name: value for name, value in values.items() if not name.startswith("OMS_")}
-    if not os.environ.get("TEMPORAL_ADDRESS"):
+    if not given.get("TEMPORAL_ADDRESS"):
         # Keys and certificates of another server would be shown to ours.
         values = {n: value for n, value in values.items() if not n.startswith("TEMPORAL_")}
         values["TEMPORAL_CONFIG_FILE"] = os.devnull
     values |= {
         "TEMPORAL_ADDRESS": temporal.address,
         "TEMPORAL_NAMESPACE": temporal.namespace,
-        "OMS_STORE_URL": os.environ.get("OMS_STORE_URL") or f"sqlite:///{folder / 'oms.sqlite3'}",
         "OMS_DEPLOYMENT": "local",
-        "OMS_RISK_FILE": os.environ.get("OMS_RISK_FILE") or str(_risk_file(folder)),
+        "OMS_RISK_FILE": given.get("OMS_RISK_FILE") or str(_risk_file(folder)),
         "OMS_EXCHANGES": ",".join(exchanges),
-        "OMS_ROUTING": os.environ.get("OMS_ROUTING", ""),
-        "OMS_LOG_LEVEL": os.environ.get("OMS_LOG_LEVEL") or "INFO",
-        "OMS_UI_URL": temporal.ui_url or os.environ.get("OMS_UI_URL", ""),
+        "OMS_ROUTING": given.get("OMS_ROUTING", ""),
+        "OMS_LOG_LEVEL": given.get("OMS_LOG_LEVEL") or "INFO",
+        "OMS_UI_URL": temporal.ui_url or given.get("OMS_UI_URL", ""),
     }
     for exchange in exchanges.values():
         values |= exchange.environment

@@ -48,6 +48,7 @@ _RETRY = RetryPolicy(
 _PAUSE_IN_TASK = timedelta(seconds=1)
 _STEP_TIMEOUT = timedelta(seconds=10)
 _LOOK_UP_TIMEOUT = timedelta(seconds=20)
+_SILENCE_MAX = timedelta(seconds=4)
 
 
 def io_queue(task_queue: str) -> str:
@@ -141,6 +142,7 @@ async def look_up(order: LookUp) -> Sighting:
         result_type=Sighting,
         task_queue=io_queue(workflow.info().task_queue),
         start_to_close_timeout=_LOOK_UP_TIMEOUT,
+        heartbeat_timeout=_SILENCE_MAX,
         retry_policy=RetryPolicy(
             initial_interval=timedelta(milliseconds=500),
             backoff_coefficient=1.5,

@@ -1,16 +1,23 @@
 """Every command against a stack that runs."""
 
+import asyncio
 import csv
 import io
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from activities.store import Store
+from tests.activities.store_builders import new_order
 from tests.e2e.conftest import Program, RunningUp, descendants, until
+from trading.oms.cli.failures import Exit
 
 pytestmark = [pytest.mark.e2e, pytest.mark.temporal]
 FAR = "38000"  # Below the recorded market: it rests.
@@ -249,3 +256,64 @@ def test_a_load_tells_rates_latencies_and_outcomes(up: RunningUp) -> None:
     assert float(figures["answer_p50_ms"]) > 0
     refused = up.oms("bench", "load", *wish, **{**up.variables, "OMS_ALPHA_LIVE": "1"})
     assert (refused.returncode, "real money" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["show", "nobody"],
+        ["cancel", "nobody"],
+        ["modify", "nobody", "--price", "39000"],
+        ["resolve", "nobody", "dead", "--reason", "a test"],
+        ["resolve", "nobody", "dead", "--reason", "and once more"],
+        ["cancel", "nobody", "--wait", "1"],
+    ],
+    ids=" ".join,
+)
+def test_an_unknown_order_is_named_and_has_its_exit_code(up: RunningUp, command: list[str]) -> None:
+    done = up.oms(*command)
+    assert done.returncode == Exit.BAD_INPUT
+    assert done.stderr == "error: no order has the id 'nobody'\n"
+    assert done.stdout == ""
+
+
+def test_ctrl_c_ends_a_command_with_one_line_at_any_moment(
+    environment: dict[str, str], start: Callable[..., Program]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        waiting = start("cancel", "an-order", TEMPORAL_ADDRESS=address)
+        connection, _ = silent.accept()
+        with connection:  # It will never be answered.
+            assert waiting.end(signal.SIGINT) == Exit.INTERRUPTED
+        assert waiting.output == "error: stopped\n"
+
+
+def test_ctrl_c_while_the_program_is_loaded_ends_with_one_line() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'click': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from trading.oms.cli import main; main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (Exit.INTERRUPTED, "error: stopped\n")
+
+
+def test_a_folder_with_the_orders_of_a_former_run_is_refused(
+    start: Callable[..., Program], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'oms.sqlite3'}"
+    asyncio.run(with_an_order(url))
+    done = start("up", "--folder", str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    assert done.process.wait(60) == Exit.UNREACHABLE
+    assert "the orders of a former run" in done.output
+    assert "Traceback" not in done.output
+
+
+async def with_an_order(url: str) -> None:
+    store = await Store.open(url, create=True)
+    await store.admit(new_order())
+    await store.close()

@@ -1,10 +1,16 @@
 """Sends without a known outcome: what is found is adopted, what is absent is proved so first."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from activities import look_up
+from activities.look_up import OrderLookUp
+from activities.messages import LookUp, Sighting
 from tests.workflows.desk import Desk, Exchange, until
 from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode, RejectedBy
 
@@ -264,3 +270,36 @@ async def _ended(exchange: Exchange, number: int) -> bool:
 
 async def _alarmed(desk: Desk, order_id: str) -> bool:
     return any("lives as exchange order" in alarm for alarm in await desk.alarms(order_id))
+
+
+async def test_a_look_up_whose_worker_falls_silent_is_begun_again_by_another(
+    desk: Desk, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped process must not keep an order in doubt until the look-up's own time is over."""
+    looks: list[LookUp] = []
+    look = OrderLookUp._look
+
+    async def silent_once(self: OrderLookUp, at: LookUp) -> Sighting:
+        looks.append(at)
+        if len(looks) == 1:
+            await asyncio.Event().wait()
+        return await look(self, at)
+
+    @contextlib.asynccontextmanager
+    async def no_heartbeats() -> AsyncIterator[None]:
+        yield
+
+    exchange.fault("stream_drop")
+    strike(exchange, {"kind": "reply_lost"})
+    with monkeypatch.context() as patched:
+        patched.setattr(look_up, "beating", no_heartbeats)
+        monkeypatch.setattr(OrderLookUp, "_look", silent_once)
+        result = await desk.submit()
+        await until(lambda: _is_true(looks))
+
+    await desk.until(result.order_id, lambda state: state.status is ACCEPTED, within_s=10)
+    assert len(looks) > 1
+
+
+async def _is_true(value: object) -> bool:
+    return bool(value)

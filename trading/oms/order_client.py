@@ -20,7 +20,7 @@ from temporalio.client import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from trading.oms.answers import cancel_result, different_content, modification_refused
@@ -37,6 +37,13 @@ from trading.oms.enums import ReasonCode
 from trading.oms.errors import InvalidOrder, OrderNotFound, ServiceUnavailable
 from trading.oms.identity import content_difference, content_hash
 from trading.oms.models import CancelResult, Order, OrderResult, OrderState
+from trading.oms.order_client_errors import (
+    WORKFLOW,
+    refused,
+    translated,
+    unavailable,
+    why_failed,
+)
 from trading.oms.reading import summary
 
 if TYPE_CHECKING:
@@ -47,22 +54,10 @@ if TYPE_CHECKING:
 
     from activities.messages import ReconcileReport
 
-WORKFLOW = "Order"
 TASK_TIMEOUT = timedelta(seconds=5)
-_ENDED_MEANWHILE = "AcceptedUpdateCompletedWorkflow"
 _RPC_TIMEOUT = timedelta(seconds=15)
 _PATIENCE_S = 45.0
 _PAUSE_S = 0.2
-_TRY_AGAIN = frozenset(
-    {
-        RPCStatusCode.UNAVAILABLE,
-        RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.FAILED_PRECONDITION,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-        RPCStatusCode.ABORTED,
-        RPCStatusCode.CANCELLED,
-    }
-)
 _CUT_OFF = frozenset(
     {
         WorkflowExecutionStatus.TERMINATED,
@@ -106,7 +101,7 @@ class OrderClient:
         except WorkflowAlreadyStartedError:
             return False
         except RPCError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         return True
 
     async def submit(self, order: Order) -> OrderResult:
@@ -158,7 +153,10 @@ class OrderClient:
             return await self._update(order_id, "resolve", request, OrderResult)
         except OrderNotFound:
             reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
+        try:
             return await self._with_start(order_id, "resolve", request, OrderResult, reuse)
+        except OrderNotFound:
+            return await self._result(order_id)  # Its run has ended at once, and says why.
 
     async def reconcile(
         self, exchange: str, account: str, *, dry_run: bool
@@ -178,7 +176,7 @@ class OrderClient:
             )
             done: ReconcileReports = await handle.result()
         except RPCError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         except WorkflowFailureError as error:
             msg = f"the reconciliation has failed: {error.cause}"
             raise ServiceUnavailable(msg) from error
@@ -194,7 +192,7 @@ class OrderClient:
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         return state
 
     async def _update(
@@ -277,7 +275,7 @@ class OrderClient:
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return False
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         failed = described.status is WorkflowExecutionStatus.FAILED
         return described.status in _CUT_OFF or (failed and isinstance(order, Order))
 
@@ -294,10 +292,10 @@ class OrderClient:
                         give_back_cancellation()
                         last = error
                     except WorkflowUpdateFailedError as error:
-                        last = _refused(error)
+                        last = refused(error)
                         update_id = uuid.uuid4().hex  # The old id's answer stays what it is.
                     except RPCError as error:
-                        last = _translated(error)
+                        last = translated(error)
                     await asyncio.sleep(_PAUSE_S)
         msg = f"Temporal has not answered within {_PATIENCE_S:.0f} s: {last}"
         raise ServiceUnavailable(msg)
@@ -339,12 +337,12 @@ class OrderClient:
             async with asyncio.timeout(_PATIENCE_S):
                 return await handle.result()
         except WorkflowFailureError as error:
-            raise InvalidOrder(str(error.cause)) from None
+            raise why_failed(error, order_id) from None
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 msg = f"no order has the id {order_id!r}"
                 raise OrderNotFound(msg) from None
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         except TimeoutError:
             msg = f"Temporal has not answered within {_PATIENCE_S:.0f} s"
             raise ServiceUnavailable(msg) from None
@@ -366,30 +364,3 @@ def _refuse_mismatch(request: CancelRequest, state: OrderState) -> None:
 def _input(order: Order) -> dict[str, Any]:
     """The workflow's input: only what the order has, so that it reads well in the web UI."""
     return {"order": order.model_dump(mode="json", exclude_none=True)}
-
-
-def _refused(error: WorkflowUpdateFailedError) -> Exception:
-    """What a failed update means: asked too early, or refused for good."""
-    cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type == "NotYet":
-        return error
-    if isinstance(cause, ApplicationError) and cause.type == "InvalidOrder":
-        raise InvalidOrder(cause.message) from None
-    if isinstance(cause, ApplicationError) and cause.type == _ENDED_MEANWHILE:
-        raise OrderNotFound(cause.message) from None
-    raise error
-
-
-def _translated(error: RPCError) -> Exception:
-    """What an RPC error means: try again, or there is no running workflow of this id."""
-    if error.status in _TRY_AGAIN:
-        return error
-    if error.status is RPCStatusCode.NOT_FOUND:
-        raise OrderNotFound(str(error)) from None
-    if error.status is RPCStatusCode.ALREADY_EXISTS:
-        raise WorkflowAlreadyStartedError("", WORKFLOW) from None
-    raise _unavailable(error) from error
-
-
-def _unavailable(error: RPCError) -> ServiceUnavailable:
-    return ServiceUnavailable(f"Temporal did not take the call: {error}")

@@ -7,9 +7,13 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    from trading.oms.cli.program import oms
+    try:
+        from trading.oms.cli.program import oms
 
-    code = oms()
+        code = oms()
+    except KeyboardInterrupt:  # Ctrl-C while the program was still being loaded.
+        sys.stderr.write("error: stopped\n")
+        code = 130
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BrokenPipeError, ValueError):
             stream.flush()

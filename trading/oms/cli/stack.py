@@ -25,7 +25,8 @@ def up(folder: Path | None) -> None:
 
     A Temporal server with its web UI, the store, a worker, and two sandbox exchanges that play a
     recorded minute of the market. Every other `oms` command finds it by itself. Without --folder
-    everything is forgotten at the end; the sandbox exchanges always begin anew.
+    everything is forgotten at the end; the sandbox exchanges always begin anew, so a folder with
+    the orders of a former run is refused.
     """
     try:
         run(_up(console(), folder))
