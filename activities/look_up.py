@@ -45,10 +45,6 @@ class OrderLookUp:
     @activity.defn(name="look_up_order")
     async def look_up_order(self, at: LookUp) -> Sighting:
         """Look once, by the query for the client id and among all orders since the claim."""
-        async with beating():
-            return await self._look(at)
-
-    async def _look(self, at: LookUp) -> Sighting:
         claim = await self._store.claim(at.order_id, at.leg, at.generation)
         if claim is None:
             msg = f"order {at.order_id} has no claim for leg {at.leg}, generation {at.generation}"
@@ -56,7 +52,8 @@ class OrderLookUp:
         request = claim.request
         connector = self._parts.connectors[request.exchange, request.account]
         with patient():
-            return await self._look(at, claim, connector)
+            async with beating():
+                return await self._look(at, claim, connector)
 
     async def _look(
         self, at: LookUp, claim: StoredClaim, connector: IExecutionConnector

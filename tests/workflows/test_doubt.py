@@ -279,11 +279,11 @@ async def test_a_look_up_whose_worker_falls_silent_is_begun_again_by_another(
     looks: list[LookUp] = []
     look = OrderLookUp._look
 
-    async def silent_once(self: OrderLookUp, at: LookUp) -> Sighting:
+    async def silent_once(self: OrderLookUp, at: LookUp, *rest: Any) -> Sighting:
         looks.append(at)
         if len(looks) == 1:
             await asyncio.Event().wait()
-        return await look(self, at)
+        return await look(self, at, *rest)
 
     @contextlib.asynccontextmanager
     async def no_heartbeats() -> AsyncIterator[None]:
