@@ -18,6 +18,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from activities.account_watch import AccountWatch
 from activities.alerts import Alerts
 from activities.connectors.registry import build_connector
+from activities.dead_man import DeadMan
 from activities.exchange_steps import ExchangeSteps
 from activities.feed import ExecutionFeed
 from activities.look_up import OrderLookUp
@@ -40,6 +41,7 @@ from workers.risk_checks import with_installed_checks
 from workers.schedules import keep_schedules, last_marks
 from workflows.account_feed import AccountFeedWorkflow
 from workflows.alerts import AlertsWorkflow
+from workflows.dead_man import DeadManWorkflow
 from workflows.order import OrderWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.steps import io_queue
@@ -125,16 +127,23 @@ class Runtime:
     def _inputs(self, runner: WorkflowRunner) -> Worker:
         """The worker for what takes long: feeds, look-ups, reconciliation."""
         feed = ExecutionFeed(self.parts, self.client, self.settings.task_queue)
+        armed = {(x.exchange, x.account): x.dead_man_s for x in self.settings.exchanges}
         reconciling = Reconciling(self.parts, self.client, self.settings.task_queue)
         return Worker(
             self.client,
             task_queue=io_queue(self.settings.task_queue),
             build_id=_BUILD_ID,
-            workflows=[AccountFeedWorkflow, AlertsWorkflow, ReconcileWorkflow],
+            workflows=[
+                AccountFeedWorkflow,
+                AlertsWorkflow,
+                DeadManWorkflow,
+                ReconcileWorkflow,
+            ],
             activities=[
                 Alerts(self.store, self.settings.alerts).deliver_alerts,
                 feed.watch_executions,
                 OrderLookUp(self.parts).look_up_order,
+                DeadMan(self.parts, armed).hold_dead_man_switch,
                 reconciling.list_accounts,
                 reconciling.reconcile_account,
             ],
@@ -145,6 +154,20 @@ class Runtime:
             max_heartbeat_throttle_interval=timedelta(seconds=1),
             default_heartbeat_throttle_interval=timedelta(seconds=1),
         )
+
+    async def arm_dead_man_switches(self) -> None:
+        """Hold the switch of each account that has one to be armed."""
+        for one in self.settings.exchanges:
+            if one.dead_man_s:
+                await self.client.start_workflow(
+                    DeadManWorkflow.run,
+                    Account(exchange=one.exchange, account=one.account),
+                    id=f"dead-man-{one.exchange}-{one.account}",
+                    task_queue=io_queue(self.settings.task_queue),
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    task_timeout=TASK_TIMEOUT,
+                    static_summary=f"dead-man switch of {one.exchange} / {one.account}",
+                )
 
     async def start_feeds(self) -> None:
         """Make sure that every account has its feed; one that runs already is left alone."""
@@ -207,6 +230,7 @@ async def running(
             for worker in runtime.workers(runner):
                 await stack.enter_async_context(worker)
             await runtime.start_feeds()
+            await runtime.arm_dead_man_switches()
             await runtime.start_alerts()
             await keep_schedules(client, settings, list(connectors))
             clock = asyncio.create_task(_keep_clocks(list(connectors.values())))

@@ -77,6 +77,12 @@ EXCHANGE_VARIABLES = (
     Variable("OMS_<NAME>_CLOCK_SKEW_MS", "how far clocks may be apart", "1000"),
     Variable("OMS_<NAME>_DATA_LAG_MS", "how far queries may lag behind", "1000"),
     Variable("OMS_<NAME>_TIMEOUT_MS", "how long to wait for an answer", "3000"),
+    Variable(
+        "OMS_<NAME>_DEAD_MAN_S",
+        "seconds after which the exchange cancels the account's orders when all workers are gone, "
+        "where it can; 0: never",
+        "0",
+    ),
     Variable("OMS_<NAME>_LIVE", "true where real money is meant", "false"),
     Variable(
         "OMS_<NAME>_EXPERIMENTAL",
@@ -97,6 +103,7 @@ _CONNECTOR_FIELDS = {
     "CLOCK_SKEW_MS": "clock_skew_ms",
     "DATA_LAG_MS": "data_lag_ms",
     "TIMEOUT_MS": "timeout_ms",
+    "DEAD_MAN_S": "dead_man_s",
     "LIVE": "live",
     "EXPERIMENTAL": "experimental",
 }

@@ -13,7 +13,8 @@ def binance_spot(
 
     The fence is `timestamp` with `recvWindow` (at most 60,000), checked on receipt and again just
     before the engine; the API gives up after 10 s (-1007), hence the processing bound. An amend
-    may only reduce ("Order Amend Keep Priority"). There is no GTD on spot.
+    may only reduce ("Order Amend Keep Priority"). There is no GTD on spot, and no dead-man switch
+    (`countdownCancelAll` is the futures API's).
     """
     return Capabilities(
         exchange_kind="binance",

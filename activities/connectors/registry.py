@@ -21,8 +21,8 @@ def build_connector(settings: ConnectorSettings) -> IExecutionConnector:
     """The connector that `settings.kind` names, not started yet.
 
     Raises `StartUpError` for a kind that is not installed, a market that is not spot, an address
-    beyond this machine without `live`, or one behind an experimental connector without
-    `experimental`.
+    beyond this machine without `live`, one behind an experimental connector without
+    `experimental`, or a dead-man switch that the exchange does not have.
     """
     settings.check()
     record = record_of(settings.kind)
@@ -34,6 +34,12 @@ def build_connector(settings: ConnectorSettings) -> IExecutionConnector:
             "real orders are to go through it all the same"
         )
     connector = _found(settings)
+    if settings.dead_man_s and connector.capabilities.cancel_all_after is None:
+        raise StartUpError(
+            f"dead_man_s is {settings.dead_man_s:g} for account {settings.account!r} at "
+            f"{settings.exchange!r}, and {connector.capabilities.exchange_kind!r} has no dead-man "
+            "switch; set it to 0"
+        )
     if is_proved:
         proved = connector.capabilities.model_copy(update={"experimental": False})
         connector.capabilities = proved

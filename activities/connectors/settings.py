@@ -20,6 +20,7 @@ class ConnectorSettings(BaseModel):
     is refused unless `live` is true. `recv_window_ms` is the fence that queries and cancels carry;
     `stream_silence_ms` is how long a stream may be deaf before it is opened again. `experimental`
     lets real orders through a connector whose conformance cards have not passed at a venue.
+    `dead_man_s` arms the exchange's dead-man switch, in seconds; 0: not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class ConnectorSettings(BaseModel):
     data_lag_ms: int = Field(default=1000, ge=0)
     timeout_ms: int = Field(default=3000, ge=1)
     stream_silence_ms: int = Field(default=10_000, ge=100)
+    dead_man_s: float = Field(default=0, ge=0)
     live: bool = False
     experimental: bool = False
 

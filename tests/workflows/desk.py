@@ -311,7 +311,9 @@ async def _some_exchanges(count: int, token: str) -> AsyncIterator[list[Exchange
     try:
         for number in range(1, count + 1):
             config = SandboxConfig(
-                name=f"x{number}", accounts=(parse_account(f"{KEY}:{SECRET}:{BALANCES}"),)
+                name=f"x{number}",
+                dead_man=True,
+                accounts=(parse_account(f"{KEY}:{SECRET}:{BALANCES}"),),
             )
             config.set_limits({("ORDERS", "SECOND"): 10_000, ("REQUEST_WEIGHT", "MINUTE"): 10**6})
             server = SandboxServer(config)

@@ -63,6 +63,8 @@ class Capabilities(BaseModel):
     client_id_length: int
     client_id_alphabet: str
     order_history_days: int = 90
+    cancel_all_after: str | None = None
+    """The exchange's dead-man switch; None: it has none. With one, see `ICancelsAllAfter`."""
     rate_card: RateCard = RateCard()
     """What the exchange limits, and what each request costs; without pools nothing is limited."""
     experimental: bool = True
@@ -159,6 +161,18 @@ class StreamState(StrEnum):
 
     CONNECTED = "connected"
     """Fresh connection: whatever happened before may have been missed; catch up now."""
+
+
+class ICancelsAllAfter(Protocol):
+    """What a connector has besides where its capability record names `cancel_all_after`."""
+
+    async def cancel_all_after(self, seconds: float) -> None:
+        """Let the exchange cancel the account's open orders, unless told again within `seconds`.
+
+        All of them, whoever placed them. 0 disarms it. Raises `ExchangeError`; then the switch is
+        as it was before, or as asked.
+        """
+        ...
 
 
 class IExecutionConnector(Protocol):

@@ -164,6 +164,7 @@ class SandboxConfig:
     ban_seconds: int = 120
     unfilled_taker_credit: int = 1
     unfilled_maker_credit: int = 5
+    dead_man: bool = False  # An endpoint that Binance Spot does not have: see dead_man.py.
     seed: int = 1
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from workers.sandbox.account_api import AccountApi
 from workers.sandbox.clock import Clock
 from workers.sandbox.config import KRAKEN, SandboxConfig
 from workers.sandbox.control import Control
+from workers.sandbox.dead_man import DeadManApi
 from workers.sandbox.engine import Engine
 from workers.sandbox.exact import text
 from workers.sandbox.faults import Faults
@@ -57,6 +58,9 @@ class Sandbox:
         self.gateway.add(AccountApi(self.engine, self.limits).routes())
         self.gateway.add(TradingApi(self.engine, self.limits, self.rejected).routes())
         self.gateway.add(NeighbourApi(self.engine).routes())
+        self.dead_man = DeadManApi(self.engine) if config.dead_man else None
+        if self.dead_man is not None:
+            self.gateway.add(self.dead_man.routes())
         self.kraken: Kraken | None = None
         if config.protocol == KRAKEN:
             self.kraken = Kraken(config, self.engine, self.faults, self.user_streams, self.log)

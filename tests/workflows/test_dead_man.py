@@ -1,0 +1,68 @@
+"""The dead-man switch: held while a worker lives, and struck by the exchange when none does."""
+
+from decimal import Decimal
+
+import pytest
+
+from activities.connectors.registry import build_connector
+from tests.workflows.desk import Desk, until, working
+from trading.oms.enums import OrderStatus
+from trading.oms.errors import StartUpError
+
+pytestmark = pytest.mark.temporal
+COUNTDOWN = "POST countdownCancelAll"
+SWITCHED = "tests.workflows.switched:SwitchedConnector"
+
+
+def armed(desk: Desk, seconds: float) -> None:
+    (account,) = desk.settings.exchanges
+    account = account.model_copy(update={"kind": SWITCHED, "dead_man_s": seconds})
+    desk.settings = desk.settings.model_copy(update={"exchanges": (account,)})
+
+
+async def test_orders_are_cancelled_when_every_worker_is_gone_and_not_before(
+    idle_desk: Desk,
+) -> None:
+    desk, exchange = idle_desk, idle_desk.exchange
+    armed(desk, 1.5)
+    async with working(desk):
+        order_id = (await desk.resting()).client_order_id
+        first = exchange.requests(COUNTDOWN)
+
+        async def told_for_longer_than_it_waits() -> bool:
+            return exchange.requests(COUNTDOWN) > first + 5
+
+        await until(told_for_longer_than_it_waits)
+        assert len(exchange.orders(status="NEW")) == 1
+
+    async def struck() -> bool:
+        return exchange.orders(status="NEW") == []
+
+    await until(struck)
+    async with working(desk):
+        ended = await desk.until_status(order_id, OrderStatus.EXPIRED)
+        assert ended.filled_quantity == Decimal(0)
+
+
+async def test_a_switch_that_is_no_longer_wanted_is_disarmed(idle_desk: Desk) -> None:
+    desk, exchange = idle_desk, idle_desk.exchange
+    handle = desk.client.get_workflow_handle(f"dead-man-{exchange.name}-main")
+    armed(desk, 3)
+    async with working(desk):
+        await desk.resting()
+
+        async def told() -> bool:
+            return exchange.requests(COUNTDOWN) > 0
+
+        await until(told)
+    armed(desk, 0)
+    async with working(desk):
+        await handle.result()
+        assert exchange.server.exchange.dead_man is not None
+        assert not exchange.server.exchange.dead_man.armed
+
+
+async def test_an_exchange_without_a_switch_says_so_at_the_start(idle_desk: Desk) -> None:
+    (account,) = idle_desk.settings.exchanges
+    with pytest.raises(StartUpError, match="'binance' has no dead-man switch"):
+        build_connector(account.model_copy(update={"dead_man_s": 10}))
