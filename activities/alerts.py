@@ -23,8 +23,11 @@ import aiohttp
 from temporalio import activity
 
 from trading.oms.errors import StoreUnavailable
+from trading.oms.models import utc_now
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from activities.alert_settings import AlertSettings
     from activities.store import JournalEntry, Store
 
@@ -38,6 +41,7 @@ _PAGE = 200
 _MOVE_S = 60.0
 """How often the cursor is moved past entries that nobody wants to hear of."""
 _TURN = timedelta(hours=1)
+WAITING = "oms_oldest_alert_seconds"
 _HAS_IT = frozenset({*range(200, 300), 409})
 _WILL_NOT_HAVE_IT = frozenset({400, 413, 415, 422})
 """The receiver refuses this very alert; to repeat it would keep all later ones back."""
@@ -56,10 +60,15 @@ class Alerts:
         """Deliver until the turn ends or the worker does; False where alerts are off."""
         if self._settings is None:
             return False
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_TURN.total_seconds()), asyncio.TaskGroup() as tasks:
-                tasks.create_task(_heartbeat())
-                tasks.create_task(AlertDelivery(self._store, self._settings).run())
+        gauge = activity.metric_meter().create_gauge_float(WAITING)
+        delivery = AlertDelivery(self._store, self._settings, tell=gauge.set)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TURN.total_seconds()), asyncio.TaskGroup() as tasks:
+                    tasks.create_task(_heartbeat())
+                    tasks.create_task(delivery.run())
+        finally:
+            gauge.set(0)  # Whoever delivers next says how it stands.
         return True
 
 
@@ -73,12 +82,18 @@ class AlertDelivery:
     """Reads the journal on from the cursor and posts what is wanted."""
 
     def __init__(
-        self, store: Store, settings: AlertSettings, *, timeout: aiohttp.ClientTimeout = _TIMEOUT
+        self,
+        store: Store,
+        settings: AlertSettings,
+        *,
+        timeout: aiohttp.ClientTimeout = _TIMEOUT,
+        tell: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
-        """`timeout` bounds one request."""
+        """`timeout` bounds one request; `tell` hears how long the oldest alert has waited."""
         self._store = store
         self._settings = settings
         self._timeout = timeout
+        self._tell = tell
         self._cursor: str | None = None
         self._moved_s = 0.0
         self._epoch = ""
@@ -109,6 +124,7 @@ class AlertDelivery:
                 after = entry.sequence
                 if not await self._move(name, after):
                     return
+        self._tell(0)
         if head > after and time.monotonic() - self._moved_s > _MOVE_S:
             await self._move(name, head)
 
@@ -126,6 +142,7 @@ class AlertDelivery:
             failure = await self._post(session, entry, body)
             if failure is None:
                 return
+            self._tell((utc_now() - entry.committed_at).total_seconds())
             host = urlsplit(self._settings.url.get_secret_value()).hostname
             _log.warning(
                 "%s has not taken the alert %d (%s): %s", host, entry.sequence, entry.name, failure

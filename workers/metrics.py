@@ -12,6 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from activities.alerts import WAITING
 from trading.oms.alarms import alarm_of
 from trading.oms.enums import TradingState
 from trading.oms.errors import OmsError
@@ -42,6 +43,7 @@ GAUGES = {
     "oms_oldest_doubt_seconds": "How long the oldest of them has been in doubt",
     "oms_waiting_reports": "Reports of the exchange that their orders have not booked yet",
     "oms_oldest_report_seconds": "How long the oldest of them has waited",
+    WAITING: "How long the webhook has not taken the oldest alert; told by who delivers",
     "oms_trading_state": "0 active, 1 reducing, 2 halted, by scope",
     "oms_reconciled_seconds": "How long ago the newest reconciliation of an account began",
     "oms_differences": "What differed in it",

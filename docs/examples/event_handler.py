@@ -29,7 +29,7 @@ async def main() -> None:
     """Take in all fills so far; a service would go on with `await asyncio.Event().wait()`."""
     after = int(CURSOR.read_text()) if CURSOR.exists() else 0
     async with OrderManager.remote(store_url=os.environ["OMS_STORE_URL"]) as oms:
-        subscription = await oms.event_bus.subscribe("order_fill", book, after=after)
+        subscription = await oms.event_bus.subscribe("order_fill", book, after=after, for_ever=True)
         await oms.event_bus.drain()
         CURSOR.write_text(str(subscription.handled_through))
         print(f"{subscription.handled} fills, up to event {subscription.handled_through}")

@@ -33,17 +33,20 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def delivering(store: Store, url: str) -> AsyncIterator[None]:
+async def delivering(store: Store, url: str) -> AsyncIterator[list[float]]:
     settings = AlertSettings(
         SecretStr(url), SecretStr(SECRET), names_of("order_in_doubt,order_alarm"), "test"
     )
-    delivery = AlertDelivery(store, settings, timeout=aiohttp.ClientTimeout(total=0.3))
+    waited: list[float] = []
+    delivery = AlertDelivery(
+        store, settings, timeout=aiohttp.ClientTimeout(total=0.3), tell=waited.append
+    )
     task = asyncio.create_task(delivery.run())
     try:
         async with asyncio.timeout(5):
             while await store.cursor(cursor_name("test")) is None:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.01)
-        yield
+        yield waited
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -60,9 +63,10 @@ async def test_it_is_repeated_until_the_receiver_has_it(
     store_url: str, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.answers = [503, HANG, 307, 404]
-    async with opened(store_url) as store, delivering(store, receiver.url):
+    async with opened(store_url) as store, delivering(store, receiver.url) as waited:
         ids = [await doubtful(store), await doubtful(store)]
         await receiver.until(2)
+        assert max(waited) > 0.3
         assert [alert["order_id"] for alert in receiver.taken] == ids
     assert len(receiver.asked) == 6
     keys = [headers["Idempotency-Key"] for headers, _ in receiver.asked]

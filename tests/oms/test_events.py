@@ -183,6 +183,17 @@ async def test_an_event_that_always_fails_becomes_a_dead_letter_and_the_order_go
     assert "failed 3 times with event 1 of order a" in caplog.text
 
 
+async def test_who_must_not_miss_one_is_asked_until_he_takes_it() -> None:
+    bus, taker = EventBus(tries_max=2), Taker(a=4)
+    subscription = await bus.subscribe("order_*", taker, for_ever=True)
+    await bus.publish(published(1))
+    await bus.publish(published(2))
+    await bus.drain()
+    assert taker.sequences == [1, 2]
+    assert (subscription.failures, bus.dead_letters_total) == (4, 0)
+    await bus.close()
+
+
 def journal(length: int) -> tuple[list[OrderEvent], event_bus.ReadJournal]:
     entries = [published(sequence, "abc"[sequence % 3]) for sequence in range(1, length + 1)]
 

@@ -6,7 +6,8 @@
 Each subscriber has its own queue and its own task, so a slow or failing handler holds nobody
 else. A handler sees the events of one order in their order and at least once. One that raises is
 called again with the same event after a pause; meanwhile only the events of that order wait. After
-`TRIES_MAX` tries the event is logged, counted and kept in `dead_letters`, and the order goes on.
+`TRIES_MAX` tries, some seconds in all, the event is logged, counted and kept in `dead_letters`, and
+the order goes on; who must not miss one subscribes `for_ever`.
 
 Backpressure: a subscriber may have `queue_max` events waiting. One that falls further behind is
 taken off the live stream and reads the journal until it has caught up. A bus without a journal
@@ -61,13 +62,22 @@ class _Parked:
 class Subscription:
     """One handler with its queue; made by `EventBus.subscribe`."""
 
-    def __init__(self, bus: "EventBus", pattern: str, handler: Handler, after: int | None) -> None:
+    def __init__(
+        self,
+        bus: "EventBus",
+        pattern: str,
+        handler: Handler,
+        after: int | None,
+        *,
+        for_ever: bool = False,
+    ) -> None:
         """`after` is the sequence of the last event that needs no handling any more."""
         self.pattern = pattern
         self.handler = handler
         self.handler_name = getattr(handler, "__qualname__", repr(handler))
         self.handled = 0
         self.failures = 0
+        self._for_ever = for_ever
         self._bus = bus
         self._cursor = bus.newest if after is None else after
         self._wants_the_past = after is not None
@@ -203,7 +213,7 @@ class Subscription:
 
     def _park_or_bury(self, parked: _Parked, error: Exception) -> None:
         event = parked.events[0]
-        if parked.tries >= self._bus.tries_max:
+        if parked.tries >= self._bus.tries_max and not self._for_ever:
             self._bus.bury(
                 DeadLetter(self.pattern, self.handler_name, event, repr(error), parked.tries)
             )
@@ -274,14 +284,15 @@ class EventBus:
         return tuple(self._subscriptions)
 
     async def subscribe(
-        self, name: str, handler: Handler, *, after: int | None = None
+        self, name: str, handler: Handler, *, after: int | None = None, for_ever: bool = False
     ) -> Subscription:
         """Call `handler` with each event whose name matches: "order_filled", "order_*" or "*".
 
         With `after`, the journal's events after that sequence come first and none is left out in
-        between. Without it, only what is published from now on.
+        between. Without it, only what is published from now on. `for_ever` tries an event again
+        until the handler takes it; meanwhile the order's other events wait, and in the end all.
         """
-        subscription = Subscription(self, name, handler, after)
+        subscription = Subscription(self, name, handler, after, for_ever=for_ever)
         self._subscriptions.append(subscription)
         return subscription
 

@@ -164,7 +164,7 @@ class IEventBus(Protocol):
     """Where events are published (`trading.oms.event_bus.EventBus` in one process)."""
 
     async def subscribe(
-        self, name: str, handler: Handler, *, after: int | None = None
+        self, name: str, handler: Handler, *, after: int | None = None, for_ever: bool = False
     ) -> Subscription:
         """Call `handler` with each event whose name matches, see `EventBus.subscribe`."""
         ...
