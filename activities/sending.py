@@ -48,8 +48,6 @@ _KNOWN_OUTCOMES = {
 }
 _HOPELESS = frozenset({"local_request", "local_symbol"})
 """Our own connector cannot build the request; it would fail the same way every time."""
-_STALE_STAMP = "-1021"
-_FILTER_REFUSED = "-1013"
 _MARKET_CLOSED = "Market is closed."
 
 
@@ -74,13 +72,14 @@ class Sender:
         try:
             report = await connector.place(claim.request)
         except ExchangeError as error:
-            if error.code == _STALE_STAMP:
+            if error.code in connector.capabilities.stale_stamp_codes:
                 await _set_clock(connector)
             return await self._failed(send, claim, error)
         return await self._acknowledged(send, claim, report)
 
     async def _failed(self, send: Send, claim: Claim, error: ExchangeError) -> SendAnswer:
-        if error.code == _FILTER_REFUSED or error.text == _MARKET_CLOSED:
+        record = self._parts.connectors[send.exchange, send.account].capabilities
+        if error.code in record.rule_refusal_codes or error.text == _MARKET_CLOSED:
             self._parts.risk.filter_refused(send.exchange, send.account)
         if isinstance(error, ExchangeRejected) or error.code in _HOPELESS:
             return await self._rejected(send, claim, error)

@@ -6,6 +6,42 @@ from activities.connectors.binance_limits import BINANCE_CARD
 from trading.oms.venue import Amend, Capabilities, DedupeScope
 
 
+def kraken_spot(
+    *, fence_ms: int, processing_bound_ms: int, clock_skew_ms: int, data_lag_ms: int
+) -> Capabilities:
+    """Kraken Spot (docs.kraken.com, "Add Order", "Spot Client Order Identifiers").
+
+    The fence is `deadline` (RFC 3339, at most 60 s ahead), after which the engine drops the
+    request. A client id is a UUID with or without dashes, or free text of at most 18 characters;
+    ours are 32 hexadecimal digits. An amend changes quantity and price in place and keeps the ids.
+    The key's nonce must rise: give each worker process a key of its own, or the key a nonce window.
+    """
+    return Capabilities(
+        exchange_kind="kraken",
+        dedupe_scope=DedupeScope.OPEN_ONLY,
+        lookup_by_client_id=True,
+        fence="deadline",
+        fence_ms=fence_ms,
+        processing_bound_ms=processing_bound_ms,
+        clock_skew_ms=clock_skew_ms,
+        data_lag_ms=data_lag_ms,
+        amend=Amend.IN_PLACE,
+        native_gtd=False,
+        client_id_length=32,
+        client_id_alphabet="0123456789abcdef",
+        order_history_days=90,
+        stale_stamp_codes=("EService:Deadline elapsed", "EAPI:Invalid nonce"),
+        rule_refusal_codes=(
+            "EOrder:Tick size check failed",
+            "EOrder:Order minimum not met",
+            "EOrder:Cost minimum not met",
+            "EOrder:Invalid price",
+            "EGeneral:Invalid arguments",
+            "EService:Market in cancel_only mode",
+        ),
+    )
+
+
 def binance_spot(
     *, fence_ms: int, processing_bound_ms: int, clock_skew_ms: int, data_lag_ms: int
 ) -> Capabilities:
@@ -31,4 +67,6 @@ def binance_spot(
         client_id_alphabet=string.ascii_letters + string.digits + "-_",
         order_history_days=90,
         rate_card=BINANCE_CARD,
+        stale_stamp_codes=("-1021",),
+        rule_refusal_codes=("-1013",),
     )

@@ -121,6 +121,11 @@ class Answer:
         return None
 
     @property
+    def is_refusal(self) -> bool:
+        """Whether it is the exchange's word on the request: a 4xx, unless it says it otherwise."""
+        return 400 <= self.status < 500  # noqa: PLR2004 - the class of refusals in HTTP
+
+    @property
     def is_success(self) -> bool:
         """A 2xx with JSON that is not an error of the exchange."""
         return (
@@ -155,10 +160,10 @@ def judge(answer: Answer, operation: Operation, rules: Sequence[Rule]) -> Exchan
 def verdict(answer: Answer, operation: Operation, rules: Sequence[Rule]) -> Verdict:
     """What the answer proves about a command: the first row that fits, else unknown.
 
-    Only a 4xx can prove anything. A 5xx is unknown whatever its code says (Binance: "NOT to treat
-    this as a failure"), and a 2xx or 3xx that is no success contradicts itself.
+    Only a refusal can prove anything. A 5xx is unknown whatever its code says (Binance: "NOT to
+    treat this as a failure"), and a 2xx or 3xx that is no success contradicts itself.
     """
-    if not 400 <= answer.status < 500:  # noqa: PLR2004 - the class of refusals in HTTP
+    if not answer.is_refusal:
         return Verdict.UNKNOWN
     for rule in rules:
         if rule.fits(answer, operation):

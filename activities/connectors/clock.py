@@ -28,6 +28,18 @@ class ExchangeClock:
         self._exchange_ms = float(exchange_ms)
         self._seen_at = (asked_at + answered_at) / 2
 
+    def observe_floor(self, exchange_ms: int, step_ms: int, asked: float, answered: float) -> None:
+        """Take in a time that is cut to whole steps: the truth is up to a step later.
+
+        The latest of several looks is the best, so the estimate only moves forward, unless the
+        exchange's clock was provably set back. It is behind by a step at most: the safe side.
+        """
+        earliest = exchange_ms - answered * 1000
+        known = None if self._exchange_ms is None else self._exchange_ms - self._seen_at * 1000
+        if known is None or earliest > known or known > exchange_ms + step_ms - asked * 1000:
+            self._exchange_ms = float(exchange_ms)
+            self._seen_at = answered
+
     def now_ms(self) -> int:
         """Milliseconds since 1970 in the exchange's clock; never a network call."""
         if self._exchange_ms is None:

@@ -15,6 +15,11 @@ from trading.oms.venue import IExecutionConnector
 
 __all__ = ["GROUP", "ConnectorSettings", "build_connector"]
 GROUP = "oms.connectors"
+OURS = {
+    "binance": "activities.connectors.ccxt_connector:CcxtConnector",
+    "kraken": "activities.connectors.kraken_connector:KrakenConnector",
+}
+"""Also without installed metadata, as from a plain checkout."""
 
 
 def build_connector(settings: ConnectorSettings) -> IExecutionConnector:
@@ -51,16 +56,12 @@ def _found(settings: ConnectorSettings) -> IExecutionConnector:
     if settings.kind in known:
         connector: IExecutionConnector = known[settings.kind].load()(settings)
         return connector
-    if settings.kind == "binance":
-        # Also without installed metadata, as from a plain checkout.
-        from activities.connectors.ccxt_connector import CcxtConnector
-
-        return CcxtConnector(settings)
-    if ":" in settings.kind:
-        return _at(settings.kind)(settings)
+    place = OURS.get(settings.kind, settings.kind)
+    if ":" in place:
+        return _at(place)(settings)
     raise StartUpError(
         f"no connector of the kind {settings.kind!r} is installed; known: "
-        f"{', '.join(sorted({*known, 'binance'}))}"
+        f"{', '.join(sorted({*known, *OURS}))}"
     )
 
 

@@ -8,15 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from trading.oms.errors import StartUpError
 from trading.oms.models import Name
 
-BINANCE_REST = "https://api.binance.com"
-BINANCE_WS = "wss://ws-api.binance.com:443/ws-api/v3"
+REST = {"binance": "https://api.binance.com", "kraken": "https://api.kraken.com"}
+STREAMS = {
+    REST["binance"]: "wss://ws-api.binance.com:443/ws-api/v3",
+    REST["kraken"]: "wss://ws-auth.kraken.com/v2",
+}
 
 
 class ConnectorSettings(BaseModel):
     """One account at one exchange. Times are in milliseconds.
 
     `rest_url` and `ws_url` name another address than the exchange's own (the sandbox's); `ws_url`
-    empty with a `rest_url` means `/ws-api/v3` on the same host. An address that is not loopback
+    empty with a `rest_url` means the usual path on the same host. An address that is not loopback
     is refused unless `live` is true. `recv_window_ms` is the fence that queries and cancels carry;
     `stream_silence_ms` is how long a stream may be deaf before it is opened again. `experimental`
     lets real orders through a connector whose conformance cards have not passed at a venue.
@@ -31,7 +34,7 @@ class ConnectorSettings(BaseModel):
     market: str = "spot"
     api_key: SecretStr
     secret: SecretStr
-    rest_url: str = BINANCE_REST
+    rest_url: str = ""
     ws_url: str = ""
     recv_window_ms: int = Field(default=5000, ge=1, le=60_000)
     processing_bound_ms: int = Field(default=10_000, ge=0)
@@ -44,9 +47,11 @@ class ConnectorSettings(BaseModel):
     experimental: bool = False
 
     def model_post_init(self, _context: object) -> None:
-        """Fill in the stream's address from the REST address."""
+        """Fill in the exchange's own address, and the stream's from the REST address."""
+        if not self.rest_url:
+            object.__setattr__(self, "rest_url", REST.get(self.kind, ""))
         if not self.ws_url:
-            object.__setattr__(self, "ws_url", _stream_address(self.rest_url))
+            object.__setattr__(self, "ws_url", _stream_address(self.kind, self.rest_url))
 
     def check(self) -> None:
         """Raise `StartUpError` for a market that is not spot, or money not meant to be touched."""
@@ -75,8 +80,9 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def _stream_address(rest_url: str) -> str:
+def _stream_address(kind: str, rest_url: str) -> str:
     parts = urlsplit(rest_url)
-    if rest_url.rstrip("/") == BINANCE_REST:
-        return BINANCE_WS
-    return f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}/ws-api/v3"
+    if rest_url.rstrip("/") in STREAMS:
+        return STREAMS[rest_url.rstrip("/")]
+    path = {"kraken": "/v2"}.get(kind, "/ws-api/v3")
+    return f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}{path}"

@@ -1,4 +1,4 @@
-"""Binance's user data stream: raw events in order of arrival, and every gap noticed.
+"""User data streams: raw events in order of arrival, and every gap noticed.
 
 ccxt.pro connects, signs the subscription and keeps the pings; its caches are passed by, because
 they merge updates by id (the two sides of a self-trade share one). Source: user-data-stream.md.
@@ -16,6 +16,7 @@ from activities.connectors.clock import ExchangeClock
 from activities.connectors.settings import ConnectorSettings
 from activities.connectors.wire import BinanceWire
 from trading.oms.errors import ExchangeUnavailable
+from trading.oms.request_gate import IRequestGate
 from trading.oms.venue import StreamState
 
 logger = logging.getLogger(__name__)
@@ -31,11 +32,19 @@ class _Gap:
 _GAP = _Gap()
 
 
-class EventStream(BinanceWire):
-    """One subscription to the user data stream of one account, opened again after each gap."""
+class StreamLife:
+    """Stands before a wire: one subscription of one account, opened again after each gap."""
+
+    subscription = ""
+    """What the subscription is called on the rate card; it passes the gate before we dial."""
+    oms_settings: ConnectorSettings
+    gate: IRequestGate
+    scrub: Any
+    clients: Any
+    close: Any
 
     def __init__(self, settings: ConnectorSettings, clock: ExchangeClock) -> None:
-        super().__init__(settings, clock)
+        super().__init__(settings, clock)  # type: ignore[call-arg] # The wire behind.
         self.unreadable = 0
         self._events: asyncio.Queue[dict[str, Any] | _Gap] = asyncio.Queue()
         self._connection: Any = None
@@ -78,12 +87,13 @@ class EventStream(BinanceWire):
         self._events = asyncio.Queue()
         self.ws_dial_backoff: dict[str, Any] = {}  # The pauses are ours, not ccxt's.
         self._refusals.clear()
-        await self.gate.enter("WS userDataStream.subscribe.signature")
+        if self.subscription:
+            await self.gate.enter(self.subscription)
         self._connection = self.client(self.oms_settings.ws_url)
         seconds = max(1.0, self.oms_settings.timeout_ms / 1000)
         try:
             async with asyncio.timeout(seconds):
-                await self.ensure_user_data_stream_ws_subscribe_signature("spot")
+                await self.subscribe()
         except TimeoutError:
             failure = f"no answer to the subscription within {seconds:g} s"
         except Exception as error:  # noqa: BLE001 - ccxt raises whatever it likes
@@ -112,26 +122,31 @@ class EventStream(BinanceWire):
 
         A frame that is no JSON would end ccxt's receive loop without a word.
         """
-        client = super().client(url)
+        client = super().client(url)  # type: ignore[misc] # ccxt's.
         client.handle_text_or_binary_message = lambda data: self._read(client, data)
         return client
 
     def _read(self, client: Any, data: str | bytes) -> None:
         text = data.decode(errors="replace") if isinstance(data, bytes) else data
         message = parse_json(text)
-        event = message.get("event", message) if isinstance(message, dict) else None
-        if not isinstance(event, dict):
+        if not isinstance(message, dict) or not self.sort(client, message):
             self.unreadable += 1
             logger.warning("the user data stream sent something unreadable: %s", shown(text))
-        elif not isinstance(event.get("e"), str):
-            self._pass_to_ccxt(client, message)
-        elif event["e"] == "executionReport":
-            self._push(client, event)
-        elif event["e"] in _ENDINGS:
-            logger.info("the exchange ends the user data stream: %s", event["e"])
-            self._push(client, _GAP)
 
-    def _pass_to_ccxt(self, client: Any, message: Any) -> None:
+    async def subscribe(self) -> None:
+        """Ask the exchange for the account's events and wait for its yes; raises what it likes."""
+        raise NotImplementedError
+
+    def sort(self, client: Any, message: dict[str, Any]) -> bool:
+        """Push what is an event, pass the rest to ccxt; False: it cannot be read."""
+        raise NotImplementedError
+
+    def gap(self, client: Any, why: str) -> None:
+        """Something was missed, or will be: a fresh connection has to follow."""
+        logger.info("the user data stream is opened again: %s", why)
+        self.push(client, _GAP)
+
+    def pass_to_ccxt(self, client: Any, message: Any) -> None:
         """Answers to our own requests (the subscription).
 
         A refusal is kept here: ccxt loses it and raises `KeyError: 'spot'` in its place.
@@ -139,21 +154,44 @@ class EventStream(BinanceWire):
         if isinstance(message.get("error"), dict):
             self._refusals.append(Answer.read(0, {}, json.dumps(message["error"]), self.scrub))
         try:
-            super().handle_message(client, message)
+            super().handle_message(client, message)  # type: ignore[misc] # ccxt's.
         except Exception as error:  # noqa: BLE001 - a stray answer must not end the stream
             logger.warning("ccxt cannot read an answer: %s", type(error).__name__)
 
-    def _push(self, client: Any, item: "dict[str, Any] | _Gap") -> None:
+    def push(self, client: Any, item: "dict[str, Any] | _Gap") -> None:
         """Only the present connection speaks; an old one that is being closed does not."""
         if client is self._connection:
             self._events.put_nowait(item)
 
     def on_error(self, client: Any, error: Any) -> None:
         """ccxt: the connection failed or answers no pings."""
-        super().on_error(client, error)
-        self._push(client, _GAP)
+        super().on_error(client, error)  # type: ignore[misc] # ccxt's.
+        self.push(client, _GAP)
 
     def on_close(self, client: Any, error: Any) -> None:
         """ccxt: the other side closed the connection."""
-        super().on_close(client, error)
-        self._push(client, _GAP)
+        super().on_close(client, error)  # type: ignore[misc] # ccxt's.
+        self.push(client, _GAP)
+
+
+class EventStream(StreamLife, BinanceWire):
+    """Binance's user data stream."""
+
+    subscription = "WS userDataStream.subscribe.signature"
+
+    async def subscribe(self) -> None:
+        """`userDataStream.subscribe.signature`; its refusal is kept by `pass_to_ccxt`."""
+        await self.ensure_user_data_stream_ws_subscribe_signature("spot")
+
+    def sort(self, client: Any, message: dict[str, Any]) -> bool:
+        """Execution reports are events; other events are of no use here."""
+        event = message.get("event", message)
+        if not isinstance(event, dict):
+            return False
+        if not isinstance(event.get("e"), str):
+            self.pass_to_ccxt(client, message)
+        elif event["e"] == "executionReport":
+            self.push(client, event)
+        elif event["e"] in _ENDINGS:
+            self.gap(client, event["e"])
+        return True

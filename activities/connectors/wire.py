@@ -1,4 +1,4 @@
-"""The one place where bytes leave for Binance: ccxt signs and names the endpoints, we send.
+"""The one place where bytes leave: ccxt signs and names the endpoints, we send.
 
 ccxt's own `fetch` is replaced, because the OMS must know three things that ccxt does not say: the
 raw status, code and text of this very response (also with many requests at once), whether the
@@ -9,7 +9,7 @@ redirects and lets aiohttp repeat a PUT or DELETE on a stale connection; this on
 import os
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +24,7 @@ from activities.connectors.ccxt_classes import exchange_class
 from activities.connectors.classify import (
     Answer,
     Operation,
+    Rule,
     judge,
     transport_failure,
 )
@@ -33,7 +34,6 @@ from trading.oms.errors import ExchangeError, ExchangeUnavailable
 from trading.oms.request_gate import LOCAL_RATE_LIMIT, IRequestGate, OpenGate, Permit, Response
 
 _SIGNATURE = re.compile(r"signature=[0-9A-Za-z%+/=]+", re.IGNORECASE)
-_RATE_HEADERS = ("x-mbx-used-weight-", "x-mbx-order-count-", "retry-after")
 
 
 def _nothing(_body: str) -> None:
@@ -87,10 +87,11 @@ class _GuardedRequest(aiohttp.ClientRequest):
 class RateUsage:
     """The exchange's own count of our requests, from the headers of the newest response.
 
-    `headers` keeps `X-MBX-USED-WEIGHT-*`, `X-MBX-ORDER-COUNT-*` and `Retry-After` by their names
-    in lower case; `at_ms` is the exchange's clock at that response.
+    `headers` keeps those whose names begin with one of `kept` (Binance: `X-MBX-USED-WEIGHT-*`,
+    `X-MBX-ORDER-COUNT-*` and `Retry-After`), in lower case; `at_ms` is the exchange's clock then.
     """
 
+    kept: tuple[str, ...] = ()
     headers: dict[str, str] = field(default_factory=dict)
     at_ms: int = 0
 
@@ -99,26 +100,35 @@ class RateUsage:
         found = {
             name.lower(): value
             for name, value in headers.items()
-            if name.lower().startswith(_RATE_HEADERS)
+            if self.kept and name.lower().startswith(self.kept)
         }
         if found:
             self.headers, self.at_ms = found, at_ms
 
 
-_BINANCE = exchange_class("binance")
+class OneWriteWire:
+    """Stands before a class of ccxt: our `fetch`, our clock and only the spot market's addresses.
 
+    Each exchange says how its answers are read and judged, and where its endpoints are.
+    """
 
-class BinanceWire(_BINANCE):  # type: ignore[misc, valid-type] # ccxt ships no types.
-    """ccxt's Binance with our `fetch`, our clock and only the addresses of the spot market."""
+    rules: Sequence[Rule] = ()
+    rate_headers: tuple[str, ...] = ()
+    request: Any
+    apiKey: Any  # noqa: N815 - ccxt's name.
+    secret: Any
+    cafile: Any
+    closed_by_user: Any
+    close: Any
 
     def __init__(self, settings: ConnectorSettings, clock: ExchangeClock) -> None:
         self.oms_settings = settings
         self.oms_clock = clock
-        self.rate_usage = RateUsage()
+        self.rate_usage = RateUsage(self.rate_headers)
         self.gate: IRequestGate = OpenGate()
         self.streaming: dict[str, Any]
         self.urls: dict[str, Any]
-        super().__init__(
+        super().__init__(  # type: ignore[call-arg] # The class of ccxt that stands behind.
             {
                 "apiKey": settings.api_key.get_secret_value(),
                 "secret": settings.secret.get_secret_value(),
@@ -129,18 +139,31 @@ class BinanceWire(_BINANCE):  # type: ignore[misc, valid-type] # ccxt ships no t
                     "defaultType": "spot",
                     "fetchCurrencies": False,
                     "adjustForTimeDifference": False,
-                    "recvWindow": settings.recv_window_ms,
+                    "recvWindow": settings.recv_window_ms,  # Binance's.
                     "ws": {"connectionTimeout": max(1000, settings.timeout_ms)},
                 },
             }
         )
         keep_alive_ms = int(settings.stream_silence_ms * 0.3)
         self.streaming = {**self.streaming, "keepAlive": keep_alive_ms, "maxPingPongMisses": 2}
-        self.urls = {**self.urls, "api": _spot_addresses(settings)}
+        self.urls = {**self.urls, "api": self.addresses(settings)}
 
-    def nonce(self) -> int:
-        """Stamps are in the exchange's clock; ccxt's own guess at the difference stays off."""
-        return self.oms_clock.now_ms()
+    @staticmethod
+    def addresses(settings: ConnectorSettings) -> dict[str, Any]:
+        """The `urls["api"]` of ccxt: an endpoint of any other market has no address."""
+        raise NotImplementedError
+
+    def api_of(self, path: str) -> str:
+        """Which of ccxt's groups an endpoint is in, as `public` and `private`."""
+        raise NotImplementedError
+
+    def limits_of(self, answer: Answer) -> Response:
+        """What an answer says of rate limits."""
+        raise NotImplementedError
+
+    def read_answer(self, status: int, headers: Mapping[str, str], text: str) -> Answer:
+        """A response, its code and its words found."""
+        return Answer.read(status, headers, text, self.scrub)
 
     def open(self, lazy: bool = False) -> None:  # noqa: FBT001, FBT002 - ccxt's signature
         """Make the session that ccxt would make, with our request class and no pool limit.
@@ -157,7 +180,7 @@ class BinanceWire(_BINANCE):  # type: ignore[misc, valid-type] # ccxt ships no t
                 request_class=_GuardedRequest,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-        super().open(lazy)
+        super().open(lazy)  # type: ignore[misc] # ccxt's.
 
     async def call(
         self, call: Call, method: str, path: str, params: Mapping[str, Any] | None = None
@@ -167,12 +190,11 @@ class BinanceWire(_BINANCE):  # type: ignore[misc, valid-type] # ccxt ships no t
         Raises exactly one of the three classes of `ExchangeError`. Errors are raised without a
         cause: what ccxt and aiohttp raise can carry the signed address and the API key.
         """
-        api = "public" if path in _PUBLIC else ("sapi" if path in _SAPI else "private")
         permit = await self.gate.enter(f"{method} {path}", params)
         call.check_limits = partial(self._check_limits, permit)
         token = _call.set(call)
         try:
-            return await self.request(path, [api], method, dict(params or {}))
+            return await self.request(path, [self.api_of(path)], method, dict(params or {}))
         except ExchangeError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - ccxt raises whatever it likes
@@ -205,19 +227,19 @@ class BinanceWire(_BINANCE):  # type: ignore[misc, valid-type] # ccxt ships no t
                 allow_redirects=False,
             ) as response:
                 text = await response.text(errors="replace")
-                answer = Answer.read(response.status, dict(response.headers), text, self.scrub)
+                answer = self.read_answer(response.status, dict(response.headers), text)
         except ExchangeError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, only the phase counts
             failure = transport_failure(_name_of(error), call.operation, written=call.written)
         else:
             self.rate_usage.observe(answer.headers, self.oms_clock.now_ms())
-            call.response = response_of(answer)
+            call.response = self.limits_of(answer)
             return self._judged(answer, call.operation)
         raise failure
 
     def _judged(self, answer: Answer, operation: Operation) -> Any:
-        error = judge(answer, operation, BINANCE_RULES)
+        error = judge(answer, operation, self.rules)
         if error is not None:
             raise error
         return answer.body
@@ -230,19 +252,38 @@ class BinanceWire(_BINANCE):  # type: ignore[misc, valid-type] # ccxt ships no t
         return _SIGNATURE.sub("signature=***", text)
 
 
+class BinanceWire(OneWriteWire, exchange_class("binance")):  # type: ignore[misc] # No types.
+    """ccxt's Binance."""
+
+    rules = BINANCE_RULES
+    rate_headers = ("x-mbx-used-weight-", "x-mbx-order-count-", "retry-after")
+
+    def nonce(self) -> int:
+        """Stamps are in the exchange's clock; ccxt's own guess at the difference stays off."""
+        return self.oms_clock.now_ms()
+
+    def api_of(self, path: str) -> str:
+        """Public, private, or the wallet's."""
+        return "public" if path in _PUBLIC else ("sapi" if path in _SAPI else "private")
+
+    def limits_of(self, answer: Answer) -> Response:
+        """From the headers, and the codes of a pause."""
+        return response_of(answer)
+
+    @staticmethod
+    def addresses(settings: ConnectorSettings) -> dict[str, Any]:
+        """Spot, and the wallet's question what a key may do."""
+        rest = settings.rest_url.rstrip("/")
+        return {
+            "public": f"{rest}/api/v3",
+            "private": f"{rest}/api/v3",
+            "sapi": f"{rest}/sapi/v1",
+            "ws": {"ws-api": {"spot": settings.ws_url}},
+        }
+
+
 _PUBLIC = frozenset({"time", "exchangeInfo", "ticker/bookTicker", "depth"})
 _SAPI = frozenset({"account/apiRestrictions"})
-
-
-def _spot_addresses(settings: ConnectorSettings) -> dict[str, Any]:
-    """Only spot: an endpoint of any other market has no address and cannot be called."""
-    rest = settings.rest_url.rstrip("/")
-    return {
-        "public": f"{rest}/api/v3",
-        "private": f"{rest}/api/v3",
-        "sapi": f"{rest}/sapi/v1",
-        "ws": {"ws-api": {"spot": settings.ws_url}},
-    }
 
 
 def _name_of(error: Exception) -> str:

@@ -22,12 +22,18 @@ from trading.oms.venue import (
     StreamState,
     VenueStatus,
 )
-from workers.sandbox.config import SandboxConfig, parse_account
+from workers.sandbox.config import KrakenLimits, SandboxConfig, parse_account
 from workers.sandbox.server import SandboxServer
 
 SANDBOXES = {
     "binance": SandboxConfig(
         name="binance", accounts=(parse_account("the-key-of-the-cards:the-secret-of-the-cards"),)
+    ),
+    "kraken": SandboxConfig(
+        name="kraken",
+        protocol="kraken",
+        accounts=(parse_account("the-key-of-the-cards:dGhlIHNlY3JldCBvZiB0aGUgY2FyZHM="),),
+        kraken_limits=KrakenLimits(calls=10_000, trading=10_000),
     ),
 }
 ENDED = {VenueStatus.FILLED, VenueStatus.CANCELLED, VenueStatus.EXPIRED, VenueStatus.REJECTED}
@@ -57,7 +63,8 @@ class Venue:
         if self.server is None:
             pytest.skip("this card needs the sandbox exchange's control")
         name = self.symbol.replace("/", "")
-        return getattr(self.server.exchange.control, deed)({"symbol": name, **asked})
+        about = {} if deed == "set_faults" else {"symbol": name}
+        return getattr(self.server.exchange.control, deed)({**about, **asked})
 
     def make_a_market(self) -> None:
         if self.server is not None:

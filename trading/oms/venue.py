@@ -67,6 +67,10 @@ class Capabilities(BaseModel):
     """The exchange's dead-man switch; None: it has none. With one, see `ICancelsAllAfter`."""
     rate_card: RateCard = RateCard()
     """What the exchange limits, and what each request costs; without pools nothing is limited."""
+    stale_stamp_codes: tuple[str, ...] = ()
+    """Refusals that say our stamp was too old or too early: the clock is read again."""
+    rule_refusal_codes: tuple[str, ...] = ()
+    """Refusals by a symbol's rules: those that we know may be old and are read again."""
     experimental: bool = True
 
 

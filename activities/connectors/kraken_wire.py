@@ -1,0 +1,98 @@
+"""Kraken's wire, and its stream of executions (WebSocket v2).
+
+Private REST calls carry a nonce that must rise. It is taken when a request is signed; where a later
+one overtakes it on the way, Kraken refuses it unread (EAPI:Invalid nonce), which is a definite
+"nothing was sent".
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from activities.connectors.ccxt_classes import exchange_class
+from activities.connectors.classify import Answer, Operation
+from activities.connectors.fields import object_of, text_of
+from activities.connectors.kraken_codes import KRAKEN_RULES, read_answer
+from activities.connectors.settings import ConnectorSettings
+from activities.connectors.stream import StreamLife
+from activities.connectors.wire import Call, OneWriteWire
+from trading.oms.errors import ExchangeUnavailable
+from trading.oms.request_gate import Response
+
+_PUBLIC = frozenset({"Time", "Assets", "AssetPairs", "Ticker", "Depth"})
+_PAUSES = {"EAPI:Rate limit exceeded": 5.0, "EGeneral:Temporary lockout": 60.0}
+"""Seconds: by then the counter of calls has room again, or it is worth another try."""
+_SUBSCRIBED = "oms-subscribed"
+
+
+class KrakenWire(OneWriteWire, exchange_class("kraken")):  # type: ignore[misc] # No types.
+    """ccxt's Kraken."""
+
+    rules = KRAKEN_RULES
+    _last_nonce = 0
+
+    def incrementing_nonce(self) -> int:
+        """Microseconds since 1970: greater than any that a library in milliseconds has used."""
+        self._last_nonce = max(self._last_nonce + 1, time.time_ns() // 1000)
+        return self._last_nonce
+
+    def api_of(self, path: str) -> str:
+        """Public or private."""
+        return "public" if path in _PUBLIC else "private"
+
+    def read_answer(self, status: int, headers: Mapping[str, str], text: str) -> Answer:
+        """Kraken's errors are texts with HTTP 200."""
+        return read_answer(status, headers, text, self.scrub)
+
+    def limits_of(self, answer: Answer) -> Response:
+        """Kraken counts without telling; a call too many asks for a pause, an order does not."""
+        pauses = answer.code in _PAUSES
+        return Response(headers={}, pauses=pauses, retry_after_s=_PAUSES.get(answer.code or ""))
+
+    @staticmethod
+    def addresses(settings: ConnectorSettings) -> dict[str, Any]:
+        """Spot alone."""
+        rest = settings.rest_url.rstrip("/")
+        return {"public": rest, "private": rest, "ws": {"privateV2": settings.ws_url}}
+
+
+class KrakenStream(StreamLife, KrakenWire):
+    """The channel `executions`: a snapshot of the open orders, then what happens to them."""
+
+    _sequence = 0
+
+    async def subscribe(self) -> None:
+        """With a fresh token. Raises `ExchangeUnavailable` where Kraken refuses."""
+        answer = await self.call(Call(Operation.QUERY), "POST", "GetWebSocketsToken")
+        self._sequence = 0
+        asked = {"channel": "executions", "token": text_of(object_of(answer), "token")}
+        message = {"method": "subscribe", "params": {**asked, "snap_orders": True}, "req_id": 1}
+        await self.watch(self.oms_settings.ws_url, _SUBSCRIBED, message, "executions")
+
+    def sort(self, client: Any, message: dict[str, Any]) -> bool:
+        """Executions are events, numbered without a hole; pongs are ccxt's."""
+        if message.get("channel") == "executions":
+            return self._take(client, message)
+        if message.get("method") == "subscribe":
+            if message.get("success") is True:
+                client.resolve(message, _SUBSCRIBED)
+            else:
+                words = self.scrub(str(message.get("error")))
+                client.reject(ExchangeUnavailable(words, code=words[:64]), _SUBSCRIBED)
+            return True
+        if message.get("method") == "pong":
+            self.pass_to_ccxt(client, message)
+        return True
+
+    def _take(self, client: Any, message: dict[str, Any]) -> bool:
+        rows, sequence = message.get("data"), message.get("sequence")
+        if not isinstance(rows, list):
+            return False
+        if isinstance(sequence, int):
+            if self._sequence and sequence > self._sequence + 1:
+                self.gap(client, f"message {sequence} follows {self._sequence}")
+            self._sequence = max(self._sequence, sequence)
+        for row in rows:
+            if isinstance(row, dict):
+                self.push(client, row)
+        return True
