@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -26,15 +26,23 @@ from trading.oms.order_client import OrderClient, workflow_id
 from trading.oms.order_manager import OrderManager
 from trading.oms.routing.smart import RoutingStrategy
 from workers.composition import Choices, Runtime, running
-from workers.sandbox.config import SandboxConfig, parse_account
+from workers.sandbox.config import (
+    BINANCE,
+    KRAKEN,
+    KrakenLimits,
+    SandboxConfig,
+    parse_account,
+)
 from workers.sandbox.server import SandboxServer
 from workers.settings import Settings
 
-KEY, SECRET = "key-of-the-desk", "secret-of-the-desk"
+KEY, SECRET = "key-of-the-desk", "c2VjcmV0LW9mLXRoZS1kZXNr"  # Base64, as Kraken has them.
 BALANCES = "BTC=100,ETH=1000,USDT=10000000"
 OPEN_MARKET = Path(__file__).parent.parent / "open_market.toml"
 FENCE_MS = 600
 """How long a request of these tests is taken: long enough for a busy machine."""
+KRAKEN_FENCE_MS = 2000
+"""Kraken tells its time in whole seconds, so our stamps are up to one behind."""
 WITHIN_S = 15.0
 _numbers = itertools.count(1)
 
@@ -57,11 +65,12 @@ class Exchange:
     def __init__(self, server: SandboxServer, name: str) -> None:
         self.server = server
         self.name = name
+        self.kind = server.exchange.config.protocol
         self._control = server.exchange.control
 
     def fault(self, kind: str, **options: Any) -> None:
-        """Set a fault; the endpoint is given without its path's beginning: "POST order"."""
-        if "endpoint" in options:
+        """Set a fault; Binance's endpoints without their path's beginning: "POST order"."""
+        if " " in options.get("endpoint", ""):
             method, path = options["endpoint"].split()
             options["endpoint"] = f"{method} /api/v3/{path}"
         self._control.set_faults({"fault": kind, **options})
@@ -268,15 +277,21 @@ async def a_desk(
     store_url: str,
     *,
     exchanges: int = 1,
+    protocols: Sequence[str] = (),
     work: bool = True,
     choices: Choices | None = None,
     runner: WorkflowRunner | None = None,
     timeout_ms: int = 1500,
     routing: RoutingStrategy = RoutingStrategy.CONFIGURED,
 ) -> AsyncIterator[Desk]:
-    """Start everything, on a task queue and with exchanges of its own; `work` starts a worker."""
+    """Start everything, on a task queue and with exchanges of its own; `work` starts a worker.
+
+    `protocols` gives each exchange's kind; without it they all speak Binance's.
+    """
     token = uuid.uuid4().hex[:6]
-    async with asynccontextmanager(_some_exchanges)(exchanges, token) as servers:
+    async with asynccontextmanager(_some_exchanges)(
+        protocols or [BINANCE] * exchanges, token
+    ) as servers:
         settings = _settings(store_url, token, servers, timeout_ms)
         settings = settings.model_copy(update={"routing": routing})
         store = await Store.open(store_url, create=True)
@@ -306,14 +321,16 @@ async def working(
     desk.runtime = None
 
 
-async def _some_exchanges(count: int, token: str) -> AsyncIterator[list[Exchange]]:
+async def _some_exchanges(protocols: Sequence[str], token: str) -> AsyncIterator[list[Exchange]]:
     servers = []
     try:
-        for number in range(1, count + 1):
+        for number, protocol in enumerate(protocols, 1):
             config = SandboxConfig(
                 name=f"x{number}",
                 dead_man=True,
+                protocol=protocol,
                 accounts=(parse_account(f"{KEY}:{SECRET}:{BALANCES}"),),
+                kraken_limits=KrakenLimits(calls=10_000, trading=10_000),
             )
             config.set_limits({("ORDERS", "SECOND"): 10_000, ("REQUEST_WEIGHT", "MINUTE"): 10**6})
             server = SandboxServer(config)
@@ -336,10 +353,11 @@ def _settings(store_url: str, token: str, exchanges: list[Exchange], timeout_ms:
             ConnectorSettings(
                 exchange=exchange.name,
                 account="main",
+                kind=exchange.kind,
                 api_key=SecretStr(KEY),
                 secret=SecretStr(SECRET),
                 rest_url=exchange.server.url,
-                recv_window_ms=FENCE_MS,
+                recv_window_ms=KRAKEN_FENCE_MS if exchange.kind == KRAKEN else FENCE_MS,
                 processing_bound_ms=50,
                 clock_skew_ms=50,
                 data_lag_ms=50,

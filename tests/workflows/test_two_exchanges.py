@@ -1,0 +1,128 @@
+"""Two exchanges that really differ, Binance's protocol and Kraken's, under one deployment."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from tests.workflows.desk import Desk, Exchange, a_desk, until
+from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode
+
+pytestmark = pytest.mark.temporal
+ACCEPTED, FILLED = OrderStatus.ACCEPTED, OrderStatus.FILLED
+
+
+@pytest.fixture(scope="module")
+async def module_desk(
+    temporal_client: Client, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Desk]:
+    url = f"sqlite:///{tmp_path_factory.mktemp('desk') / 'store.sqlite3'}"
+    async with a_desk(temporal_client, url, protocols=("binance", "kraken")) as desk:
+        yield desk
+
+
+@pytest.fixture
+def kraken(desk: Desk) -> Exchange:
+    return desk.exchanges[1]
+
+
+async def test_an_order_rests_fills_in_parts_and_is_cancelled_at_each(desk: Desk) -> None:
+    for exchange in desk.exchanges:
+        resting = await desk.resting(exchange=exchange.name)
+        order_id = resting.client_order_id
+        exchange.market("SELL", "30000", "0.004")
+        part = await desk.until(order_id, lambda state: state.filled_quantity)
+        answer = await desk.cancel(order_id)
+        closed = await desk.until_closed(order_id)
+
+        assert part.filled_quantity == Decimal("0.004")
+        assert answer.outcome is CancelOutcome.CANCELLED
+        assert closed.status is OrderStatus.CANCELLED
+        (fill,) = await desk.store.fills(order_id)
+        (there,) = exchange.orders(clientOrderId=str(resting.exchange_client_id))
+        assert (there["executedQty"], there["status"]) == ("0.00400000", "CANCELED")
+        # Binance takes its fee from what is received, Kraken in the quote asset.
+        assert fill.fee_currency == ("USDT" if exchange.kind == "kraken" else "BTC")
+
+
+async def test_a_market_order_fills_although_its_answer_says_nothing_of_it(
+    desk: Desk, kraken: Exchange
+) -> None:
+    kraken.market("SELL", "29000", "0.004", "GTC")
+    kraken.market("SELL", "29500", "0.006", "GTC")
+
+    result = await desk.submit(order_type="market", exchange=kraken.name)
+    closed = await desk.until_closed(result.order_id)
+
+    assert closed.state is not None
+    assert (closed.status, closed.state.average_fill_price) == (FILLED, Decimal(29300))
+    assert len(await desk.store.fills(result.order_id)) == 2
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["", "deaf stream"])
+@pytest.mark.parametrize(
+    "fault",
+    [{"kind": "reply_lost"}, {"kind": "code_-1007", "order": "alive"}, {"kind": "garbled"}],
+    ids=lambda fault: fault["kind"],
+)
+async def test_a_krakens_order_in_doubt_is_found_by_its_client_id(
+    desk: Desk, kraken: Exchange, fault: dict[str, Any], *, stream: bool
+) -> None:
+    if not stream:
+        kraken.fault("stream_drop")
+    options = {"count": 1, "endpoint": "AddOrder", **fault}
+    kraken.fault(options.pop("kind"), **options)
+
+    result = await desk.submit(exchange=kraken.name)
+    state = await desk.until_status(result.order_id, ACCEPTED)
+
+    (there,) = kraken.orders(status="NEW")
+    assert there["clientOrderId"] == state.exchange_client_id
+    assert state.in_doubt_since is None
+    names = await desk.names(result.order_id)
+    assert names.count("order_in_doubt") == names.count("order_doubt_ended") <= 1
+
+
+async def test_a_krakens_order_that_was_not_placed_is_proved_so_and_sent_again_once(
+    desk: Desk, kraken: Exchange
+) -> None:
+    kraken.fault("http_503", count=1, endpoint="AddOrder")
+
+    result = await desk.submit(exchange=kraken.name)
+    assert result.in_doubt
+    state = await desk.until_status(result.order_id, ACCEPTED)
+
+    (there,) = kraken.orders(status="NEW")
+    assert there["clientOrderId"] == state.exchange_client_id
+    claims = await desk.store.claims_of(result.order_id)
+    assert [(claim.key.generation, str(claim.outcome)) for claim in claims] == [
+        (1, "not_placed"), (2, "accepted"),
+    ]  # fmt: skip
+
+
+async def test_a_refusal_in_krakens_words_rejects_the_order(desk: Desk, kraken: Exchange) -> None:
+    kraken.market("SELL", "29000", "1", "GTC")
+
+    result = await desk.submit(exchange=kraken.name, post_only=True)
+
+    assert result.status is OrderStatus.REJECTED
+    assert result.state is not None
+    assert result.state.reason_code is ReasonCode.EXCHANGE_REJECTED
+    assert "EOrder:Post only order" in (result.state.rejection_reason or "")
+    assert kraken.orders(status="NEW") == []
+
+
+async def test_a_fill_in_a_gap_of_krakens_stream_is_caught_up(desk: Desk, kraken: Exchange) -> None:
+    resting = await desk.resting(exchange=kraken.name)
+    kraken.fault("stream_drop", event="trade", count=1)
+    kraken.market("SELL", "30000", "0.01")
+    closed = await desk.until_closed(resting.client_order_id)
+
+    assert closed.status is FILLED
+    await until(lambda: _has_fills(desk, resting.client_order_id))
+
+
+async def _has_fills(desk: Desk, order_id: str) -> bool:
+    return len(await desk.store.fills(order_id)) == 1
