@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from activities.connectors.fields import MalformedError, number_of, object_of
+from activities.connectors.fields import MalformedError, decimal_of, number_of, object_of
 from activities.connectors.kraken_reports import KrakenReader
 from trading.oms.models import Fill
 from trading.oms.venue import ExecutionReport
@@ -43,7 +43,7 @@ class KrakenHistory:
                 if object_of(row).get("cl_ord_id") == client_id
             ]
             if ours:
-                return max(ours, key=lambda entry: float(entry[1].get("opentm") or 0))
+                return max(ours, key=lambda entry: decimal_of(entry[1], "opentm"))
         return None
 
     async def orders_since(self, symbol: str, since: datetime) -> Sequence[ExecutionReport]:
