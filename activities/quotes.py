@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from decimal import Decimal
 from math import inf
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
@@ -11,7 +12,6 @@ from trading.oms.errors import ExchangeError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from decimal import Decimal
 
     from trading.oms.models import Quote
     from trading.oms.routing.markets import VenueMarket
@@ -23,8 +23,9 @@ _SILENT_S = 1.0
 """How long an exchange that gave no answer is not asked for the same thing again."""
 _WARM_S = 600.0
 """How long after its last order a symbol is kept fresh."""
-_WARM_MAX = 10
-"""How many symbols: each costs the exchange's patience."""
+_WARM_MAX = 5
+"""How many symbols: each costs every worker a request in four seconds."""
+_STALE_SOON = Decimal("0.8")
 _LOOK_S = 0.5
 _Kept = TypeVar("_Kept")
 
@@ -84,7 +85,10 @@ class Kept(Generic[_Kept]):
                     del self._wanted[key]
             for key, (_, age_s_max) in self._wanted.items():
                 is_silent = now - self._silent.get(key, -_SILENT_S) < _SILENT_S
-                if not is_silent and now - self._known.get(key, (-inf,))[0] > age_s_max / 2:
+                if (
+                    not is_silent
+                    and now - self._known.get(key, (-inf,))[0] > age_s_max * _STALE_SOON
+                ):
                     self._ask(key)
             await asyncio.sleep(_LOOK_S)
 

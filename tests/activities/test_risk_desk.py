@@ -206,7 +206,7 @@ async def test_what_was_wanted_is_kept_fresh(venue: Venue, monkeypatch: pytest.M
     await asyncio.sleep(0.02)
     asked = venue.asked
     await asyncio.sleep(0.05)
-    assert venue.asked == asked  # Ten others were wanted since, and each was asked for once.
+    assert venue.asked == asked  # Five others were wanted since, and each was asked for once.
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
     await kept.close()
