@@ -153,6 +153,9 @@ async def a_rig(settings: Settings, folder: Path, say: Say) -> AsyncIterator[Rig
             for name, far, near in ends
         }
         _through_cables(world, cables, postgres)
+        # The sweep of reconciliation is a catch-up too.
+        sweeps = settings.without != "catch-up"
+        world.environment["OMS_RECONCILE_S"] = str(RECONCILE_S if sweeps else 0)
         client = await Client.connect(
             cables["temporal"].address,
             data_converter=pydantic_data_converter,
@@ -165,7 +168,6 @@ async def a_rig(settings: Settings, folder: Path, say: Say) -> AsyncIterator[Rig
 def _through_cables(world: World, cables: dict[str, Cable], postgres: Postgres | None) -> None:
     """What the workers are told; the harness itself reads by the direct way."""
     world.environment["TEMPORAL_ADDRESS"] = cables["temporal"].address
-    world.environment["OMS_RECONCILE_S"] = str(RECONCILE_S)
     for name in world.venues:
         world.environment[f"OMS_{name.upper()}_URL"] = f"http://{cables[name].address}"
     if postgres:
