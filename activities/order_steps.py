@@ -107,12 +107,14 @@ class OrderSteps:
     async def _admit(self, order: Order) -> Prepared:
         """Insert the order, or find the one that has its id already."""
         admission = await self._store.admit(order)
-        claim = None if admission.created else await self._newest_claim(order.client_order_id)
         if not admission.differs:
             self._remember(order)
+        claim, state = None, None
+        if not admission.created:
+            claim, state = await self._claim_and_state(order.client_order_id)
         return Prepared(
             created=admission.created,
-            state=admission.state,
+            state=state or admission.state,
             difference=tuple(admission.differs),
             claim=claim,
         )
@@ -120,12 +122,12 @@ class OrderSteps:
     @activity.defn(name="load_order")
     async def load_order(self, order_id: str) -> Known:
         """Read a known order, for a run that takes it up again."""
-        state = await self._store.order(order_id)
         order = await self._store.trader_order(order_id)
+        claim, state = await self._claim_and_state(order_id)
         if state is None or order is None:
             msg = f"no order has the id {order_id!r}"
             raise ApplicationError(msg, type="OrderNotFound", non_retryable=True)
-        return Known(order=order, state=state, claim=await self._newest_claim(order_id))
+        return Known(order=order, state=state, claim=claim)
 
     async def route(self, order: Order) -> Routed:
         """Choose the venue, and the account there (the order's own, or the venue's default)."""
@@ -207,6 +209,15 @@ class OrderSteps:
         if len(self._orders) >= _ORDERS_REMEMBERED:
             del self._orders[next(iter(self._orders))]
         self._orders[order.client_order_id] = order
+
+    async def _claim_and_state(self, order_id: str) -> tuple[ClaimFacts | None, OrderState | None]:
+        """The newest claim, and a state that is no older.
+
+        The task that this one repeats may only have stalled, and claim the send between two reads:
+        the claim of a venue that the state does not name yet would leave the order stuck.
+        """
+        claim = await self._newest_claim(order_id)
+        return claim, await self._store.order(order_id)
 
     async def _newest_claim(self, order_id: str) -> ClaimFacts | None:
         claims = await self._store.claims_of(order_id)
