@@ -166,12 +166,15 @@ class Note(_Message):
 
     `not_placed` names a claim that is concluded, `in_doubt` one whose sender said nothing. Where
     others have found out more about it meanwhile, that stands, and the events do not count.
+    `unsent_after` is the newest request that the workflow knows of, for events that hold only
+    where no later one was claimed.
     """
 
     order_id: str
     events: tuple[LifecycleEvent, ...]
     not_placed: OrderAt | None = None
     in_doubt: OrderAt | None = None
+    unsent_after: ClaimFacts | None = None
 
 
 class Reports(_Message):
@@ -184,12 +187,14 @@ class Reports(_Message):
 class Booked(_Message):
     """The state after a commit. `fills_missing`: the exchange's total is above the booked sum.
 
-    `strays` are older sends of the order that turned out to be alive beside the newest.
+    `strays` are older sends of the order that turned out to be alive beside the newest. `claim` is
+    a send that the workflow does not know of: the events that hold only without it do not count.
     """
 
     state: OrderState
     fills_missing: bool = False
     strays: tuple[OrderAt, ...] = ()
+    claim: ClaimFacts | None = None
 
 
 class CancelAt(_Message):

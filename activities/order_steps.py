@@ -32,6 +32,7 @@ from activities.messages import (
 )
 from activities.sending import Sender
 from activities.store import ClaimOutcome
+from activities.store.types import Sent
 from trading.oms.enums import ReasonCode
 from trading.oms.models import Order, utc_now
 from trading.oms.routing.base import RoutingDenied
@@ -183,10 +184,22 @@ class OrderSteps:
             )
         elif note.in_doubt is not None:
             state = await self._sender.conclude(note.in_doubt, ClaimOutcome.UNKNOWN, note.events)
+        elif note.unsent_after is not None:
+            return await self._record_unsent(note, note.unsent_after)
         else:
             state = await self._store.record(note.order_id, note.events)
         self._parts.on_state(state)
         return Booked(state=state)
+
+    async def _record_unsent(self, note: Note, known: ClaimFacts) -> Booked:
+        """Commit what holds only if nothing was sent after the request that is known."""
+        after = Sent(known.leg, known.generation, known.stamp)
+        state = await self._store.record(note.order_id, note.events, after)
+        newest = await self._newest_claim(note.order_id)
+        self._parts.on_state(state)
+        if state.is_terminal or newest is None:
+            return Booked(state=state)
+        return Booked(state=state, claim=newest)
 
     @activity.defn(name="book_reports")
     async def book_reports(self, message: Reports) -> Booked:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from temporalio import activity
@@ -31,7 +32,7 @@ from activities.order_door import OrderDoor
 from activities.rate_desk import patient
 from activities.store import OrderFilter
 from activities.store_marks import halt_if_gone_back, mark_of
-from trading.oms.enums import OPEN_STATUSES
+from trading.oms.enums import OPEN_STATUSES, Pending
 from trading.oms.errors import ExchangeError
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _HEARTBEAT_S = 1.0
 _FINDINGS_MAX = 500
+_INTERRUPTED_AFTER = timedelta(seconds=10)
 
 
 class Reconciling:
@@ -148,12 +150,26 @@ class _Pass:
         for order in orders:
             try:
                 if await self._door.is_running(order.client_order_id):
+                    await self._if_interrupted(order)
                     continue
             except RPCError as error:
                 self._failed.append(f"workflow of order {order.client_order_id}: {error}")
                 continue
             await self._without_workflow(order)
         await self._run_on({order.client_order_id for order in orders})
+
+    async def _if_interrupted(self, order: OrderState) -> None:
+        """A change was begun a while ago: its workflow may not know of it, and then ends it."""
+        begun = order.pending is not Pending.NONE or order.replacing
+        if not begun or utc_now() - order.last_updated_at < _INTERRUPTED_AFTER:
+            return
+        order_id = order.client_order_id
+        if self._request.dry_run or not await self._door.tell(order_id, []):
+            return
+        fresh = await self._store.order(order_id)
+        if fresh is not None and fresh.pending is Pending.NONE and not fresh.replacing:
+            text = f"a {order.pending.value} of order {order_id} had stopped half-way"
+            self._note("interrupted_request", order.symbol, text, order_id, mended=True)
 
     async def _run_on(self, open_ids: set[str]) -> None:
         """No workflow works on an order that has ended and not know it.

@@ -72,7 +72,7 @@ class Cancellation:
 
     async def _cancel_unsent(self) -> None:
         work = self._work
-        await work.record(
+        await work.submission.end_unsent(
             work.event(EventKind.CANCEL_REQUESTED, reason=self._requests[0].command.reason),
             work.event(
                 EventKind.CANCELLED,

@@ -14,12 +14,12 @@ with workflow.unsafe.imports_passed_through():
     from activities.messages import Booked, ClaimFacts, OrderAt
     from trading.oms.answers import cancel_result, different_content, is_answer, result_of
     from trading.oms.commands import CancelRequest, OutcomeRequest
-    from trading.oms.enums import CancelOutcome, OrderStatus, Pending, ReasonCode, RejectedBy
+    from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode, RejectedBy
     from trading.oms.identity import content_hash
     from trading.oms.lifecycle import EventKind, LifecycleEvent
     from trading.oms.models import Order, OrderResult, OrderState
 
-from workflows import blotter, steps
+from workflows import blotter, interruption, steps
 from workflows.cancellation import Cancellation
 from workflows.doubt import InDoubt
 from workflows.modification import Modification
@@ -131,6 +131,7 @@ class OrderWork:
                 await self._handle(self._inbox.popleft())
                 self.cancellation.answer()
                 await self.modification.end_with_the_order()
+            await interruption.mend(self)
             self.show()
             if self._is_done():
                 return
@@ -335,7 +336,8 @@ class OrderWork:
             return
         self.later("expired", _LATE_EXPIRY_S)
         if self.submission.unsent:
-            await self.record(self.event(EventKind.EXPIRED, reason_code=ReasonCode.EXPIRY_REACHED))
+            ended = self.event(EventKind.EXPIRED, reason_code=ReasonCode.EXPIRY_REACHED)
+            await self.submission.end_unsent(ended)
         else:
             await self.cancellation.begin(Cancel(CancelRequest(reason="expiry reached")))
 
@@ -345,11 +347,7 @@ class OrderWork:
         self.submission.take_up(claim)
         if self.state.is_terminal:
             return
-        if self.state.pending is Pending.CANCEL:
-            self.enqueue(Cancel(CancelRequest(reason="requested before")))
-        if self.state.pending is Pending.MODIFY or self.state.replacing:
-            reason = "interrupted; the order stands as the exchange has it"
-            await self.record(self.event(EventKind.REQUEST_ENDED, reason=reason))
+        await interruption.mend(self)
         at = OrderAt(
             order_id=self.state.client_order_id, leg=claim.leg, generation=claim.generation
         )

@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
         Booked,
         CancelAt,
         ChangeAnswer,
+        ClaimFacts,
         Known,
         LookUp,
         Note,
@@ -107,6 +108,12 @@ async def record(
 ) -> Booked:
     """Commit events of our own, and with them that a send placed nothing, or that nobody knows."""
     note = Note(order_id=order_id, events=events, not_placed=not_placed, in_doubt=in_doubt)
+    return await _local("record_events", note, Booked)
+
+
+async def record_unsent(order_id: str, known: ClaimFacts, *events: LifecycleEvent) -> Booked:
+    """Commit events that hold only where nothing was sent after the request that is known."""
+    note = Note(order_id=order_id, events=events, unsent_after=known)
     return await _local("record_events", note, Booked)
 
 

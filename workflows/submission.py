@@ -206,9 +206,32 @@ class Submission:
             price=self._work.state.price,
         )
 
+    async def end_unsent(self, *events: LifecycleEvent) -> None:
+        """End the order, nothing having been sent. The store decides whether that is so.
+
+        The task that this one repeats may have claimed a send, and only its result was lost.
+        """
+        work = self._work
+        known = ClaimFacts(
+            leg=work.state.leg,
+            generation=self.generation,
+            stamp=self.next_stamp - 1,
+            outcome="never_reached",
+        )
+        booked = await steps.record_unsent(work.state.client_order_id, known, *events)
+        work.take(booked)
+        if booked.claim is None:
+            return
+        self.take_up(booked.claim)
+        if booked.claim.outcome in {None, "unknown"}:
+            await work.doubt.begin(booked.claim.leg, booked.claim.generation)
+        else:
+            work.later("fills", 0)
+        work.cancellation.repeat()
+
     async def deny(self, denied: Denied) -> None:
         """End the order by our own rule, nothing having been sent."""
-        await self._work.record(
+        await self.end_unsent(
             *self._marks,
             self._work.event(
                 EventKind.DENIED,

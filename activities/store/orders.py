@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from activities.store.batch import Batch
-from activities.store.types import Admission
+from activities.store.types import Admission, ClaimOutcome, Sent
 from trading.oms.identity import content_difference, content_hash
 from trading.oms.lifecycle import LifecycleEvent
 from trading.oms.models import Order, OrderState, utc_now
@@ -28,6 +28,9 @@ class OnOrder:
     def fill_ids(self) -> Iterable[str]:
         """No fills."""
         return ()
+
+
+_NOTHING_SENT = frozenset({ClaimOutcome.NOT_PLACED.value, ClaimOutcome.NEVER_REACHED.value})
 
 
 class Admit(OnOrder):
@@ -93,10 +96,14 @@ class AdmitExternal(OnOrder):
 class Record(OnOrder):
     """Apply events to an order and journal what they changed."""
 
-    def __init__(self, order_id: str, events: Sequence[LifecycleEvent]) -> None:
-        """`events` in the order in which they happened."""
+    def __init__(
+        self, order_id: str, events: Sequence[LifecycleEvent], unsent_after: Sent | None = None
+    ) -> None:
+        """`events` in the order in which they happened; see `Store.record`."""
         super().__init__(order_id)
         self._events = events
+        self._unsent_after = unsent_after
+        self.claims = unsent_after is not None
 
     @property
     def fill_ids(self) -> Iterable[str]:
@@ -104,8 +111,17 @@ class Record(OnOrder):
         return [event.fill.fill_id for event in self._events if event.fill is not None]
 
     def plan(self, batch: Batch) -> None:
-        """Apply them all."""
-        batch.apply(batch.order(self.order_id), self._events, self.received_at)
+        """Apply them all, or none where something was sent meanwhile."""
+        if not self._was_sent(batch):
+            batch.apply(batch.order(self.order_id), self._events, self.received_at)
+
+    def _was_sent(self, batch: Batch) -> bool:
+        known = self._unsent_after
+        return known is not None and any(
+            Sent(key.leg, key.generation, row.values["stamp"]) > known
+            for key, row in batch.claims.items()
+            if key.order_id == self.order_id and row.values["outcome"] not in _NOTHING_SENT
+        )
 
     def answer(self, batch: Batch) -> OrderState:
         """The state after the batch."""

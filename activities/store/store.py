@@ -33,6 +33,7 @@ from activities.store.types import (
     InboxItem,
     JournalEntry,
     OrderFilter,
+    Sent,
     StoredClaim,
     StoreSettings,
     Unreadable,
@@ -141,13 +142,20 @@ class Store:
         """Insert an order that was not placed by this system, so that its fills have an order."""
         return await self._writer.do(AdmitExternal(state))  # type: ignore[no-any-return]
 
-    async def record(self, order_id: str, events: Sequence[LifecycleEvent]) -> OrderState:
+    async def record(
+        self,
+        order_id: str,
+        events: Sequence[LifecycleEvent],
+        unsent_after: Sent | None = None,
+    ) -> OrderState:
         """Apply events and journal what they changed, in one transaction; the state after it.
 
         Each fill is booked once, by its `fill_id`, whoever records it and how often. An overfill
-        is booked and alarmed. Raises `OrderNotFound`.
+        is booked and alarmed. With `unsent_after`, the newest request that the caller knows of,
+        nothing is applied where a later one was claimed: it may be on its way. Raises
+        `OrderNotFound`.
         """
-        return await self._writer.do(Record(order_id, events))  # type: ignore[no-any-return]
+        return await self._writer.do(Record(order_id, events, unsent_after))  # type: ignore[no-any-return]
 
     async def order(self, order_id: str) -> OrderState | None:
         """The state of an order, or None where no order has this id."""

@@ -44,6 +44,14 @@ class ClaimKey(NamedTuple):
     generation: int
 
 
+class Sent(NamedTuple):
+    """One stamped request of an order; the later one is the greater."""
+
+    leg: int
+    generation: int
+    stamp: int
+
+
 class ClaimOutcome(StrEnum):
     """How a claimed send ended, as far as is known; a claim without one may be on its way."""
 

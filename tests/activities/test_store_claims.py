@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from activities.store import ClaimKey, ClaimOutcome, Store, TradingState
+from activities.store.types import Sent
 from tests.activities.store_builders import (
     accepted,
     claimed,
@@ -339,3 +340,27 @@ async def test_claims_are_found_by_the_ids_of_the_exchange(store: Store) -> None
     late = event(EventKind.ACCEPTED, exchange_order_id="x-79")
     await store.record(other.client_order_id, [ROUTED, late])
     assert await store.find_order("sandbox", "main", "x-79") == other.client_order_id
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_applied"),
+    [
+        (None, False),
+        (ClaimOutcome.UNKNOWN, False),
+        (ClaimOutcome.NEVER_REACHED, True),
+        (ClaimOutcome.NOT_PLACED, True),
+    ],
+)
+async def test_an_order_ends_as_unsent_only_where_nothing_was_sent_meanwhile(
+    store: Store, outcome: ClaimOutcome | None, is_applied: bool
+) -> None:
+    order_id = (await claimed(store, new_order())).client_order_id
+    if outcome is not None:
+        await store.settle_claim(order_id, 1, 1, outcome=outcome)
+    ended = event(EventKind.CANCELLED, reason_code=ReasonCode.CANCELLED_BEFORE_SEND)
+
+    state = await store.record(order_id, [ended], Sent(1, 1, 0))
+
+    assert state.is_terminal is is_applied
+    known = await store.record(order_id, [ended], Sent(1, 1, 1))
+    assert known.is_terminal, "the caller knows of this one"
