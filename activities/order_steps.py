@@ -195,11 +195,10 @@ class OrderSteps:
         """Commit what holds only if nothing was sent after the request that is known."""
         after = Sent(known.leg, known.generation, known.stamp)
         state = await self._store.record(note.order_id, note.events, after)
-        newest = await self._newest_claim(note.order_id)
         self._parts.on_state(state)
-        if state.is_terminal or newest is None:
+        if state.is_terminal:
             return Booked(state=state)
-        return Booked(state=state, claim=newest)
+        return Booked(state=state, claim=await self._newest_claim(note.order_id))
 
     @activity.defn(name="book_reports")
     async def book_reports(self, message: Reports) -> Booked:
