@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _NO_LEG = 0
 """The leg of a stray's events: its fills count, its life and death are not the order's."""
 _MAY_LIVE = frozenset({None, VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED, VenueStatus.FILLED})
+_LIVES = frozenset({VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED})
 _UNPROVED = frozenset(
     {
         OrderStatus.CREATED,
@@ -50,17 +51,24 @@ class Booking:
             raise OrderNotFound(msg)
         events: list[LifecycleEvent] = []
         strays: list[OrderAt] = []
+        carrier = await self._older_that_lives(reports, state)
+        if carrier is not None:
+            newer = await self._carrier(state)
+            state = _carried_by(carrier, state)
+            strays.append(_at(newer))
+            events += [_takes_over(carrier), _alarm(carrier, "the newer one")]
         for report in reports:
             claim = await self._claim_of(report, state)
             leg = claim.key.leg if claim is not None else state.leg
             if claim is not None and _is_stray(claim, state):
                 leg = _NO_LEG
-                if report.status in _MAY_LIVE:
+                if report.status in _MAY_LIVE and _at(claim) not in strays:
                     strays.append(_at(claim))
-                    events.append(_alarm(claim, report))
+                    is_older = claim.key < (await self._carrier(state)).key
+                    events.append(_alarm(claim, "all of it" if is_older else "it"))
             events.extend(await self._reduced_there(report, state))
             events.extend(events_of(report, leg, state))
-        if strays:
+        if strays and await self._is_news(order_id, events):
             await self._stop_resending(state)
         unproved = state.in_doubt_since is not None or state.status in _UNPROVED
         if strays or unproved:
@@ -68,7 +76,39 @@ class Booking:
         else:
             state = await self._store.record(order_id, events)
         missing = await fills_missing_by(self._store, state, reports)
-        return Booked(state=state, fills_missing=missing, strays=tuple(strays))
+        return Booked(
+            state=state,
+            fills_missing=missing,
+            strays=tuple(strays),
+            carrier=None if carrier is None else _at(carrier),
+        )
+
+    async def _older_that_lives(
+        self, reports: Sequence[ExecutionReport], state: OrderState
+    ) -> StoredClaim | None:
+        """An older send that lives after all and carries the order from now on; the oldest.
+
+        Only where the newer one has done nothing yet and nothing else is under way: otherwise
+        nobody can say what of both may stay, and all of it is cancelled.
+        """
+        is_quiet = state.pending is Pending.NONE and not state.replacing
+        if state.leg != 1 or state.filled_quantity or not (state.is_open and is_quiet):
+            return None
+        found = []
+        for report in reports:
+            claim = await self._claim_of(report, state)
+            if claim is None or not _is_stray(claim, state) or report.status not in _LIVES:
+                continue
+            found.append(claim)
+        carrier = min(found, key=lambda claim: claim.key.generation, default=None)
+        if carrier is None or carrier.key.generation > (await self._carrier(state)).key.generation:
+            return None
+        return carrier
+
+    async def _carrier(self, state: OrderState) -> StoredClaim:
+        """The send that carries the order."""
+        claims = await self._store.claims_of(state.client_order_id)
+        return next(c for c in claims if c.request.exchange_client_id == state.exchange_client_id)
 
     async def _claim_of(self, report: ExecutionReport, state: OrderState) -> StoredClaim | None:
         """The send that a report speaks of, None where it is the newest.
@@ -119,6 +159,14 @@ class Booking:
             stop_price=state.stop_price,
         )
         return [modified]
+
+    async def _is_news(self, order_id: str, events: Sequence[LifecycleEvent]) -> bool:
+        """Whether an alarm is not in the journal yet.
+
+        What an operator has cleared is not stopped again by a repeated report of the same send.
+        """
+        known = {entry.alarm for entry in await self._store.events_of(order_id) if entry.alarm}
+        return any(e.kind is EventKind.ALARM and e.reason not in known for e in events)
 
     async def _stop_resending(self, state: OrderState) -> None:
         """Absence cannot be proved there: nothing is sent again until an operator says so."""
@@ -174,12 +222,31 @@ def _at(claim: StoredClaim) -> OrderAt:
     return OrderAt(**claim.key._asdict())
 
 
-def _alarm(claim: StoredClaim, report: ExecutionReport) -> LifecycleEvent:
-    reason = (
-        f"generation {claim.key.generation} of leg {claim.key.leg} was proved not placed, sent "
-        f"again, and lives as exchange order {report.exchange_order_id}; all of it is cancelled"
+def _carried_by(claim: StoredClaim, state: OrderState) -> OrderState:
+    """The order as it is once another send of its leg carries it."""
+    change = {
+        "exchange_client_id": claim.request.exchange_client_id,
+        "exchange_order_id": claim.exchange_order_id,
+    }
+    return state.model_copy(update=change)
+
+
+def _takes_over(claim: StoredClaim) -> LifecycleEvent:
+    return LifecycleEvent(
+        kind=EventKind.LEG_STARTED,
+        at=claim.claimed_at,
+        leg=claim.key.leg,
+        exchange_client_id=claim.request.exchange_client_id,
+        details={"generation": claim.key.generation, "stamp": claim.stamp},
     )
-    return LifecycleEvent(kind=EventKind.ALARM, at=report.at, leg=_NO_LEG, reason=reason)
+
+
+def _alarm(claim: StoredClaim, cancelled: str) -> LifecycleEvent:
+    reason = (
+        f"two sends of leg {claim.key.leg} live: generation {claim.key.generation} does, beside "
+        f"another; {cancelled} is cancelled"
+    )
+    return LifecycleEvent(kind=EventKind.ALARM, at=claim.claimed_at, leg=_NO_LEG, reason=reason)
 
 
 async def fills_missing_by(

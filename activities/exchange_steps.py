@@ -5,6 +5,7 @@ All of them are safe to repeat: a cancel and a reduction name their target, the 
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from temporalio import activity
@@ -31,7 +32,6 @@ from trading.oms.venue import Amend, OrderRef, VenueStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from decimal import Decimal
 
     from activities.order_steps import Parts
     from activities.store import StoredClaim
@@ -104,7 +104,8 @@ class ExchangeSteps:
         whole = report.model_copy(update={"fills": (*report.fills, *fills)})
         booked = await self._booking.book(at.order_id, [whole])
         missing = await fills_missing_by(self._store, booked.state, [whole], exactly=True)
-        return booked.model_copy(update={"fills_missing": missing})
+        executed = report.cumulative_quantity or Decimal(0)
+        return booked.model_copy(update={"fills_missing": missing, "executed": executed})
 
     async def _after_refused_cancel(
         self, connector: IExecutionConnector, ref: OrderRef, at: OrderAt, reason: str

@@ -192,6 +192,7 @@ def _seen(booked: Booked) -> Sighting:
         state=booked.state,
         fills_missing=booked.fills_missing,
         strays=booked.strays,
+        carrier=booked.carrier,
     )
 
 

@@ -1,5 +1,6 @@
 """What the order workflow tells its activities, and what they answer. One model in, one out."""
 
+from decimal import Decimal
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -187,14 +188,18 @@ class Reports(_Message):
 class Booked(_Message):
     """The state after a commit. `fills_missing`: the exchange's total is above the booked sum.
 
-    `strays` are older sends of the order that turned out to be alive beside the newest. `claim` is
-    a send that the workflow does not know of: the events that hold only without it do not count.
+    `strays` are sends of the order that are alive beside the one that carries it; `carrier` is
+    given where that is another one now. `executed` is what the exchange order that was asked for
+    has executed in all. `claim` is a send that the workflow does not know of: the events that hold
+    only without it do not count.
     """
 
     state: OrderState
     fills_missing: bool = False
     strays: tuple[OrderAt, ...] = ()
     claim: ClaimFacts | None = None
+    carrier: OrderAt | None = None
+    executed: Exact = Decimal(0)
 
 
 class CancelAt(_Message):
@@ -250,6 +255,7 @@ class Sighting(_Message):
     state: OrderState
     fills_missing: bool = False
     strays: tuple[OrderAt, ...] = ()
+    carrier: OrderAt | None = None
     reason: str | None = None
 
 

@@ -38,11 +38,11 @@ from trading.oms.models import Order, utc_now
 from trading.oms.routing.base import RoutingDenied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from activities.markets import Markets
     from activities.risk_desk import RiskDesk
-    from activities.store import Store
+    from activities.store import Store, StoredClaim
     from trading.oms.interfaces import IOrderRouter, IRateLimitGuard
     from trading.oms.models import OrderState
     from trading.oms.venue import IExecutionConnector
@@ -223,19 +223,27 @@ class OrderSteps:
         self._orders[order.client_order_id] = order
 
     async def _claim_and_state(self, order_id: str) -> tuple[ClaimFacts | None, OrderState | None]:
-        """The newest claim, and a state that is no older.
+        """The send that carries the order, and a state that is no older.
 
         The task that this one repeats may only have stalled, and claim the send between two reads:
         the claim of a venue that the state does not name yet would leave the order stuck.
         """
-        claim = await self._newest_claim(order_id)
-        return claim, await self._store.order(order_id)
+        claims = await self._store.claims_of(order_id)
+        state = await self._store.order(order_id)
+        carrying = state.exchange_client_id if state is not None else None
+        return self._carrier(claims, carrying), state
 
     async def _newest_claim(self, order_id: str) -> ClaimFacts | None:
-        claims = await self._store.claims_of(order_id)
+        return self._carrier(await self._store.claims_of(order_id), None)
+
+    @staticmethod
+    def _carrier(claims: Sequence[StoredClaim], carrying: str | None) -> ClaimFacts | None:
+        """The newest claim, but the one that carries the order where an older proved to live."""
         if not claims:
             return None
-        newest = max(claims, key=lambda claim: claim.key[1:])
+        carries = {claim.request.exchange_client_id: claim for claim in claims}
+        known = carries.get(carrying or "")
+        newest = known or max(claims, key=lambda claim: claim.key[1:])
         return ClaimFacts(
             leg=newest.key.leg,
             generation=newest.key.generation,

@@ -85,6 +85,7 @@ class InDoubt:
                     state=sighting.state,
                     fills_missing=sighting.fills_missing,
                     strays=sighting.strays,
+                    carrier=sighting.carrier,
                 )
             )
         if self._at != seen.at:

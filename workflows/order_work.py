@@ -253,7 +253,7 @@ class OrderWork:
             self.fills_missing = True
             self.later("fills", 0)
         self.doubt.state_changed()
-        self.strays.take(booked.strays)
+        self.strays.take(booked)
 
     async def conclude_not_placed(self, at: OrderAt, *events: LifecycleEvent) -> None:
         """Commit the verdict on a claim together with what follows from it."""

@@ -1,8 +1,9 @@
 """Exchange orders of ours that should not be alive: a send that was proved absent and came later.
 
 The exchange broke its own fence, and the order was sent again meanwhile: two of its sends live.
-Nobody has asked for twice the quantity, so all of them are cancelled, every fill is booked, and
-the order ends; the alarm is in the journal.
+Nobody has asked for twice the quantity. The newer one is cancelled at once and the older one
+carries the order on; where the newer one has traded, or something else was under way, all of them
+are cancelled, every fill is booked, and the order ends. The alarm is in the journal.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.messages import Booked, ChangeKind, OrderAt
+    from activities.messages import Booked, ChangeKind, LookUp, OrderAt, SightingKind
     from trading.oms.enums import OrderStatus, ReasonCode
     from trading.oms.lifecycle import EventKind
 
@@ -32,30 +33,37 @@ class Strays:
         """None is known."""
         self._work = work
         self._alive: list[OrderAt] = []
+        self._absent: set[OrderAt] = set()
+        self._ends_all = False
 
     @property
     def exist(self) -> bool:
         """Whether a stray may be alive; nothing more is sent then."""
         return bool(self._alive)
 
-    def take(self, found: tuple[OrderAt, ...]) -> None:
-        """Note what a report has shown."""
-        new = [at for at in found if at not in self._alive]
+    def take(self, booked: Booked) -> None:
+        """Note what a report has shown: strays, and perhaps that another send is the order's."""
+        if booked.carrier is not None:
+            self._work.submission.generation = booked.carrier.generation
+        elif any(at.generation < self._work.here.generation for at in booked.strays):
+            self._ends_all = True  # An older one, and it could not be made the order's.
+        new = [at for at in booked.strays if at not in self._alive]
         if new:
             self._alive += new
             self._work.later("strays", 0)
 
     async def end_all(self, attempt: int) -> None:
-        """Cancel the strays and the newest send; repeat what stays unknown."""
+        """Cancel the strays, and where needed what carries the order; repeat what stays unknown."""
         work = self._work
         ended = all([await self._end(at) for at in self._alive])
-        if ended and (work.state.is_open or work.state.status is OrderStatus.FILLED):
+        closing = self._ends_all and (work.state.is_open or work.state.status is OrderStatus.FILLED)
+        if ended and closing:
             ended = await self._end(work.here)
         if not ended:
             work.later("strays", _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)], attempt + 1)
             return
         self._alive.clear()
-        if work.state.is_open:
+        if self._ends_all and work.state.is_open:
             code = ReasonCode.CANCEL_REQUESTED
             await work.record(
                 work.event(EventKind.CANCELLED, reason_code=code, reason=_REASON),
@@ -65,7 +73,21 @@ class Strays:
         answer = await steps.cancel(at, _REASON, is_replacement=True)
         self._work.take(Booked(state=answer.state, fills_missing=answer.fills_missing))
         if answer.kind is not ChangeKind.DONE:
-            return False
+            return await self._is_absent(at)
         booked = await steps.collect_fills(at)
         self._work.take(booked)
+        if booked.executed and at != self._work.here:
+            self._ends_all = True  # What it has traded is too much for the other one.
         return not booked.fills_missing
+
+    async def _is_absent(self, at: OrderAt) -> bool:
+        """Whether the exchange has proved, twice, that it has no such order."""
+        sighting = await steps.look_up(LookUp(**at.model_dump()))
+        if sighting.kind is not SightingKind.NOT_PLACED:
+            self._absent.discard(at)
+            return False
+        if at not in self._absent:
+            self._absent.add(at)
+            return False
+        await self._work.conclude_not_placed(at)
+        return True

@@ -161,7 +161,8 @@ async def test_after_two_generations_were_alive_nothing_is_sent_again_on_the_acc
         return (await desk.store.trading_states()).get(scope) is TradingState.HALTED
 
     await until(stopped, 20)
-    await desk.until_status(order.client_order_id, OrderStatus.CANCELLED)
+    await until(lambda: _one_rests(exchange))
+    assert (await desk.cancel(order.client_order_id)).success
     assert exchange.orders(status="NEW") == []
 
     exchange.fault("reply_lost", order="dead", count=1, endpoint="POST order")
@@ -173,6 +174,10 @@ async def test_after_two_generations_were_alive_nothing_is_sent_again_on_the_acc
     exchange.fault("reply_lost", order="dead", count=1, endpoint="POST order")
     last = await desk.submit()
     assert (await desk.until_status(last.order_id, OrderStatus.ACCEPTED)).exchange_order_id
+
+
+async def _one_rests(exchange: Exchange) -> bool:
+    return [order["status"] for order in exchange.orders()[-2:]].count("NEW") == 1
 
 
 async def _looked(exchange: Exchange, times: int) -> bool:

@@ -55,7 +55,7 @@ ALARMS: Mapping[Alarm, Source] = {
         ("activities.look_up",), re.compile(r"^the exchange has another order under our id")
     ),
     Alarm.TWO_SENDS_ALIVE: Source(
-        ("activities.booking",), re.compile(r"lives as exchange order .* is cancelled$")
+        ("activities.booking",), re.compile(r"^two sends of leg .* cancelled$")
     ),
     Alarm.LATE_EXPIRY: Source(("workflows.order_work",), re.compile(r"after its expiry$")),
     Alarm.RECONCILIATION: Source(("activities.reconciling",), re.compile(r"^reconciliation, ")),
