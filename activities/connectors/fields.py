@@ -8,6 +8,7 @@ from typing import Any
 _PLAIN = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,18}0*)?")
 _INTEGER_MAX = 2**63 - 1
 _TEXT_LENGTH_MAX = 200
+_ID_LENGTH_MAX = 64
 
 
 class MalformedError(ValueError):
@@ -70,6 +71,14 @@ def text_or_none(row: Mapping[str, Any], name: str) -> str | None:
         return None
     if not isinstance(value, str) or not value.isprintable() or len(value) > _TEXT_LENGTH_MAX:
         raise MalformedError(f"{name} is {_kind(value)} instead of a printable text")
+    return value
+
+
+def id_or_none(row: Mapping[str, Any], name: str) -> str | None:
+    """An id of at most 64 characters, which is what the store holds; None as `text_or_none`."""
+    value = text_or_none(row, name)
+    if value is not None and len(value) > _ID_LENGTH_MAX:
+        raise MalformedError(f"{name} has {len(value)} characters, the limit is {_ID_LENGTH_MAX}")
     return value
 
 

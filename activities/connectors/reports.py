@@ -17,6 +17,7 @@ from activities.connectors.clock import at_ms
 from activities.connectors.fields import (
     MalformedError,
     decimal_of,
+    id_or_none,
     number_of,
     object_of,
     objects_of,
@@ -150,7 +151,7 @@ class BinanceReader:
                 exchange=self.exchange,
                 account=self.account,
                 symbol=self._instrument(row).symbol,
-                exchange_client_id=text_or_none(row, client_id),
+                exchange_client_id=id_or_none(row, client_id),
                 exchange_order_id=str(number_of(row, "orderId")),
                 status=STATUSES.get(word),
                 side=_side(row) if "side" in row else None,

@@ -56,6 +56,7 @@ def test_usage_errors_have_their_code(capsys: pytest.CaptureFixture[str]) -> Non
     [
         (InvalidOrder("quantity: is 0"), Exit.BAD_INPUT),
         (OrderNotFound("no order"), Exit.BAD_INPUT),
+        (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates"), Exit.BAD_INPUT),
         (ExchangeRejected("no", code="-2015"), Exit.REFUSED),
         (StoreUnavailable("away\nfor long"), Exit.UNREACHABLE),
         (ConnectionRefusedError("refused"), Exit.UNREACHABLE),

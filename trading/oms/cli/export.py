@@ -48,7 +48,14 @@ class Moment(click.ParamType[datetime]):
     )
 )
 @click.argument("kind", type=click.Choice(_KINDS))
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl", "parquet"]), default="csv")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl", "parquet"]),
+    default="csv",
+    show_default=True,
+    help="How it is written.",
+)
 @click.option("--since", type=Moment(), help="From this time on: created, traded or committed.")
 @click.option("--until", type=Moment(), help="Before this time.")
 @click.option("--exchange", help="Only orders at this exchange.")

@@ -105,6 +105,8 @@ def failure(error: Exception) -> click.ClickException:
         return error
     if isinstance(error, ValidationError):
         return Failed(problem(error), Exit.BAD_INPUT)
+    if isinstance(error, UnicodeEncodeError):  # Bytes of an argument that are no UTF-8.
+        error = errors.InvalidOrder(f"{ascii(error.object)[:80]} is not valid text")
     if isinstance(error, errors.InvalidOrder | errors.OrderNotFound):
         return Failed(str(error), Exit.BAD_INPUT)
     if isinstance(error, errors.ExchangeRejected | errors.OrderExists):
