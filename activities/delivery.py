@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
     from activities.messages import Account
-    from activities.store import InboxItem, Store
+    from activities.store import InboxItem, Standing, Store
     from trading.oms.models import OrderState
 
 _log = logging.getLogger(__name__)
@@ -168,9 +168,9 @@ class Delivery:
         self, order_id: str, items: list[InboxItem], *, was_sent: bool
     ) -> str | None:
         """One update with all that the order has not booked; then the inbox says so too."""
-        await self._send_has_ended(items[-1])
-        new = items if was_sent else await self._not_booked(order_id, items)
-        if new and await self._store.trader_order(order_id) is None:
+        known = await self._after_the_send(order_id, items)
+        new = items if was_sent else _not_booked(items, known)
+        if new and not known.is_ours:
             # Somebody else's order: it has a row, and no workflow.
             await self._booking.book(order_id, [item.report for item in new])
         elif new and (refusal := await self._update(order_id, new)) is not None:
@@ -205,24 +205,18 @@ class Delivery:
             return False
         return True
 
-    async def _send_has_ended(self, item: InboxItem) -> None:
+    async def _after_the_send(self, order_id: str, items: list[InboxItem]) -> Standing:
         """While the send is under way its answer will bring the same news for nothing."""
-        if item.claim is None:
-            return
-        until = item.added_at + _SEND_IN_FLIGHT
-        while utc_now() < until:
-            claim = await self._store.claim(*item.claim)
-            if claim is None or claim.outcome is not None:
-                return
+        until = items[-1].added_at + _SEND_IN_FLIGHT
+        while True:
+            known = await self._standing(order_id, items)
+            if items[-1].claim not in known.sending or utc_now() >= until:
+                return known
             await asyncio.sleep(_SEND_POLL_S)
 
-    async def _not_booked(self, order_id: str, items: list[InboxItem]) -> list[InboxItem]:
-        state = await self._store.order(order_id)
-        if state is None:
-            return []
+    async def _standing(self, order_id: str, items: list[InboxItem]) -> Standing:
         ids = [fill.fill_id for item in items for fill in item.report.fills]
-        known = await self._store.fills_known(ids) if ids else set()
-        return [item for item in items if not _is_booked(item, state, known)]
+        return await self._store.standing(order_id, ids)
 
     async def _update(self, order_id: str, items: list[InboxItem]) -> str | None:
         """Why the order's workflow has not taken these yet, None where it has."""
@@ -234,7 +228,7 @@ class Delivery:
             )
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
-                if not await self._not_booked(order_id, items):
+                if not _not_booked(items, await self._standing(order_id, items)):
                     return None  # The order has ended meanwhile, with all of this.
                 return await self._reopen(order_id, batch, update_id)
             _log.info("order %s does not take its reports yet: %s", order_id, error)
@@ -275,7 +269,13 @@ class Delivery:
         return None
 
 
-def _is_booked(item: InboxItem, state: OrderState, known: set[str]) -> bool:
+def _not_booked(items: list[InboxItem], known: Standing) -> list[InboxItem]:
+    """Those that say more than the order's state; none where there is no such order."""
+    state, fills = known.state, known.fills
+    return [] if state is None else [item for item in items if not _is_booked(item, state, fills)]
+
+
+def _is_booked(item: InboxItem, state: OrderState, known: frozenset[str]) -> bool:
     """Whether the order's state already says all that the report says."""
     report = item.report
     if any(fill.fill_id not in known for fill in report.fills):

@@ -1,5 +1,6 @@
 """The execution inbox, cursors and trading states: writes that are no order's."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Collection, Sequence
@@ -126,7 +127,17 @@ class Wanted(NamedTuple):
     foreign_before: datetime | None = None
 
 
-def undelivered_query(wanted: Wanted) -> sa.Select[Any]:
+def undelivered(
+    connection: sa.Connection, wanted: Wanted, limit: int
+) -> list[InboxItem | Unreadable]:
+    """The waiting reports, oldest first."""
+    query = _undelivered_query(but=bool(wanted.but), foreign=wanted.foreign_before is not None)
+    values = {**wanted._asdict(), "keys": sorted(wanted.but), "limit": limit}
+    return [inbox_item(row) for row in connection.execute(query, values)]
+
+
+@functools.cache
+def _undelivered_query(*, but: bool, foreign: bool) -> sa.Select[Any]:
     """The waiting reports of an account, oldest first, with the order that each belongs to.
 
     The claim's client id decides; a report without one is matched by the exchange's order id.
@@ -167,28 +178,28 @@ def undelivered_query(wanted: Wanted) -> sa.Select[Any]:
             execution_inbox.outerjoin(by_client, same).outerjoin(by_exchange, same_exchange)
         )
         .where(
-            _INBOX.exchange == wanted.exchange,
-            _INBOX.account == wanted.account,
+            _INBOX.exchange == sa.bindparam("exchange"),
+            _INBOX.account == sa.bindparam("account"),
             _INBOX.delivered_at.is_(None),
-            _INBOX.id > wanted.after,
+            _INBOX.id > sa.bindparam("after"),
         )
         .order_by(_INBOX.id)
+        .limit(sa.bindparam("limit"))
     )
-    return _left_out(query, sa.func.coalesce(claimed, known), wanted)
+    return _left_out(query, sa.func.coalesce(claimed, known), but=but, foreign=foreign)
 
 
 def _left_out(
-    query: sa.Select[Any], order: sa.ColumnElement[Any], wanted: Wanted
+    query: sa.Select[Any], order: sa.ColumnElement[Any], *, but: bool, foreign: bool
 ) -> sa.Select[Any]:
-    if wanted.foreign_before is not None:
-        query = query.where(order.is_not(None) | (_INBOX.added_at < wanted.foreign_before))
-    if wanted.but:
-        query = query.where(order.is_(None) | ~Among(order)).params(keys=sorted(wanted.but))
-    return query
+    if foreign:
+        is_old = _INBOX.added_at < sa.bindparam("foreign_before")
+        query = query.where(order.is_not(None) | is_old)
+    return query.where(order.is_(None) | ~Among(order)) if but else query
 
 
 def inbox_item(row: sa.Row[Any]) -> InboxItem | Unreadable:
-    """A row of `undelivered_query`."""
+    """A row of `_undelivered_query`."""
     order_id = row.order_id or row.known_order_id
     try:
         report = ExecutionReport.model_validate_json(row.report)

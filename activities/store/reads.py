@@ -18,11 +18,17 @@ from activities.store.schema import (
     send_claims,
 )
 from activities.store.statements import KNOWN_FILLS, TRADING_STATES
-from activities.store.types import ClaimKey, JournalEntry, OrderFilter, StoredClaim
+from activities.store.types import ClaimKey, JournalEntry, OrderFilter, Standing, StoredClaim
 from trading.oms.enums import TradingState
 from trading.oms.models import Fill, Order, OrderState
 
 _STATE = sa.select(*STATE_COLUMNS).where(orders.c.client_order_id == sa.bindparam("order_id"))
+_STATE_AND_WHOSE: sa.Select[Any] = sa.select(
+    *STATE_COLUMNS, orders.c.order_json.is_not(None).label("is_ours")
+).where(orders.c.client_order_id == sa.bindparam("order_id"))
+_SENDING = sa.select(send_claims.c.leg, send_claims.c.generation).where(
+    send_claims.c.order_id == sa.bindparam("order_id"), send_claims.c.outcome.is_(None)
+)
 _TRADER_ORDER = sa.select(orders.c.order_json).where(
     orders.c.client_order_id == sa.bindparam("order_id")
 )
@@ -60,6 +66,17 @@ def order(connection: sa.Connection, order_id: str) -> OrderState | None:
     """One order's state."""
     row = (connection.execute(_STATE, {"order_id": order_id})).one_or_none()
     return None if row is None else state_of(row)
+
+
+def standing(connection: sa.Connection, order_id: str, fill_ids: Sequence[str]) -> Standing:
+    """An order beside reports of it; the sends first, so that the state knows how they ended."""
+    names = {"order_id": order_id}
+    sends = [ClaimKey(order_id, *row) for row in connection.execute(_SENDING, names)]
+    row = connection.execute(_STATE_AND_WHOSE, names).one_or_none()
+    known = fills_known(connection, fill_ids) if fill_ids else ()
+    state = None if row is None else state_of(row)
+    is_ours = row is not None and bool(row.is_ours)
+    return Standing(state, is_ours, frozenset(sends), frozenset(known))
 
 
 def trader_order(connection: sa.Connection, order_id: str) -> Order | None:

@@ -34,6 +34,7 @@ from activities.store.types import (
     JournalEntry,
     OrderFilter,
     Sent,
+    Standing,
     StoredClaim,
     StoreSettings,
     Unreadable,
@@ -160,6 +161,10 @@ class Store:
     async def order(self, order_id: str) -> OrderState | None:
         """The state of an order, or None where no order has this id."""
         return await self._read(lambda c: reads.order(c, order_id))
+
+    async def standing(self, order_id: str, fill_ids: Sequence[str]) -> Standing:
+        """What is known of an order, to be compared with reports of these fills; one read."""
+        return await self._read(lambda c: reads.standing(c, order_id, fill_ids))
 
     async def trader_order(self, order_id: str) -> Order | None:
         """The order exactly as the trader gave it; None for unknown and external orders."""
@@ -361,8 +366,7 @@ class Store:
         and, with `foreign_before`, those that are no order's and were added later.
         """
         wanted = inbox.Wanted(exchange, account, after, but, foreign_before)
-        query = inbox.undelivered_query(wanted).limit(limit)
-        return await self._read(lambda c: [inbox.inbox_item(row) for row in c.execute(query)])
+        return await self._read(lambda c: inbox.undelivered(c, wanted, limit))
 
     async def inbox_delivered(self, ids: Sequence[int]) -> None:
         """Note that the orders have booked these reports."""

@@ -93,6 +93,20 @@ class StoredClaim(NamedTuple):
     exchange_order_id: str | None
 
 
+class Standing(NamedTuple):
+    """What is known of an order, to be compared with reports of it.
+
+    `state` is None where no order has the id; `is_ours` is false for somebody else's order.
+    `sending` are its sends without an outcome, `fills` those of the fills asked for that are
+    booked.
+    """
+
+    state: OrderState | None
+    is_ours: bool
+    sending: frozenset[ClaimKey]
+    fills: frozenset[str]
+
+
 class OrderFilter(NamedTuple):
     """Which orders to list; an empty field does not restrict."""
 

@@ -86,14 +86,14 @@ async def test_an_error_in_one_delivery_delays_that_order_alone(
     poisoned, healthy = await desk.resting(), await desk.resting()
     assert desk.runtime is not None
     store = desk.runtime.store
-    trader_order = store.trader_order
+    standing = store.standing
 
-    async def failing(order_id: str) -> Any:
+    async def failing(order_id: str, fill_ids: list[str]) -> Any:
         if order_id == poisoned.client_order_id:
             raise ArithmeticError("a poisoned order")
-        return await trader_order(order_id)
+        return await standing(order_id, fill_ids)
 
-    monkeypatch.setattr(store, "trader_order", failing)
+    monkeypatch.setattr(store, "standing", failing)
     exchange.market("SELL", "30000", "0.02")
     await desk.until_status(healthy.client_order_id, FILLED)
     assert (await desk.state(poisoned.client_order_id)).is_open
