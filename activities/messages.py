@@ -48,11 +48,51 @@ class Denied(_Message):
 
 
 class Routed(_Message):
-    """The venue chosen for an order, or why there is none."""
+    """The venue chosen for an order, or why there is none.
+
+    An order that was split has a `state` instead, which is the sum of its legs.
+    """
 
     exchange: str = ""
     account: str = ""
     denied: Denied | None = None
+    state: OrderState | None = None
+
+
+class SplitQuestion(_Message):
+    """Divide a quantity of an order into legs, the first of them with this number.
+
+    `refused` are the exchanges that do not count any more, with the reasons.
+    """
+
+    order_id: str
+    quantity: Exact
+    first: int = 1
+    refused: dict[str, str] = Field(default_factory=dict)
+
+
+class Legs(_Message):
+    """A split order and its legs, by number."""
+
+    state: OrderState
+    legs: tuple[OrderState, ...]
+
+
+class LegWish(_Message):
+    """Ask a leg for a cancel, or for a modification where new values are given."""
+
+    order_id: str
+    reason: str | None = None
+    new_quantity: Exact | None = None
+    new_price: Exact | None = None
+
+
+class LegAnswer(_Message):
+    """Whether a leg has done what was asked, as far as it said, and else why not."""
+
+    order_id: str
+    success: bool
+    reason: str | None = None
 
 
 class RiskQuestion(_Message):
@@ -94,7 +134,8 @@ class Prepared(_Message):
 
     The order's row was `created` now, or is known; `difference` says what a known one has else.
     `routed`, `risk` and `rate` are None after a denial by the one before, and where there is
-    nothing left to be sent: for an order that has a `claim`, or has ended.
+    nothing left to be sent: for an order that has a `claim`, has ended, or was split (then `routed`
+    has its state).
     """
 
     created: bool

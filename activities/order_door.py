@@ -16,7 +16,8 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from trading.oms.client_calls import give_back_cancellation, look_at
-from trading.oms.commands import ExecutionBatch
+from trading.oms.commands import CancelRequest, ExecutionBatch, ModifyRequest
+from trading.oms.models import OrderResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _RPC_TIMEOUT = timedelta(seconds=10)
+_MODIFY_TIMEOUT = timedelta(seconds=15)
 _TASK_TIMEOUT = timedelta(seconds=5)
 _REFUSED = (RPCError, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError)
 
@@ -67,6 +69,21 @@ class OrderDoor:
     async def tell(self, order_id: str, reports: Sequence[ExecutionReport]) -> bool:
         """Let the order book what the exchange says; True once it has."""
         return await self._ask(order_id, "executions", ExecutionBatch(reports=tuple(reports)))
+
+    async def cancel(self, order_id: str, reason: str) -> bool:
+        """Ask for the order to be cancelled, without waiting for the exchange."""
+        return await self._ask(order_id, "cancel", CancelRequest(reason=reason, wait_s=0))
+
+    async def modify(self, order_id: str, request: ModifyRequest, update_id: str) -> OrderResult:
+        """Ask for a modification; the same `update_id` is the same request.
+
+        Raises `RPCError` and the client's other errors where the order did not answer.
+        """
+        handle = self._client.get_workflow_handle(f"order-{order_id}")
+        given: OrderResult = await handle.execute_update(
+            "modify", request, id=update_id, result_type=OrderResult, rpc_timeout=_MODIFY_TIMEOUT
+        )
+        return given
 
     async def take_up_again(self, order_id: str) -> bool:
         """Start a run for an order that has none."""

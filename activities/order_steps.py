@@ -29,8 +29,10 @@ from activities.messages import (
     Routed,
     Send,
     SendAnswer,
+    SplitQuestion,
 )
 from activities.sending import Sender
+from activities.splitting import Splitting, is_to_be_split
 from activities.store import ClaimOutcome
 from activities.store.types import Sent
 from trading.oms.enums import ReasonCode
@@ -90,7 +92,7 @@ class OrderSteps:
         if prepared.difference or prepared.claim is not None or not prepared.state.is_open:
             return prepared
         routed = await self.route(order)
-        if routed.denied is not None:
+        if routed.denied is not None or routed.state is not None:
             return prepared.model_copy(update={"routed": routed})
         state, where = prepared.state, {"exchange": routed.exchange, "account": routed.account}
         order_id = order.client_order_id
@@ -132,6 +134,9 @@ class OrderSteps:
 
     async def route(self, order: Order) -> Routed:
         """Choose the venue, and the account there (the order's own, or the venue's default)."""
+        if is_to_be_split(self._parts, order):
+            question = SplitQuestion(order_id=order.client_order_id, quantity=order.quantity)
+            return await Splitting(self._parts).split_order(question)
         try:
             exchange = await self._parts.router.route_order(order)
         except RoutingDenied as denial:

@@ -146,6 +146,9 @@ class _Pass:
     async def _workflows(self) -> None:
         """Every open order has a workflow that works on it."""
         orders = await self._our_orders(external=False)
+        # Not routed yet, or split over several exchanges: every account's pass looks after them.
+        nowhere = OrderFilter(exchange="", statuses=OPEN_STATUSES, external=False)
+        orders += await self._store.orders(nowhere, limit=None)
         self._looked_at["workflows"] = len(orders)
         for order in orders:
             try:

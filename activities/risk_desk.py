@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from activities.messages import Denied, RiskAnswer, RiskQuestion
 from activities.quotes import QuoteKey, quotes_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from activities.store import Store
-    from trading.oms.models import Order, Quote
+    from trading.oms.models import Order, OrderState, Quote
     from trading.oms.portfolio import Portfolio
     from trading.oms.risk.base import IRiskChecker, RiskCheckResult
     from trading.oms.risk.limits import RiskLimits, RiskRules
@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _NEWEST = 50
 """Of so many of an account's newest orders the symbols are looked after from the start."""
+
+
+class LegDenied(NamedTuple):
+    """The exchange whose leg was denied (none: the order itself), and the denial."""
+
+    exchange: str
+    denied: Denied
 
 
 class RiskDesk:
@@ -81,6 +88,32 @@ class RiskDesk:
             return answer
         reserved = await self._store.risk.reserve(wish)
         return _answer([*answer.checks_run, *reserved.checks_run], reserved.denial)
+
+    async def split(
+        self, parent: Order, legs: Sequence[Order]
+    ) -> tuple[OrderState | None, LegDenied | None]:
+        """Check every leg and make them all with their reservations, or say which was denied.
+
+        The parent after it, where the store was asked.
+        """
+        wishes = []
+        for leg in legs:
+            question = RiskQuestion(
+                order_id=leg.client_order_id,
+                exchange=leg.exchange or "",
+                account=leg.account or "",
+                quantity=leg.quantity,
+                price=leg.price,
+            )
+            wish, answer = await self._before_the_account(leg, question)
+            if answer.denied is not None:
+                return None, LegDenied(question.exchange, answer.denied)
+            wishes.append(wish)
+        state, denied = await self._store.risk.split(parent.client_order_id, wishes)
+        if denied is None:
+            return state, None
+        said = _answer([], denied.denial).denied
+        return state, None if said is None else LegDenied(denied.exchange, said)
 
     async def preview(self, order: Order, question: RiskQuestion) -> RiskAnswer:
         """The same checks for an order that is not there yet; nothing is reserved."""

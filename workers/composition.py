@@ -28,6 +28,7 @@ from activities.order_steps import OrderSteps, Parts
 from activities.rate_desk import RateDesk, patient
 from activities.reconciling import Reconciling
 from activities.risk_desk import RiskDesk
+from activities.splitting import AskingLegs, Splitting
 from activities.store import Store
 from activities.store_marks import halt_if_gone_back
 from trading.oms.errors import ExchangeError, StartUpError
@@ -96,6 +97,7 @@ class Runtime:
         """
         runner = runner or UnsandboxedWorkflowRunner()
         steps, exchange = OrderSteps(self.parts), ExchangeSteps(self.parts)
+        splitting = Splitting(self.parts)
         orders = Worker(
             self.client,
             task_queue=self.settings.task_queue,
@@ -112,6 +114,8 @@ class Runtime:
                 exchange.cancel_at_exchange,
                 exchange.reduce_at_exchange,
                 exchange.collect_fills,
+                splitting.split_order,
+                splitting.load_legs,
             ],
             interceptors=[OneArgument()],
             workflow_runner=runner,
@@ -146,6 +150,7 @@ class Runtime:
                 DeadMan(self.parts, armed).hold_dead_man_switch,
                 reconciling.list_accounts,
                 reconciling.reconcile_account,
+                AskingLegs(self.client, self.settings.task_queue).ask_leg,
             ],
             workflow_runner=runner,
             max_concurrent_activities=_SLOTS,

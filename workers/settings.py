@@ -42,7 +42,8 @@ VARIABLES = (
     Variable(
         "OMS_ROUTING",
         "where orders go that name no exchange: configured (to the default one), best_price (with "
-        "fees, over the depth that the quantity needs) or liquidity (to the deepest book)",
+        "fees, over the depth that the quantity needs), liquidity (to the deepest book) or split "
+        "(divided into legs, to where each part is cheapest)",
         "configured",
     ),
     Variable(

@@ -49,7 +49,7 @@ def details(state: OrderState, slot_at: datetime | None = None) -> str:
         lines.append(f"{state.reason_code or ''}: {state.rejection_reason}")
     average = state.average_fill_price
     rows: list[tuple[str, str | Decimal | None]] = [
-        ("exchange", f"{state.exchange} / {state.account}"),
+        ("exchange", "several" if state.is_split else f"{state.exchange} / {state.account}"),
         ("filled", f"{number(state.filled_quantity)} of {number(state.quantity)}"),
         ("average price", number(average) if average is not None else "-"),
         ("fees", ", ".join(f"{number(v)} {c}" for c, v in state.fees_by_currency.items()) or "-"),

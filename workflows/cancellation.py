@@ -58,6 +58,9 @@ class Cancellation:
         work = self._work
         if not self._requests or not work.state.is_open:
             return
+        if work.state.is_split:
+            await work.split.cancel(self._requests[0].command.reason)
+            return
         if work.submission.unsent:
             await self._cancel_unsent()
             return

@@ -150,7 +150,7 @@ class InDoubt:
         self.leave()
         if at.leg > 1 or work.cancellation.is_wanted or work.strays.exist:
             kind, code = EventKind.CANCELLED, ReasonCode.REPLACE_FAILED
-            if work.has_expired:
+            if work.expiry.is_reached:
                 kind, code = EventKind.EXPIRED, ReasonCode.EXPIRY_REACHED
             elif work.cancellation.is_wanted:
                 code = ReasonCode.CANCEL_REQUESTED

@@ -27,7 +27,8 @@ async def mend(work: OrderWork) -> None:
     if state.pending is Pending.CANCEL and state.is_open and not work.cancellation.is_wanted:
         work.enqueue(Cancel(CancelRequest(reason="requested before")))
     begun = state.pending is Pending.MODIFY or state.replacing
-    if begun and not work.modification.is_running:
+    is_known = work.modification.is_running or work.split.modification.is_running
+    if begun and not is_known:
         reason = "interrupted; the order stands as the exchange has it"
         await work.record(work.event(EventKind.REQUEST_ENDED, reason=reason))
         if state.is_open and state.exchange_order_id is not None:

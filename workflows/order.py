@@ -29,7 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from trading.oms.models import CancelResult, Order, OrderResult, OrderState
 
 from workflows.order_work import OrderWork
-from workflows.requests import Cancel, Executions, Modify, Refused, Resolve
+from workflows.requests import Cancel, Executions, LegNews, Modify, Refused, Resolve
 
 NOTHING = RawValue(Payload())
 
@@ -65,6 +65,7 @@ class OrderWorkflow:
             await work.begin(command.order)
         else:
             await work.take_up_again(str(command.resume))
+        await work.split.start()
         await work.submission.send()
         await work.until_settled()
         return work.result()
@@ -152,6 +153,11 @@ class OrderWorkflow:
             self.refuse(f"resolve signal: {error}")
         else:
             self._work.enqueue(Resolve(command))
+
+    @workflow.signal(name="leg")
+    def signal_leg(self) -> None:
+        """A leg of this order, which is split, has changed; the store has its state."""
+        self._work.enqueue(LegNews())
 
     @workflow.signal(dynamic=True)
     def signal_unknown(self, name: str, _payloads: Sequence[RawValue]) -> None:

@@ -22,23 +22,25 @@ with workflow.unsafe.imports_passed_through():
 from workflows import blotter, interruption, steps
 from workflows.cancellation import Cancellation
 from workflows.doubt import InDoubt
+from workflows.expiry import Expiry
 from workflows.modification import Modification
 from workflows.requests import (
     Answerable,
     Cancel,
     Due,
     Executions,
+    LegNews,
     Modify,
     Refused,
     Request,
     Resolve,
     Seen,
 )
+from workflows.split import LegVoice, Split
 from workflows.strays import Strays
 from workflows.submission import Submission
 from workflows.verdict import Verdicts
 
-_LATE_EXPIRY_S = 30.0
 _RESEND_AGE_S_MAX = 60.0
 _FILLS_BACK_OFF_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
@@ -69,6 +71,9 @@ class OrderWork:
         self.modification = Modification(self)
         self.strays = Strays(self)
         self.verdicts = Verdicts(self)
+        self.expiry = Expiry(self)
+        self.split = Split(self)
+        self.voice = LegVoice(self)
         self._inbox: deque[Request] = deque()
         self._due: dict[str, Alarm] = {}
         self._shown: OrderStatus | None = None
@@ -96,11 +101,6 @@ class OrderWork:
         since = self.state.submitted_at or self.state.created_at
         return (workflow.now() - since).total_seconds() <= _RESEND_AGE_S_MAX
 
-    @property
-    def has_expired(self) -> bool:
-        """Whether a good-till-date order is at the end of its time."""
-        return self.state.expire_at is not None and self.state.expire_at <= workflow.now()
-
     # The story.
 
     async def begin(self, order: Order) -> None:
@@ -110,6 +110,8 @@ class OrderWork:
         if prepared.difference:
             self.refusal = different_content(prepared.state, prepared.difference)
             return
+        if prepared.routed is not None and prepared.routed.state is not None:
+            self.take(Booked(state=prepared.routed.state))
         if prepared.claim is not None:
             await self._go_on_from(prepared.claim)
             return
@@ -125,7 +127,7 @@ class OrderWork:
 
     async def until_settled(self) -> None:
         """Answer messages until the order has ended and every fill of it is booked."""
-        self._watch_expiry()
+        self.expiry.watch()
         while True:
             while self._inbox:
                 await self._handle(self._inbox.popleft())
@@ -133,6 +135,7 @@ class OrderWork:
                 await self.modification.end_with_the_order()
             await interruption.mend(self)
             self.show()
+            self.voice.tell()
             if self._is_done():
                 return
             self._continue_as_new_if_long()
@@ -187,11 +190,15 @@ class OrderWork:
         elif isinstance(request, Cancel):
             await self._cancel(request)
         elif isinstance(request, Modify):
-            await self.modification.begin(request)
+            change = self.split.modification if self.state.is_split else self.modification
+            await change.begin(request)
         elif isinstance(request, Resolve):
             await self.verdicts.begin(request)
         elif isinstance(request, Seen):
             await self.doubt.take(request)
+        elif isinstance(request, LegNews):
+            if not any(isinstance(one, LegNews) for one in self._inbox):
+                await self.split.news()
         elif isinstance(request, Refused):
             await self.record(self.event(EventKind.MESSAGE_REFUSED, reason=request.reason))
         else:
@@ -215,10 +222,9 @@ class OrderWork:
             await self.modification.doubt_ended()
             self.cancellation.repeat()
         elif due.what == "expire":
-            await self._expire()
-        elif due.what == "expired" and self.state.is_open:
-            reason = f"still open {_LATE_EXPIRY_S:.0f} s after its expiry"
-            await self.record(self.event(EventKind.ALARM, reason=reason))
+            await self.expiry.come()
+        elif due.what == "expired":
+            await self.expiry.alarm_if_late()
 
     async def _cancel(self, request: Cancel) -> None:
         """A validator refuses a mismatch too, but signals and the first task have none."""
@@ -326,21 +332,6 @@ class OrderWork:
         else:
             await self.modification.advance(0)
 
-    def _watch_expiry(self) -> None:
-        if self.state.expire_at is not None and self.state.is_open:
-            left = (self.state.expire_at - workflow.now()).total_seconds()
-            self.later("expire", max(left, 0))
-
-    async def _expire(self) -> None:
-        if not self.state.is_open:
-            return
-        self.later("expired", _LATE_EXPIRY_S)
-        if self.submission.unsent:
-            ended = self.event(EventKind.EXPIRED, reason_code=ReasonCode.EXPIRY_REACHED)
-            await self.submission.end_unsent(ended)
-        else:
-            await self.cancellation.begin(Cancel(CancelRequest(reason="expiry reached")))
-
     async def _go_on_from(self, claim: ClaimFacts) -> None:
         """Find the place in the story where a former run left it, from the newest claim."""
         self.submission.venue = (self.state.exchange, self.state.account)
@@ -381,6 +372,7 @@ class OrderWork:
             self.state.is_terminal
             and not self.fills_missing
             and not (self.doubt.exists or self.doubt.is_looking or self.strays.exist)
+            and not (self.split.is_busy or self.voice.is_telling)
         ) or self.refusal is not None
         return settled and not self._inbox and workflow.all_handlers_finished()
 
@@ -390,6 +382,8 @@ class OrderWork:
             self.doubt.is_looking
             or self.modification.is_running
             or self.strays.exist
+            or self.split.modification.is_running
+            or self.voice.is_telling
             or self.state.submitted_at is None
             or not workflow.all_handlers_finished()
         )

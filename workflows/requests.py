@@ -57,6 +57,11 @@ class Seen:
 
 
 @dataclass(eq=False)
+class LegNews:
+    """Something about a leg of this order may have changed; the store knows what."""
+
+
+@dataclass(eq=False)
 class Due:
     """Something is due: `what` names it, the loop knows it; `attempt` counts its repeats."""
 
@@ -72,4 +77,4 @@ class Refused:
 
 
 Answerable = Cancel | Modify | Resolve | Executions
-Request = Cancel | Modify | Resolve | Executions | Seen | Due | Refused
+Request = Cancel | Modify | Resolve | Executions | Seen | LegNews | Due | Refused

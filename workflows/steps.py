@@ -20,6 +20,9 @@ with workflow.unsafe.imports_passed_through():
         ChangeAnswer,
         ClaimFacts,
         Known,
+        LegAnswer,
+        Legs,
+        LegWish,
         LookUp,
         Note,
         OrderAt,
@@ -30,9 +33,11 @@ with workflow.unsafe.imports_passed_through():
         Reports,
         RiskAnswer,
         RiskQuestion,
+        Routed,
         Send,
         SendAnswer,
         Sighting,
+        SplitQuestion,
     )
     from trading.oms.lifecycle import LifecycleEvent
     from trading.oms.models import Order
@@ -83,6 +88,30 @@ async def prepare(order: Order) -> Prepared:
 async def load(order_id: str) -> Known:
     """Read the state of a known order."""
     return await _local("load_order", order_id, Known)
+
+
+async def split(question: SplitQuestion) -> Routed:
+    """Make legs for a quantity of a split order."""
+    return await _local("split_order", question, Routed)
+
+
+async def load_legs(order_id: str) -> Legs:
+    """Read a split order with its legs."""
+    return await _local("load_legs", order_id, Legs)
+
+
+async def ask_leg(wish: LegWish) -> LegAnswer:
+    """Ask the workflow of a leg for a cancel or a modification, until it has taken it."""
+    answer: LegAnswer = await workflow.execute_activity(
+        "ask_leg",
+        wish,
+        result_type=LegAnswer,
+        task_queue=io_queue(workflow.info().task_queue),
+        start_to_close_timeout=_LOOK_UP_TIMEOUT,
+        retry_policy=_RETRY,
+        summary=f"ask {wish.order_id}",
+    )
+    return answer
 
 
 async def check_risk(question: RiskQuestion) -> RiskAnswer:

@@ -20,11 +20,13 @@ with workflow.unsafe.imports_passed_through():
         Send,
         SendKind,
     )
+    from trading.oms.commands import CancelRequest
     from trading.oms.enums import Pending, ReasonCode, RejectedBy
     from trading.oms.lifecycle import EventKind, LifecycleEvent
     from trading.oms.reading import number
 
 from workflows import steps
+from workflows.requests import Cancel
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -69,8 +71,13 @@ class Submission:
         and another takes the order up, when it was made.
         """
         late_s = (workflow.now() - since).total_seconds()
-        if late_s > LATE_S and self._is_to_be_sent():
-            reason = f"nobody worked on it for {late_s:.0f} s; at most {LATE_S:.0f} s is allowed"
+        if late_s <= LATE_S:
+            return
+        reason = f"nobody worked on it for {late_s:.0f} s; at most {LATE_S:.0f} s is allowed"
+        state = self._work.state
+        if state.is_split and state.is_open and state.submitted_at is None:
+            self._work.enqueue(Cancel(CancelRequest(reason=reason)))
+        elif self._is_to_be_sent():
             await self.deny(Denied(reason_code=ReasonCode.SEND_BY_PASSED, reason=reason))
 
     async def decide(self, prepared: Prepared) -> None:
@@ -259,6 +266,7 @@ class Submission:
     def _is_to_be_sent(self) -> bool:
         return (
             self._work.refusal is None
+            and not self._work.state.is_split
             and self.unsent
             and self._work.state.is_open
             and not self._work.is_due("send")

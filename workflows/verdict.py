@@ -48,6 +48,8 @@ class Verdicts:
 
     def _refusal(self, verdict: Verdict) -> str | None:
         work = self._work
+        if work.state.is_split:
+            return f"the order is split; give the verdict to a leg: {', '.join(work.split.legs)}"
         if not work.doubt.exists:
             return f"the order is {work.state.status.value} and not in doubt"
         if work.doubt.adopting is not None:

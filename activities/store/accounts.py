@@ -7,7 +7,6 @@ from decimal import Decimal
 
 from activities.store.account_book import AccountBook, AssetBalance, Watermark
 from activities.store.batch import Batch
-from activities.store.ledger import AccountKey
 from activities.store.orders import OnOrder
 from activities.store.rows import fill_of
 from trading.oms.exact import EXACT
@@ -47,7 +46,7 @@ class TakeBalances(OnOrder):
         super().__init__("")
         self._fetched = fetched
         self._taken = False
-        self.account: AccountKey | None = (fetched.exchange, fetched.account)
+        self.accounts = [(fetched.exchange, fetched.account)]
 
     def plan(self, batch: Batch) -> None:
         """Set totals and the watermark; fills after it are counted anew."""
@@ -127,7 +126,7 @@ class AdjustPosition(OnOrder):
         super().__init__("")
         self._change = change
         self._before = _ZERO
-        self.account: AccountKey | None = (change.exchange, change.account)
+        self.accounts = [(change.exchange, change.account)]
 
     def plan(self, batch: Batch) -> None:
         """Set it, at the cost that its average price makes."""

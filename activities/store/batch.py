@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from activities.store import statements as sql
-from activities.store.journal import Draft, created, drafts_of, entry_values
+from activities.store.journal import Draft, created, drafts_of, drafts_of_sum, entry_values
 from activities.store.ledger import AccountKey, Change, Ledger
 from activities.store.prepared import Prepared
 from activities.store.rows import all_values, changing_values, fill_values, numbered, state_of
@@ -24,6 +24,7 @@ from trading.oms.enums import TradingState
 from trading.oms.errors import OrderNotFound
 from trading.oms.lifecycle import LifecycleEvent, apply
 from trading.oms.models import Fill, OrderState, utc_now
+from trading.oms.split import is_leg, parent_id_of, summed
 from trading.oms.venue import OrderRequest
 
 
@@ -53,6 +54,11 @@ class OrderCommand(Protocol):
     received_at: datetime
 
     @property
+    def others(self) -> Iterable[str]:
+        """Further orders that it reads or writes."""
+        ...
+
+    @property
     def fill_ids(self) -> Iterable[str]:
         """The fills that it may book."""
         ...
@@ -78,8 +84,8 @@ class OrderCommand(Protocol):
         ...
 
     @property
-    def account(self) -> AccountKey | None:
-        """The account that must stand still for it."""
+    def accounts(self) -> Iterable[AccountKey]:
+        """The accounts that must stand still for it."""
         ...
 
     def plan(self, batch: "Batch") -> None:
@@ -118,7 +124,7 @@ class Batch:
         sends = any(command.sends for command in commands)
         if sends and self._is_postgres:
             run(sql.LOCK_TRADING_SHARED)
-        keys = {"keys": sorted({command.order_id for command in commands})}
+        keys = {"keys": sorted(_orders_of(commands))}
         for row in run(sql.LOCK_ORDERS, keys):
             state = state_of(row)
             self.orders[state.client_order_id] = OrderRow(state, state)
@@ -193,9 +199,9 @@ class Batch:
                     changes.append(change)
         if not (changes or external or waiting):
             return
-        ids = {command.order_id for command in waiting if command.order_id}
+        ids = {one for command in waiting for one in (command.order_id, *command.others) if one}
         ids.update(change.after.client_order_id for change in changes)
-        accounts = {command.account for command in waiting if command.account is not None}
+        accounts = {account for command in waiting for account in command.accounts}
         accounts.update((fill.exchange, fill.account) for fill, _ in self._fills)
         self.ledger.load(ids, accounts)
         for change in changes:
@@ -204,6 +210,30 @@ class Batch:
             self.ledger.follow_external(state)
         for fill, strategy_id in self._fills:
             self.ledger.book(fill, strategy_id)
+
+    def sum_legs(self) -> None:
+        """Let the orders that are split be the sums of their legs."""
+        changed = [row.state for row in self.orders.values() if row.state is not row.loaded]
+        ids = {state.client_order_id for state in changed if state.is_split}
+        ids.update(str(state.parent_order_id) for state in changed if is_leg(state))
+        parents = [self.orders[one] for one in sorted(ids) if one in self.orders]
+        parents = [row for row in parents if row.state.is_split]
+        if not parents:
+            return
+        keys = {"keys": [row.state.client_order_id for row in parents]}
+        legs = {
+            state.client_order_id: state
+            for state in map(state_of, self._connection.execute(sql.LEGS, keys))
+        }
+        legs.update({one: row.state for one, row in self.orders.items()})
+        for row in parents:
+            own = row.state.client_order_id
+            mine = [leg for leg in legs.values() if leg.parent_order_id == own and is_leg(leg)]
+            after = summed(row.state, mine)
+            if after is not row.state:
+                drafts = drafts_of_sum(row.state, after, self.now)
+                self._drafts += [(row, draft) for draft in drafts]
+                row.state = after
 
     # Writing, all at once.
 
@@ -289,6 +319,13 @@ class Batch:
             self.entries.append(entry)
             rows.append(entry_values(entry, draft.fingerprint))
         sql.INSERT_ENTRY.run(self._connection, rows)
+
+
+def _orders_of(commands: Iterable[OrderCommand]) -> set[str]:
+    """The orders that commands speak of, and those whose legs they may be."""
+    named = {one for command in commands for one in (command.order_id, *command.others)}
+    parents = {parent for one in named if (parent := parent_id_of(one)) is not None}
+    return named | parents
 
 
 def _entry(sequence: int, draft: Draft, committed_at: datetime) -> JournalEntry:

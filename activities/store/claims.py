@@ -21,6 +21,7 @@ from trading.oms.enums import OrderStatus, Pending, ReasonCode, TradingState
 from trading.oms.errors import OrderNotFound
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import OrderState, utc_now
+from trading.oms.split import is_leg
 from trading.oms.venue import OrderRequest
 
 _OPEN_OUTCOMES = frozenset({None, ClaimOutcome.UNKNOWN, ClaimOutcome.NEVER_REACHED})
@@ -95,6 +96,8 @@ class ClaimSend(OnOrder):
         request = self._wish.request
         if state.pending is Pending.CANCEL or state.status is OrderStatus.CANCELLED:
             return ReasonCode.CANCELLED_BEFORE_SEND
+        if _parent_is_cancelled(batch, state):
+            return ReasonCode.CANCELLED_BEFORE_SEND
         if not state.is_open:
             return state.reason_code or ReasonCode.CANCELLED_BEFORE_SEND
         if self._wish.not_after is not None and utc_now() > self._wish.not_after:
@@ -150,6 +153,12 @@ class ClaimSend(OnOrder):
         request = OrderRequest.model_validate_json(claim.values["request"])
         outcome, stamp = _outcome(claim.values), claim.values["stamp"]
         return Claim(self._won, request, outcome, stamp, self._refusal, state)
+
+
+def _parent_is_cancelled(batch: Batch, leg: OrderState) -> bool:
+    """A cancel of a split order stops every leg that is not claimed yet."""
+    parent = batch.orders.get(leg.parent_order_id or "") if is_leg(leg) else None
+    return parent is not None and parent.state.pending is Pending.CANCEL
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ DOUBT_ENDED = "order_doubt_ended"
 
 _NAME_OF_MARK = {
     EventKind.ROUTED: "order_routed",
+    EventKind.SPLIT: "order_split",
     EventKind.IN_DOUBT: "order_in_doubt",
     EventKind.DOUBT_ENDED: DOUBT_ENDED,
     EventKind.RESENT: "order_resent",
@@ -162,6 +163,39 @@ def drafts_of(
         )
         for name in names
     ]
+
+
+_NAME_OF_STATUS = {
+    OrderStatus.CREATED: UPDATED,
+    OrderStatus.PENDING_SUBMISSION: "order_pending",
+    OrderStatus.SUBMITTED: "order_submitted",
+    OrderStatus.ACCEPTED: "order_accepted",
+    OrderStatus.PARTIALLY_FILLED: "order_partially_filled",
+    OrderStatus.FILLED: "order_filled",
+    **dict(_NAME_OF_WORD.values()),
+}
+
+
+def drafts_of_sum(before: OrderState, after: OrderState, at: datetime) -> list[Draft]:
+    """The entries of a split order whose legs have changed.
+
+    No `order_fill`: each execution is published once, under its leg.
+    """
+    names = []
+    if before.status is not after.status or before.filled_quantity < after.filled_quantity:
+        names.append(_NAME_OF_STATUS[after.status])
+    if before.in_doubt_since is None and after.in_doubt_since is not None:
+        names.append(_NAME_OF_MARK[EventKind.IN_DOUBT])
+    elif before.in_doubt_since is not None and after.in_doubt_since is None:
+        names.append(DOUBT_ENDED)
+    time = after.last_updated_at
+    drafts = [
+        Draft(name, after, None, None, None, None, True, time, at) for name in names or [UPDATED]
+    ]
+    if before.remaining_quantity >= 0 > after.remaining_quantity:
+        alarm = "overfill: the legs have traded more than the quantity"
+        drafts.append(Draft(ALARM, after, None, alarm, None, None, True, time, at))
+    return drafts
 
 
 def _details(event: LifecycleEvent) -> dict[str, Any] | None:

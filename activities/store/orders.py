@@ -17,7 +17,8 @@ class OnOrder:
     sends = False
     admits = False
     waits = False
-    account: tuple[str, str] | None = None
+    accounts: Sequence[tuple[str, str]] = ()
+    others: Sequence[str] = ()
 
     def __init__(self, order_id: str) -> None:
         """Note the order and the time at which the store was told."""

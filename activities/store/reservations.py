@@ -63,7 +63,8 @@ class Reserve(OnOrder):
         super().__init__(wish.order.client_order_id)
         self._wish = wish
         self._answer = Reserved((), None)
-        self.account: AccountKey | None = (wish.order.exchange or "", wish.order.account or "")
+        self._account: AccountKey = (wish.order.exchange or "", wish.order.account or "")
+        self.accounts = [self._account]
 
     def plan(self, batch: Batch) -> None:
         """Decide with the account's row locked."""
@@ -82,6 +83,10 @@ class Reserve(OnOrder):
         self._answer = Reserved(tuple(names), denial)
         if denial is None:
             batch.ledger.set(self._reservation(batch, own, state, snapshot))
+
+    def judge(self, batch: Batch) -> Denial | None:
+        """What the checks say of an order that is not there yet; nothing is reserved."""
+        return run_checks(self._wish.order, self._snapshot(batch, None), ACCOUNT_CHECKS)[1]
 
     def _reservation(
         self, batch: Batch, own: Reservation | None, state: OrderState, snapshot: RiskSnapshot
@@ -102,7 +107,7 @@ class Reserve(OnOrder):
         return not dearer and order.quantity <= own.open_quantity
 
     def _snapshot(self, batch: Batch, own: Reservation | None) -> RiskSnapshot:
-        exchange, account = self.account or ("", "")
+        exchange, account = self._account
         book = batch.ledger.books[exchange, account]
         state = strictest(book.trading, exchange, account, self._wish.order.strategy_id)
         rate = self._orders_last_minute(batch, book, own)

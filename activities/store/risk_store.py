@@ -21,10 +21,11 @@ from activities.store.reservations import (
     snapshot_of,
 )
 from activities.store.schema import orders, risk_accounts
+from activities.store.splitting import Split, SplitDenied
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES, TradingState
 from trading.oms.exact import EXACT
-from trading.oms.models import Balance, utc_now
+from trading.oms.models import Balance, OrderState, utc_now
 from trading.oms.portfolio import Portfolio
 from trading.oms.risk.checker import run_checks
 from trading.oms.risk.checks import ACCOUNT_CHECKS
@@ -68,6 +69,15 @@ class RiskStore:
         Raises `OrderNotFound`.
         """
         return await self._writer.do(Reserve(wish))  # type: ignore[no-any-return]
+
+    async def split(
+        self, parent_id: str, wishes: Sequence[ReserveWish]
+    ) -> tuple[OrderState, SplitDenied | None]:
+        """Make the legs of an order with their reservations, in one transaction, or none of them.
+
+        The parent after it, and why it was not split. Raises `OrderNotFound`.
+        """
+        return await self._writer.do(Split(parent_id, wishes))  # type: ignore[no-any-return]
 
     async def preview(self, wish: ReserveWish, trading_state: TradingState) -> Reserved:
         """What `reserve` would answer for an order that is not there yet; nothing is reserved."""

@@ -66,6 +66,7 @@ LOCK_ORDERS = (
     .order_by(orders.c.client_order_id)
     .with_for_update(key_share=True)
 )
+LEGS = sa.select(*STATE_COLUMNS).where(Among(orders.c.parent_order_id))
 ORDER_JSON = sa.select(orders.c.client_order_id, orders.c.content_hash, orders.c.order_json).where(
     Among(orders.c.client_order_id)
 )

@@ -206,6 +206,7 @@ def _work(connection: sa.Connection, waiting: Sequence[_Waiting]) -> list[Journa
     _plan(batch, at_once)
     batch.settle_accounts([command for _, command in waiting_for_accounts])
     _plan(batch, waiting_for_accounts)
+    batch.sum_legs()
     batch.write()
     for one, command in orders:
         if one.error is None:

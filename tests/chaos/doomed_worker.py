@@ -3,8 +3,9 @@
 It is `python -m workers` with an interceptor around its activities, put there through the client.
 What to do stands in the environment as JSON (`Plan`). Points are counted for each order alone,
 over all of its activities that the plan names, from 0. An order whose id ends in `-at-7` meets its
-fate at point 7, one that ends in `-at-last` when its last step is about to answer; with `at` in the
-plan all do. Each deed is written to the plan's log before it is done.
+fate at point 7, and so do the legs of one that ends in `-legs-7`; one that ends in `-at-last` when
+its last step is about to answer; with `at` in the plan all do. Each deed is written to the plan's
+log before it is done.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from temporalio.worker import (
 from tests.chaos.stepping import THE_END, Stepped
 
 VARIABLE = "OMS_CHAOS_PLAN"
-_AT = re.compile(r"-at-(\d+|last)$")
+_AT = re.compile(r"(?:-at-|-legs-(?=\d+\.leg))(\d+|last)(?:\.leg\d+)?$")
 
 
 @dataclass(frozen=True)

@@ -312,7 +312,7 @@ async def test_without_any_exchange_the_denial_says_so() -> None:
 
 
 def test_a_quote_alone_is_a_book_of_one_level() -> None:
-    offer = offer_of(order(), VenueMarket.of_quote(quote(), Decimal(10), Decimal("0.001")), NOW)
+    offer = offer_of(order(), VenueMarket.of_quote(quote(), Decimal(10), Decimal("0.001")))
     assert offer == Offer("sandbox", Decimal("100.11001"), Decimal(0))
     one_sided = VenueMarket.of_quote(quote(ask="0"), Decimal(10))
-    assert offer_of(order(), one_sided, NOW) == "nobody sells there"
+    assert offer_of(order(), one_sided) == "nobody sells there"

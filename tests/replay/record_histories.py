@@ -22,6 +22,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from tests.workflows.desk import Desk, a_desk, an_order
 from trading.oms.enums import OrderStatus
+from trading.oms.routing.smart import RoutingStrategy
 from workers.temporal_server import running_dev_server
 
 _PERSONAL = frozenset({"identity", "stackTrace", "binaryChecksum"})
@@ -168,22 +169,73 @@ LIVES: tuple[Life, ...] = (
 )
 
 
+async def split(desk: Desk) -> str:
+    """A split order: one exchange has most of it, the other a little at a better price."""
+    first, second = desk.exchanges
+    first.market("SELL", "29000", "0.006", "GTC")
+    second.market("SELL", "29500", "0.002", "GTC")
+    order_id = (await desk.submit(quantity="0.02")).order_id
+    wanted = Decimal("0.008")
+    await desk.until(order_id, lambda state: state.filled_quantity == wanted)
+    return order_id
+
+
+async def split_and_cancelled(desk: Desk) -> str:
+    order_id = await split(desk)
+    await desk.oms.modify_order(order_id, new_price=Decimal(30100), wait=20)
+    await desk.cancel(order_id)
+    return order_id
+
+
+async def split_and_filled_by_leg(desk: Desk) -> str:
+    """The history of a leg."""
+    leg_id = f"{await split(desk)}.leg1"
+    desk.exchange.market("SELL", "30000", "0.012")
+    return leg_id
+
+
+async def split_and_routed_again(desk: Desk) -> str:
+    first, second = desk.exchanges
+    first.market("SELL", "29000", "0.006", "GTC")
+    second.market("SELL", "29500", "0.02", "GTC")
+    first.fault("symbol_status", symbol="BTCUSDT", status="HALT")
+    return (await desk.submit(quantity="0.02")).order_id
+
+
+SPLIT_LIVES: tuple[Life, ...] = (
+    split_and_cancelled,
+    split_and_filled_by_leg,
+    split_and_routed_again,
+)
+"""Over two exchanges."""
+
+
 async def record(folder: Path) -> None:
     """Live every life once, against a server of its own, and write down its history."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         async with running_dev_server(_say, ui=False) as server:
             client = await server.connect(data_converter=pydantic_data_converter)
-            async with a_desk(client, f"sqlite:///{scratch}/store.sqlite3") as desk:
-                for life in LIVES:
-                    order_id = await life(desk)
-                    await _closed(desk, order_id)
-                    desk.exchange.tidy()
-                    name = life.__name__
-                    history = await desk.handle(order_id).fetch_history()
-                    text = json.dumps(_impersonal(json.loads(history.to_json())), indent=1)
-                    (folder / f"{name}.json").write_text(text + "\n")
-                    _say(f"{name}: {len(history.events)} events")
+            one, two = f"sqlite:///{scratch}/one.sqlite3", f"sqlite:///{scratch}/two.sqlite3"
+            async with a_desk(client, one) as desk:
+                await _live(desk, LIVES, folder)
+            splits = RoutingStrategy.SPLIT
+            async with a_desk(client, two, exchanges=2, routing=splits) as desk:
+                await _live(desk, SPLIT_LIVES, folder)
+
+
+async def _live(desk: Desk, lives: tuple[Life, ...], folder: Path) -> None:
+    for life in lives:
+        await asyncio.sleep(1.1 * len(desk.exchanges[1:]))  # Books are used again for a second.
+        order_id = await life(desk)
+        await _closed(desk, order_id)
+        for exchange in desk.exchanges:
+            exchange.tidy()
+        name = life.__name__
+        history = await desk.handle(order_id).fetch_history()
+        text = json.dumps(_impersonal(json.loads(history.to_json())), indent=1)
+        (folder / f"{name}.json").write_text(text + "\n")
+        _say(f"{name}: {len(history.events)} events")
 
 
 def _impersonal(value: Any) -> Any:

@@ -47,7 +47,7 @@ ALARMS: Mapping[Alarm, Source] = {
     ),
     Alarm.REVIVED: Source(_TABLE, re.compile(r"proof of life revives")),
     Alarm.CONTRADICTION: Source(_TABLE, re.compile(r"the exchange contradicts")),
-    Alarm.OVERFILL: Source(_TABLE, re.compile(r"overfill")),
+    Alarm.OVERFILL: Source((*_TABLE, "activities.store.journal"), re.compile(r"overfill")),
     Alarm.UNKNOWN_TRANSITION: Source(
         ("trading.oms.lifecycle",), re.compile(r"^the lifecycle has no row")
     ),
@@ -57,7 +57,7 @@ ALARMS: Mapping[Alarm, Source] = {
     Alarm.TWO_SENDS_ALIVE: Source(
         ("activities.booking",), re.compile(r"^two sends of leg .* cancelled$")
     ),
-    Alarm.LATE_EXPIRY: Source(("workflows.order_work",), re.compile(r"after its expiry$")),
+    Alarm.LATE_EXPIRY: Source(("workflows.expiry",), re.compile(r"after its expiry$")),
     Alarm.RECONCILIATION: Source(("activities.reconciling",), re.compile(r"^reconciliation, ")),
     Alarm.RECOVERED: Source(("activities.foreign_orders",), re.compile(r"^recovered: ")),
     Alarm.BALANCE_DRIFT: Source(("activities.balance_check",), re.compile(r"^balance drift: ")),

@@ -171,6 +171,12 @@ class OrderRoutedEvent(OrderEvent):
     name: Literal["order_routed"] = "order_routed"
 
 
+class OrderSplitEvent(OrderEvent):
+    """The order is split; `details` has its new legs, which are orders of their own."""
+
+    name: Literal["order_split"] = "order_split"
+
+
 class OrderSubmittedEvent(OrderEvent):
     """The send is claimed: from here on it may have reached the exchange."""
 

@@ -39,6 +39,7 @@ class EventKind(StrEnum):
     DECLARED_DEAD = "declared_dead"
 
     ROUTED = "routed"
+    SPLIT = "split"
     IN_DOUBT = "in_doubt"
     DOUBT_ENDED = "doubt_ended"
     RESENT = "resent"
@@ -257,7 +258,7 @@ def _with_fill(state: OrderState, fill: Fill) -> dict[str, Any]:
         "filled_quantity": filled,
         "filled_notional": notional,
         "remaining_quantity": EXACT.subtract(state.quantity, filled),
-        "average_fill_price": _average(notional, filled),
+        "average_fill_price": average(notional, filled),
         "fees_by_currency": fees,
         "fees": EXACT.add(state.fees, fee_in_quote(fill)),
     }
@@ -281,11 +282,12 @@ def _product(left: Decimal, right: Decimal) -> Decimal:
     return product.quantize(_EIGHTEEN, context=EXACT)
 
 
-def _average(notional: Decimal, filled: Decimal) -> Decimal | None:
+def average(notional: Decimal, filled: Decimal) -> Decimal | None:
+    """The average price of what is filled, to 18 decimals; None where nothing is."""
     if not filled:
         return None
-    average = EXACT.divide(notional, filled).quantize(_EIGHTEEN, context=EXACT).normalize(EXACT)
-    return Decimal(format(average, "f"))
+    price = EXACT.divide(notional, filled).quantize(_EIGHTEEN, context=EXACT).normalize(EXACT)
+    return Decimal(format(price, "f"))
 
 
 def _with_modification(state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
@@ -342,6 +344,7 @@ def _nothing(_state: OrderState, _event: LifecycleEvent) -> dict[str, Any]:
 
 _MARKS = {
     EventKind.ROUTED: _routed,
+    EventKind.SPLIT: lambda _state, _event: {"leg": 0},
     EventKind.IN_DOUBT: _doubted,
     EventKind.DOUBT_ENDED: lambda _state, _event: {"in_doubt_since": None},
     EventKind.CANCEL_REQUESTED: _pending(Pending.CANCEL),
@@ -363,6 +366,7 @@ _ALWAYS_JOURNALLED = frozenset(
         EventKind.ALARM,
         EventKind.RESENT,
         EventKind.RESOLVED,
+        EventKind.SPLIT,
     }
 )
 

@@ -236,7 +236,8 @@ class OrderState(BaseModel):
     that a send has no known outcome, `rejected_by` and `reason_code` say who ended it and why,
     `fees_by_currency` is the truth of which `fees` is the sum in the quote currency (a fee taken
     in the base asset counts at its fill's price; other currencies are left out), `leg` is the
-    number of the exchange order that carries it (a modification may need a new one), `replacing`
+    number of the exchange order that carries it (a modification may need a new one; 0: the order
+    is split, and its legs are orders of their own), `replacing`
     says that the next leg is being prepared, `revision` counts
     modifications, `ended_as` keeps the exchange's final word beneath FILLED, `sequence`
     is the number of its newest journal entry.
@@ -321,6 +322,11 @@ class OrderState(BaseModel):
     def is_open(self) -> bool:
         """Whether it may still trade; an order in doubt is open."""
         return self.status in OPEN_STATUSES
+
+    @property
+    def is_split(self) -> bool:
+        """Whether it is the sum of its legs (`trading.oms.split`)."""
+        return self.leg == 0
 
     @property
     def is_terminal(self) -> bool:

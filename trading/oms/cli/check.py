@@ -45,7 +45,6 @@ async def check_order(target: "Target", order: "Order", *, as_json: bool) -> Non
 
 
 async def _judge(parts: "Parts", order: "Order") -> _Verdict:
-    from activities.messages import RiskQuestion
     from trading.oms.routing.base import RoutingDenied
 
     passed: list[str] = []
@@ -54,9 +53,36 @@ async def _judge(parts: "Parts", order: "Order") -> _Verdict:
         return _Verdict(passed, ReasonCode.ORDER_EXISTS, reason)
     passed.append("id_is_new")
     try:
-        exchange = await parts.router.route_order(order)
+        legs = await _legs(parts, order)
     except RoutingDenied as denial:
         return _Verdict(passed, denial.reason_code, str(denial))
+    where = " and ".join(str(leg.exchange) for leg in legs)
+    for leg in legs:
+        verdict = await _judge_leg(parts, leg)
+        passed += [name for name in verdict.passed if name not in passed]
+        if verdict.code is not None:
+            return verdict._replace(passed=passed)
+    return _Verdict(passed, where=where)
+
+
+async def _legs(parts: "Parts", order: "Order") -> "list[Order]":
+    """The order with its exchange; where it would be split, one for each."""
+    from activities.splitting import is_to_be_split
+    from trading.oms.routing.base import IOrderSplitter, Share
+
+    router = parts.router
+    if is_to_be_split(parts, order) and isinstance(router, IOrderSplitter):
+        shares = await router.divide(order, order.quantity, {})
+    else:
+        shares = [Share(await router.route_order(order), order.quantity)]
+    return [order.model_copy(update=share._asdict()) for share in shares]
+
+
+async def _judge_leg(parts: "Parts", order: "Order") -> _Verdict:
+    from activities.messages import RiskQuestion
+
+    passed: list[str] = []
+    exchange = str(order.exchange)
     account = order.account or parts.default_accounts.get(exchange, "")
     if (exchange, account) not in parts.connectors:
         known = ", ".join(sorted("/".join(key) for key in parts.connectors))

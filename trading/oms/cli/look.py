@@ -102,7 +102,7 @@ async def _list(  # noqa: PLR0913 - one parameter for each option
 @click.argument("order_id")
 @json_option
 def show(order_id: str, *, as_json: bool) -> None:
-    """Show an order: its state, fills, history and sends."""
+    """Show an order: its state, fills, history and sends; of one that is split its legs."""
     run(_show(order_id, as_json=as_json))
 
 
@@ -113,6 +113,7 @@ async def _show(order_id: str, *, as_json: bool) -> None:
         fills = await store.fills(order_id)
         events = await store.events_of(order_id)
         claims = await store.claims_of(order_id)
+        legs = await _legs(store, state)
     if as_json:
         put_json(
             {
@@ -120,17 +121,31 @@ async def _show(order_id: str, *, as_json: bool) -> None:
                 "fills": [fill.model_dump(mode="json") for fill in fills],
                 "events": [_event(entry) for entry in events],
                 "sends": [_send(claim) for claim in claims],
+                "legs": [leg.model_dump(mode="json") for leg in legs],
                 "ui_url": target.order_link(order_id) or None,
             }
         )
         return
     out = console()
     _show_state(out, target, state)
+    if legs:
+        out.print(orders_table("\nLegs", legs))
     if fills:
         out.print(_fills_table(fills))
     out.print(_events_table(events))
     if claims:
         out.print(_sends_table(claims))
+
+
+async def _legs(store: "Store", state: "OrderState") -> "list[OrderState]":
+    """The legs of an order that is split, by number."""
+    from activities.store import OrderFilter
+    from trading.oms.split import is_leg, leg_number
+
+    if not state.is_split:
+        return []
+    found = await store.orders(OrderFilter(parent_order_id=state.client_order_id), limit=None)
+    return sorted(filter(is_leg, found), key=lambda leg: leg_number(leg.client_order_id))
 
 
 async def _known(store: "Store", order_id: str) -> "OrderState":
@@ -148,7 +163,7 @@ def _show_state(out: "Console", target: Target, state: "OrderState") -> None:
     rows = [
         ("id", state.client_order_id),
         ("status", status(state)),
-        ("at", f"{state.exchange or '-'} / {state.account or '-'}"),
+        ("at", _where(state)),
         ("there as", state.exchange_order_id or "-"),
         ("filled", f"{number(state.filled_quantity)} of {number(state.quantity)}"),
         ("average", amount(state.average_fill_price)),
@@ -166,6 +181,14 @@ def _show_state(out: "Console", target: Target, state: "OrderState") -> None:
         rows.append(("UI", link))
     for name, value in rows:
         out.print(f"  [dim]{name:<10}[/]{value}", soft_wrap=True)
+
+
+def _where(state: "OrderState") -> str:
+    return (
+        "several exchanges"
+        if state.is_split
+        else f"{state.exchange or '-'} / {state.account or '-'}"
+    )
 
 
 def _fills_table(fills: "list[Fill]") -> Any:

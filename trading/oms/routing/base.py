@@ -1,7 +1,8 @@
 """What the OMS asks of a router, and what a router can say instead of a venue."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from trading.oms.enums import ReasonCode
 from trading.oms.errors import OmsError
@@ -37,4 +38,30 @@ class IOrderRouter(Protocol):
 
     def register_exchange(self, exchange_name: str, connector: IExecutionConnector) -> None:
         """Make a venue known; one connector for each account there."""
+        ...
+
+
+class Share(NamedTuple):
+    """What an exchange gets of an order that is split, in the base asset."""
+
+    exchange: str
+    quantity: Decimal
+
+
+@runtime_checkable
+class IOrderSplitter(Protocol):
+    """A router that can divide an order over several venues."""
+
+    @property
+    def splits(self) -> bool:
+        """Whether orders that name no exchange are to be divided."""
+        ...
+
+    async def divide(
+        self, order: Order, quantity: Decimal, refused: Mapping[str, str]
+    ) -> Sequence[Share]:
+        """One share for each exchange, their sum exactly `quantity`; none for those `refused`.
+
+        Raises `RoutingDenied` with the reasons.
+        """
         ...

@@ -61,13 +61,16 @@ class Offer(NamedTuple):
     quantity: Decimal
 
 
-def offer_of(
-    order: Order, market: VenueMarket, now: datetime, age_s_max: Decimal = QUOTE_AGE_S_MAX
-) -> Offer | str:
-    """The venue's offer for this order, or in words why it does not count."""
+def too_old(market: VenueMarket, now: datetime, age_s_max: Decimal = QUOTE_AGE_S_MAX) -> str | None:
+    """In words that the book is too old to count; None: it is not."""
     age = Decimal(f"{(now - market.received_at).total_seconds():.3f}")
-    if age > age_s_max:
-        return f"its quote is {number(age)} s old, the limit is {number(age_s_max)} s"
+    if age <= age_s_max:
+        return None
+    return f"its quote is {number(age)} s old, the limit is {number(age_s_max)} s"
+
+
+def offer_of(order: Order, market: VenueMarket) -> Offer | str:
+    """The venue's offer for this order, or in words why it does not count."""
     buys = order.side is OrderSide.BUY
     levels = market.asks if buys else market.bids
     taken, notional = _walk(levels, order.quantity)

@@ -1,14 +1,15 @@
 """The venue that offers most for an order (specification, "Smart Order Routing")."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
 from trading.oms.enums import ReasonCode
-from trading.oms.models import Order, utc_now
-from trading.oms.routing.base import RoutingDenied
+from trading.oms.models import Instrument, Order, utc_now
+from trading.oms.routing.base import RoutingDenied, Share
+from trading.oms.routing.legs import Venue, divided, not_to_be_split
 from trading.oms.routing.markets import (
     QUOTE_AGE_S_MAX,
     Offer,
@@ -17,6 +18,7 @@ from trading.oms.routing.markets import (
     by_price,
     offer_of,
     said,
+    too_old,
 )
 from trading.oms.routing.rules import Refusal, refused_by_rules
 from trading.oms.routing.simple import SimpleRouter
@@ -33,6 +35,7 @@ class RoutingStrategy(StrEnum):
     CONFIGURED = "configured"
     BEST_PRICE = "best_price"
     LIQUIDITY = "liquidity"
+    SPLIT = "split"
 
 
 class SmartOrderRouter:
@@ -40,8 +43,8 @@ class SmartOrderRouter:
 
     A venue that the trader names is taken as it is. A venue without the symbol, whose rules the
     order breaks, that is halted, without a fresh quote or without enough for a market order does
-    not count; where none is left the order is denied with the reason for each. Splitting an
-    order into legs is not done here.
+    not count; where none is left the order is denied with the reason for each. SPLIT divides an
+    order over the venues (`divide`); as one venue for all of it, it means the best price.
     """
 
     def __init__(
@@ -82,24 +85,70 @@ class SmartOrderRouter:
             pairs = zip(exchanges, found, strict=True)
             raise _denied({name: why for name, why in pairs if isinstance(why, Refusal)})
         best_first = (
-            by_price if self.routing_strategy is RoutingStrategy.BEST_PRICE else by_liquidity
+            by_liquidity if self.routing_strategy is RoutingStrategy.LIQUIDITY else by_price
         )
         return best_first(order, offers, self._simple.default_exchange)
 
-    async def _offer(self, order: Order, exchange: str) -> Offer | Refusal:
+    @property
+    def splits(self) -> bool:
+        """Whether orders that name no exchange are to be divided."""
+        return self.routing_strategy is RoutingStrategy.SPLIT
+
+    async def divide(
+        self, order: Order, quantity: Decimal, refused: Mapping[str, str]
+    ) -> list[Share]:
+        """Divide `quantity` of an order over the venues, without those of `refused`.
+
+        The legs obey their venues' rules and their sum is exact. Raises `RoutingDenied` with the
+        reason of each venue, and at once for what cannot be split: FOK, post-only, stop orders.
+        """
+        if (what := not_to_be_split(order)) is not None:
+            msg = f"a {what} order cannot be split; name an exchange for it"
+            raise RoutingDenied(msg, reason_code=ReasonCode.UNSUPPORTED)
+        exchanges = [name for name in self._simple.exchanges if name not in refused]
+        found = await asyncio.gather(*(self._venue(order, name) for name in exchanges))
+        reasons = {name: Refusal(ReasonCode.NO_EXCHANGE, why) for name, why in refused.items()}
+        pairs = zip(exchanges, found, strict=True)
+        reasons |= {name: why for name, why in pairs if isinstance(why, Refusal)}
+        venues = [venue for venue in found if isinstance(venue, Venue)]
+        shares = divided(order, quantity, venues, self._simple.default_exchange)
+        if isinstance(shares, list):
+            return shares
+        raise _denied(
+            reasons | {name: Refusal(ReasonCode.NO_EXCHANGE, why) for name, why in shares.items()}
+        )
+
+    async def _venue(self, order: Order, exchange: str) -> Venue | Refusal:
+        rules = self._rules(order, exchange)
+        if isinstance(rules, Refusal):
+            return rules
+        offer = await self._asked(order, exchange)
+        if isinstance(offer, str):
+            return Refusal(ReasonCode.NO_EXCHANGE, offer)
+        return Venue(exchange, rules, offer)
+
+    def _rules(self, order: Order, exchange: str) -> Instrument | Refusal:
         connectors = self._simple.connectors(exchange)
         if order.account:
             connectors = [each for each in connectors if each.account == order.account]
             if not connectors:
                 return Refusal(ReasonCode.NO_EXCHANGE, f"it has no account {order.account}")
-        rules = (connector.instrument(order.symbol) for connector in connectors)
-        refused = refused_by_rules(order, next((one for one in rules if one is not None), None))
+        for connector in connectors:
+            if (rules := connector.instrument(order.symbol)) is not None:
+                return rules
+        return Refusal(ReasonCode.UNKNOWN_SYMBOL, f"it does not list {order.symbol}")
+
+    async def _offer(self, order: Order, exchange: str) -> Offer | Refusal:
+        rules = self._rules(order, exchange)
+        refused = rules if isinstance(rules, Refusal) else refused_by_rules(order, rules)
         if refused is not None:
             return refused
-        offer = await self._asked(order, exchange)
-        return offer if isinstance(offer, Offer) else Refusal(ReasonCode.NO_EXCHANGE, offer)
+        market = await self._asked(order, exchange)
+        offer = market if isinstance(market, str) else offer_of(order, market)
+        return Refusal(ReasonCode.NO_EXCHANGE, offer) if isinstance(offer, str) else offer
 
-    async def _asked(self, order: Order, exchange: str) -> Offer | str:
+    async def _asked(self, order: Order, exchange: str) -> VenueMarket | str:
+        """A fresh book, or in words why there is none."""
         try:
             market = await self._get_market(exchange, order)
         except Exception as error:  # noqa: BLE001 - one venue's failure must not stop the others
@@ -108,7 +157,7 @@ class SmartOrderRouter:
             return "it has no quote"
         if isinstance(market, str):
             return market
-        return offer_of(order, market, self._clock(), self._quote_age_s_max)
+        return too_old(market, self._clock(), self._quote_age_s_max) or market
 
 
 def _denied(reasons: dict[str, Refusal]) -> RoutingDenied:

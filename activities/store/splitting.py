@@ -1,0 +1,80 @@
+"""Splitting an order: its legs are admitted and reserved for in one step, all of them or none."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from activities.store.batch import Batch
+from activities.store.orders import OnOrder
+from activities.store.reservations import Reserve, ReserveWish
+from trading.oms.enums import Pending, ReasonCode
+from trading.oms.identity import content_hash
+from trading.oms.lifecycle import EventKind, LifecycleEvent
+from trading.oms.models import Order, OrderState
+from trading.oms.reading import number
+from trading.oms.risk.snapshot import Denial
+
+
+class SplitDenied(NamedTuple):
+    """Why no leg was made: the exchange whose leg was denied (none: the parent), and the denial."""
+
+    exchange: str
+    denial: Denial
+
+
+class Split(OnOrder):
+    """Insert the legs of an order with their reservations, and mark the order as their sum.
+
+    Where its first leg is known, somebody has split the order before, and that stands.
+    """
+
+    waits = True
+
+    def __init__(self, parent_id: str, wishes: Sequence[ReserveWish]) -> None:
+        """One wish for each leg, each on an account of its own."""
+        super().__init__(parent_id)
+        self._wishes = wishes
+        self._denied: SplitDenied | None = None
+        reserves = [Reserve(wish) for wish in wishes]
+        self.others = [reserve.order_id for reserve in reserves]
+        self.accounts = [one for reserve in reserves for one in reserve.accounts]
+
+    def plan(self, batch: Batch) -> None:
+        """Decide with the accounts' rows locked; nothing changes unless every leg passes."""
+        self._denied = None
+        parent = batch.order(self.order_id)
+        if self.others[0] in batch.orders:
+            return
+        if not parent.state.is_open or parent.state.pending is Pending.CANCEL:
+            code = parent.state.reason_code or ReasonCode.CANCELLED_BEFORE_SEND
+            denial = Denial(code, "the order was cancelled before it was split", {})
+            self._denied = SplitDenied("", denial)
+            return
+        reserves = [Reserve(wish) for wish in self._wishes]
+        for reserve, wish in zip(reserves, self._wishes, strict=True):
+            denial_of_leg = reserve.judge(batch)
+            if denial_of_leg is not None:
+                self._denied = SplitDenied(wish.order.exchange or "", denial_of_leg)
+                return
+        for reserve, wish in zip(reserves, self._wishes, strict=True):
+            _insert(batch, wish.order, self.received_at)
+            reserve.plan(batch)
+        batch.apply(parent, [_event(batch, self._wishes)], self.received_at)
+
+    def answer(self, batch: Batch) -> tuple[OrderState, SplitDenied | None]:
+        """The parent as it is now, and why it was not split, if so."""
+        return batch.order(self.order_id).state, self._denied
+
+
+def _insert(batch: Batch, order: Order, received_at: datetime) -> None:
+    text = order.model_dump_json()
+    extra = {"content_hash": content_hash(order), "order_json": text, "external": False}
+    batch.insert(OrderState.of(order), extra, received_at)
+
+
+def _event(batch: Batch, wishes: Sequence[ReserveWish]) -> LifecycleEvent:
+    legs = {
+        wish.order.client_order_id: f"{number(wish.order.quantity)} at {wish.order.exchange}"
+        for wish in wishes
+    }
+    return LifecycleEvent(kind=EventKind.SPLIT, at=batch.now, details=dict(legs))
