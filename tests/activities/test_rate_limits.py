@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import itertools
+import json
+import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -352,3 +355,31 @@ async def test_the_guard_of_the_specification_waits_and_counts(sqlite_url: str) 
 
 def test_nothing_is_limited_where_no_card_is_declared() -> None:
     assert RateCard().cost_of("POST order", "main").costs == {}
+
+
+@pytest.mark.postgres
+async def test_four_processes_at_full_speed_meet_no_429_and_leave_nothing_unused(
+    postgres_url: str,
+) -> None:
+    """Binance's limits with shorter windows; the long form is `python -m bench.rate_limits`."""
+    limit, window_s, seconds = 40, 2, 9
+    async with an_exchange(weight(), orders(limit, number=window_s)) as server:
+        await (await Store.open(postgres_url, create=True)).close()
+        program = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.activities.rate_process",
+            *(postgres_url, server.url, KEY, str(seconds), "4"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await asyncio.wait_for(program.communicate(), 60)
+        assert program.returncode == 0
+        done = [json.loads(line) for line in out.splitlines()]
+        assert [one["refused"] for one in done] == [0] * 4
+        assert min(one["placed"] for one in done) > 0
+        ledger = server.exchange.control.ledger({})["orders"]
+        by_window = Counter(order["time"] // 1000 // window_s for order in ledger)
+        whole = sorted(by_window)[1:-1]
+        assert len(whole) >= 2
+        assert max(by_window.values()) <= limit
+        assert sum(by_window[w] for w in whole) >= 0.95 * limit * (whole[-1] - whole[0] + 1)

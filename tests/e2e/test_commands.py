@@ -144,6 +144,15 @@ def test_watch_prints_each_event_as_one_line_of_json(
     assert len(one.stdout.splitlines()) == len(events)
 
 
+def test_limits_show_what_all_workers_have_used(up: RunningUp) -> None:
+    found = up.json("limits", "--exchange", "alpha")["alpha"]
+    assert found["pools"]["weight_1m"]["limit"] == 6000
+    assert found["pools"]["weight_1m"]["used"] > 0
+    assert "orders_10s:main" in up.oms("limits").stdout
+    assert up.oms("limits", "--exchange", "alpha", "--lift").returncode == 0
+    assert up.oms("limits", "--lift").returncode == 2
+
+
 def test_balances_and_positions_agree(up: RunningUp) -> None:
     up.oms("submit", "buy", "0.01", "BTC/USDT", "--exchange", "beta", "--id", "a-position")
     [position] = up.json("positions", "--exchange", "beta")

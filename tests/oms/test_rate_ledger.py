@@ -126,9 +126,9 @@ def test_a_pause_holds_everything_or_what_costs_in_one_counter() -> None:
 def test_blocks_are_small_and_never_take_what_is_kept() -> None:
     ledger = Ledger(WEIGHT.model_copy(update={"limit": 100}))
     window = math.floor(NOW / 60)
-    assert block_size(ledger.rules["weight"]) == 5
-    blocks = [ledger.change(lambda one: one.block("weight")) for _ in range(20)]
-    assert blocks == [{window: 5}] * 18 + [{}] * 2
+    assert block_size(ledger.rules["weight"]) == 10
+    blocks = [ledger.change(lambda one: one.block("weight")) for _ in range(11)]
+    assert blocks == [{window: 10}] * 9 + [{}] * 2
 
 
 def test_a_strategy_that_comes_later_is_not_behind_all_of_another() -> None:

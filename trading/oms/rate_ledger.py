@@ -19,7 +19,7 @@ MARGIN_S = 0.1
 """How far our idea of the exchange's clock, and the way there, may shift a request. One that leaves
 so near to the edge of a window counts in both."""
 _GRAIN_S = 0.001
-_BLOCK_SHARE, _BLOCK_MAX = 20, 100
+_BLOCK_SHARE, _BLOCK_MAX = 10, 100
 EVERYTHING = "*"
 """The name under which a pause stops every request."""
 

@@ -12,6 +12,7 @@ from trading.oms.cli.doctor import doctor
 from trading.oms.cli.export import export
 from trading.oms.cli.failures import MEANINGS, Exit, failure
 from trading.oms.cli.halt import halt, resume
+from trading.oms.cli.limits import limits
 from trading.oms.cli.look import list_orders, show, watch
 from trading.oms.cli.operate import let_go, reconcile, resolve
 from trading.oms.cli.stack import demo, exec_program, migrate, up, worker
@@ -55,6 +56,7 @@ for _command in (
     positions,
     adjust_position,
     adjustments,
+    limits,
     doctor,
     bench,
     exec_program,

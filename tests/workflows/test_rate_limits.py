@@ -1,0 +1,112 @@
+"""Orders that wait for a slot in the exchange's rate limit."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.api.sdk.v1 import WorkflowMetadata
+
+from activities.rate_desk import RateDesk
+from activities.store import TradingState
+from tests.workflows.desk import Desk, Exchange, an_order, until
+from trading.oms.enums import OrderStatus, ReasonCode
+from trading.oms.models import Order, OrderResult
+from trading.oms.rate_ledger import EVERYTHING
+
+pytestmark = pytest.mark.temporal
+ORDERS = "orders_10s:main"
+
+
+def pause(desk: Desk, name: str, seconds: float) -> None:
+    """As if the exchange had asked for it."""
+    assert desk.runtime is not None
+    rates = desk.runtime.parts.rate_limits
+    assert isinstance(rates, RateDesk)
+    rates._leases[desk.exchange.name].pause(name, seconds)
+
+
+async def shown(desk: Desk, order_id: str) -> str:
+    found = await desk.handle(order_id).query(
+        "__temporal_workflow_metadata", result_type=WorkflowMetadata
+    )
+    return str(found.current_details)
+
+
+@pytest.fixture
+async def waiting(desk: Desk) -> AsyncIterator[tuple[Order, asyncio.Task[OrderResult]]]:
+    """An order whose slot is more than a second away, and its submission."""
+    pause(desk, ORDERS, 1.5)
+    order = an_order()
+    submitting = asyncio.create_task(desk.oms.submit_order(order))
+
+    async def says_so() -> Any:
+        known = await desk.store.order(order.client_order_id)
+        return known and "rate limit" in await shown(desk, order.client_order_id)
+
+    await until(says_so)
+    yield order, submitting
+    await submitting
+
+
+async def test_an_order_waits_for_its_slot_by_a_timer_and_is_sent_once(
+    desk: Desk, exchange: Exchange, waiting: tuple[Order, asyncio.Task[OrderResult]]
+) -> None:
+    order, submitting = waiting
+    assert exchange.orders(status="NEW") == []
+
+    result = await submitting
+
+    assert result.status is OrderStatus.ACCEPTED
+    assert len(exchange.orders(status="NEW")) == 1
+    assert (await desk.history(order.client_order_id)).count("TIMER_FIRED") == 1
+    assert "rate limit" not in await shown(desk, order.client_order_id)
+
+
+async def test_a_halt_stops_an_order_that_waits_for_its_slot(
+    desk: Desk, exchange: Exchange, waiting: tuple[Order, asyncio.Task[OrderResult]]
+) -> None:
+    _, submitting = waiting
+    await desk.store.set_trading_state("all", TradingState.HALTED, by="test")
+
+    result = await submitting
+
+    assert (result.status, result.reason_code) == (
+        OrderStatus.REJECTED,
+        ReasonCode.TRADING_HALTED,
+    )
+    assert exchange.orders(status="NEW") == []
+
+
+async def test_a_cancel_ends_an_order_that_waits_for_its_slot(
+    desk: Desk, exchange: Exchange, waiting: tuple[Order, asyncio.Task[OrderResult]]
+) -> None:
+    order, _ = waiting
+    cancelled = await desk.cancel(order.client_order_id)
+    assert cancelled.success
+    assert (await desk.until_closed(order.client_order_id)).status is OrderStatus.CANCELLED
+    assert exchange.orders(status="NEW") == []
+
+
+async def test_a_slot_after_send_by_is_a_denial_at_once(desk: Desk, exchange: Exchange) -> None:
+    pause(desk, ORDERS, 20)
+    began = datetime.now(UTC)
+
+    result = await desk.submit(send_by=began + timedelta(seconds=10))
+
+    assert (result.status, result.reason_code) == (OrderStatus.REJECTED, ReasonCode.RATE_LIMITED)
+    assert datetime.now(UTC) - began < timedelta(seconds=9)
+    assert exchange.orders(status="NEW") == []
+
+
+async def test_a_cancel_is_sent_while_orders_pause_and_waits_while_everything_does(
+    desk: Desk,
+) -> None:
+    one, other = await desk.resting(), await desk.resting()
+    pause(desk, ORDERS, 30)
+    assert (await desk.cancel(one.client_order_id)).outcome.value == "cancelled"
+    pause(desk, EVERYTHING, 1)
+    began = datetime.now(UTC)
+    assert (await desk.cancel(other.client_order_id)).outcome.value == "cancelled"
+    assert datetime.now(UTC) - began > timedelta(seconds=0.8)
