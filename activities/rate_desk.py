@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 SHORT_S = 0.1
 """A wait up to this is slept through in place; a longer one is a durable timer."""
+_NOT_YET_S = 0.25
+"""When a slot has come due and what left before it has not been answered."""
 MAX_WAIT_S = 60.0
 PATIENCE_S = 10.0
 _patience: ContextVar[float] = ContextVar("rate_patience", default=SHORT_S)
@@ -246,13 +248,9 @@ class Gate:
 
     async def slot(self, endpoint: str, order_id: str, strategy: str, within_s: float) -> RateSlot:
         """See `RateDesk.reserve`."""
-        held_s = self._lease.holds(order_id)
-        if held_s is not None:
-            if held_s > SHORT_S:
-                return RateSlot(held_s)
-            await asyncio.sleep(max(0.0, held_s))
-            if (permit := await self._lease.redeemed(order_id)) is not None:
-                return self._go(permit)
+        held = await self._held(order_id)
+        if held is not None:
+            return held
         cost = self._cost(endpoint)
         if (permit := self._lease.take_now(cost)) is not None:
             return self._go(permit)
@@ -266,6 +264,19 @@ class Gate:
             return RateSlot(wait_s)
         await asyncio.sleep(max(0.0, wait_s))
         return self._go(permit)
+
+    async def _held(self, order_id: str) -> RateSlot | None:
+        """What an order that comes back has; None: it has no slot, or not any more."""
+        held_s = self._lease.holds(order_id)
+        if held_s is None:
+            return None
+        if held_s > SHORT_S:
+            return RateSlot(held_s)
+        await asyncio.sleep(max(0.0, held_s))
+        permit = await self._lease.redeemed(order_id)
+        if permit is not None:
+            return self._go(permit)
+        return None if self._lease.holds(order_id) is None else RateSlot(_NOT_YET_S)
 
     def _go(self, permit: Permit) -> RateSlot:
         self._lease.promise(self._account, permit)
@@ -286,5 +297,5 @@ class Gate:
     async def wait(self, endpoint: str) -> None:
         """Take a request's cost, however long it takes."""
         cost = self._cost(endpoint)
-        if self._lease.take_now(cost) is None:
-            await self._asked(endpoint, cost, math.inf)
+        permit = self._lease.take_now(cost) or await self._asked(endpoint, cost, math.inf)
+        self._lease.answered(permit, {})  # Nobody tells us when it is.

@@ -177,8 +177,12 @@ class RateLease:
         if ticket.permit.taken_at > self.clock():
             return None
         await self._be_fresh()
-        ticket = self._tickets.pop(order_id, None)
-        if ticket is None or not self.is_valid(ticket.permit):
+        ticket = self._tickets.get(order_id)
+        if ticket is None or (not ticket.confirmed and self.is_valid(ticket.permit)):
+            return None
+        del self._tickets[order_id]
+        if not self.is_valid(ticket.permit):
+            self.give_back(ticket.permit)
             return None
         return ticket.permit._replace(taken_at=self.clock(), settled=self._settled)
 
@@ -319,7 +323,8 @@ class RateLease:
         for where, count in word.blocks.items():
             self._tokens[where] = self._tokens.get(where, 0) + count
         for at, kept in word.redeemed.items():
-            self._void_what_was_lost(at, kept)
+            if kept is not None:
+                self._void_what_was_lost(at, kept)
         self._forget_the_past(news.now)
 
     def _void_what_was_lost(self, at: float, kept: dict[str, int]) -> None:
@@ -337,9 +342,9 @@ class RateLease:
     def _forget_the_past(self, now: float) -> None:
         first = {key: windows_of(rule, now)[0] for key, rule in self._rules.items()}
         for where in [w for w in self._tokens if w[1] < first[w[0]]]:
-            del self._tokens[where]
+            self._returned[where] += self._tokens.pop(where)
         for order_id in [i for i, t in self._tickets.items() if t.permit.taken_at < now - 60]:
-            del self._tickets[order_id]
+            self.give_back(self._tickets.pop(order_id).permit)
 
     def _renew_later(self) -> None:
         if self._renewal is None and not self._is_closed:

@@ -51,6 +51,7 @@ REFUSED = 400
 """The HTTP status that goes with the exchange's word on an order; with another it is no word."""
 NO_SUCH_ORDER = "-2013"
 ORDER_ARCHIVED = "-2026"
+_CLOCK_LOOKS_MAX, _CLOCK_ERROR_S = 5, 0.02
 T = TypeVar("T")
 
 
@@ -99,7 +100,10 @@ class CcxtConnector:
     async def start(self) -> None:
         """Set the clock, load the instruments, try the key. Raises `StartUpError`."""
         try:
-            await self.server_time()
+            for _ in range(_CLOCK_LOOKS_MAX):
+                await self.server_time()
+                if self._clock.error_s <= _CLOCK_ERROR_S:
+                    break
             await self.load_instruments()
             await self.balances()
         except ExchangeError as error:
@@ -135,10 +139,11 @@ class CcxtConnector:
 
     async def server_time(self) -> datetime:
         """The exchange's clock, asked now; also sets the estimate."""
-        asked = time.monotonic()
-        raw = await self._query("time")
+        call = Call(Operation.QUERY)
+        raw = await self._wire.call(call, "GET", "time")
+        answered = time.monotonic()
         milliseconds = self._read(lambda body: number_of(object_of(body), "serverTime"), raw)
-        self._clock.observe(milliseconds, asked, time.monotonic())
+        self._clock.observe(milliseconds, call.written_at, answered)
         return self._clock.now()
 
     # Commands

@@ -1,9 +1,12 @@
 """The exchange's clock, estimated between two looks at it."""
 
+import math
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+_DRIFT = 1e-4
+"""Seconds by which two clocks may part in a second."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -22,11 +25,23 @@ class ExchangeClock:
 
     _exchange_ms: float | None = None
     _seen_at: float = 0.0
+    error_s: float = math.inf
+    """How far the estimate may be off: half of the way there and back."""
 
     def observe(self, exchange_ms: int, asked_at: float, answered_at: float) -> None:
-        """Take in the exchange's time, read between two readings of `time.monotonic()`."""
-        self._exchange_ms = float(exchange_ms)
-        self._seen_at = (asked_at + answered_at) / 2
+        """Take in the exchange's time, read between two readings of `time.monotonic()`.
+
+        A slow answer says less than a quick one before it; it counts where the two contradict each
+        other (a clock was set), or once the older has drifted for long enough.
+        """
+        seen_at, error_s = (asked_at + answered_at) / 2, (answered_at - asked_at) / 2
+        if self._exchange_ms is not None:
+            known_error_s = self.error_s + _DRIFT * (seen_at - self._seen_at)
+            known_ms = self._exchange_ms + (seen_at - self._seen_at) * 1000
+            agrees = abs(exchange_ms - known_ms) <= (known_error_s + error_s) * 1000 + 1
+            if agrees and error_s > known_error_s:
+                return
+        self._exchange_ms, self._seen_at, self.error_s = float(exchange_ms), seen_at, error_s
 
     def observe_floor(self, exchange_ms: int, step_ms: int, asked: float, answered: float) -> None:
         """Take in a time that is cut to whole steps: the truth is up to a step later.

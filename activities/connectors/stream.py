@@ -16,7 +16,7 @@ from activities.connectors.clock import ExchangeClock
 from activities.connectors.settings import ConnectorSettings
 from activities.connectors.wire import BinanceWire
 from trading.oms.errors import ExchangeUnavailable
-from trading.oms.request_gate import IRequestGate
+from trading.oms.request_gate import IRequestGate, Response
 from trading.oms.venue import StreamState
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,8 @@ class StreamLife:
         self.ws_dial_backoff: dict[str, Any] = {}  # The pauses are ours, not ccxt's.
         self._refusals.clear()
         if self.subscription:
-            await self.gate.enter(self.subscription)
+            permit = await self.gate.enter(self.subscription)
+            self.gate.leave(permit, Response({}), written=True)
         self._connection = self.client(self.oms_settings.ws_url)
         seconds = max(1.0, self.oms_settings.timeout_ms / 1000)
         try:

@@ -9,6 +9,7 @@ redirects and lets aiohttp repeat a PUT or DELETE on a stale connection; this on
 import os
 import re
 import ssl
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class Call:
     check_time: Callable[[], None] | None = None
     check_limits: Callable[[], None] | None = None
     written: bool = False
+    written_at: float = 0.0
     response: Response | None = None
 
     def about_to_write(self) -> None:
@@ -63,7 +65,7 @@ class Call:
             self.check_time()
         if self.check_limits is not None:
             self.check_limits()
-        self.written = True
+        self.written, self.written_at = True, time.monotonic()
 
 
 class _SecondWriteError(Exception):

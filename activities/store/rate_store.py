@@ -57,7 +57,7 @@ class RateWord:
 
     answers: list[Granted]
     blocks: Tokens
-    redeemed: dict[float, dict[str, int]]
+    redeemed: dict[float, dict[str, int] | None]
     paused: dict[str, float]
     settled: Tokens
     document: Mapping[str, Any]

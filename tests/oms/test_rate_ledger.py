@@ -78,7 +78,17 @@ def test_near_an_edge_a_request_counts_in_both_windows() -> None:
     ledger.now = 1009.95
     assert [ledger.ask(PLACE).at for _ in range(10)] == [1009.95] * 10
     ledger.now = 1012.0
+    ledger.change(lambda one: one.pools["orders"].settle(100, 10))
     assert ledger.ask(PLACE).at > 1020
+
+
+def test_what_was_not_answered_in_its_window_may_arrive_in_the_next() -> None:
+    ledger = Ledger(ORDERS)
+    ledger.times(PLACE, 8)
+    ledger.now = 1011.0
+    assert ledger.times(PLACE, 3) == [1, 1, 2]
+    ledger.change(lambda one: one.pools["orders"].settle(100, 7))
+    assert ledger.times(PLACE, 8) == [1] * 7 + [2]
 
 
 def test_what_would_come_too_late_is_not_booked() -> None:
@@ -137,6 +147,8 @@ def test_a_strategy_that_comes_later_is_not_behind_all_of_another() -> None:
     assert ledger.times(PLACE, 10, "few") == [1] * 5 + [2] * 5
     assert ledger.times(PLACE, 1, "third") == [1]
     ledger.now = 1010.2
+    assert ledger.change(lambda one: one.redeem(1010 + MARGIN_S + 0.001, "of-many")) is None
+    ledger.change(lambda one: one.pools["orders"].settle(100, 10))
     kept = ledger.change(lambda one: one.redeem(1010 + MARGIN_S + 0.001, "of-many"))
     assert kept == {"many": 4}
 

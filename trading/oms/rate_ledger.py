@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from trading.oms.rate_card import Cost, PoolKind, RatePool
+from trading.oms.rate_queue import LATE_S, Queue, moment, strategy_of
 
 MARGIN_S = 0.1
 """How far our idea of the exchange's clock, and the way there, may shift a request. One that leaves
@@ -65,6 +66,7 @@ class Windows:
     def __init__(self, rule: RatePool, document: dict[str, Any], now: float) -> None:
         """Forget the windows that are over."""
         self._rule = rule
+        self._now = now
         kept = windows_of(rule, now)[0] - 1
         self._rows: dict[str, list[int]] = {
             window: row
@@ -81,9 +83,21 @@ class Windows:
         leased, _, credit, others = self._rows.get(str(window), (0, 0, 0, 0))
         return leased - credit + others
 
+    def late(self, window: int) -> int:
+        """What was handed out in the window before and may still arrive in this one.
+
+        Nothing that has not been answered is known to have arrived. Slots in windows to come are
+        given without it: it is looked at when they begin.
+        """
+        if not 0 <= self._now - window * self._rule.window_s <= LATE_S:
+            return 0
+        leased, settled, _, _ = self._rows.get(str(window - 1), (0, 0, 0, 0))
+        return max(0, leased - settled)
+
     def room(self, window: int, *, urgent: bool = False) -> int:
         """How much may still be handed out."""
-        return max(0, _limit(self._rule, urgent=urgent) - self.used(window))
+        used = self.used(window) + self.late(window)
+        return max(0, _limit(self._rule, urgent=urgent) - used)
 
     def earliest(self, at: float, weight: int, *, urgent: bool) -> float:
         """The first time from `at` on with room in every window that a request then touches."""
@@ -161,6 +175,10 @@ class Decaying:
 
     def _lane(self, at: float, weight: int, *, urgent: bool) -> int:
         return int(urgent and self._fits_at(1, at, weight) <= self._fits_at(0, at, weight))
+
+    def late(self, window: int) -> int:  # noqa: ARG002
+        """Nothing: the counter has no windows."""
+        return 0
 
     def room(self, window: int, *, urgent: bool = False) -> int:  # noqa: ARG002
         """Nothing is handed out in advance: what is not used at once would decay unused."""
@@ -275,63 +293,18 @@ class RateLedger:
         """Let nothing leave before then: `EVERYTHING`, or what costs in a counter."""
         self.paused[name] = max(until, self.paused.get(name, 0.0))
 
-    def redeem(self, at: float, process: str) -> dict[str, int]:
-        """The slots of this time that are still the process's, by strategy."""
+    def redeem(self, at: float, process: str) -> dict[str, int] | None:
+        """The slots of this time that are still the process's, by strategy; None: not yet.
+
+        They begin when all that left in the window before has been answered, or `LATE_S` later.
+        """
+        if any(
+            pool.late(window)
+            for key, pool in self.pools.items()
+            for window in windows_of(self._rules[key], at)
+        ):
+            return None
         return self._queue.redeem(at, process)
-
-
-class Queue:
-    """Who waits for which slot: {time: {process and strategy: how many}}."""
-
-    def __init__(self, document: dict[str, dict[str, int]], now: float) -> None:
-        """Forget the slots that are long past."""
-        self._slots = document
-        self._now = now
-        for at in [at for at in document if _moment(at) < now - 1]:
-            del document[at]
-
-    def add(self, at: float, process: str, strategy: str) -> None:
-        """One more waits for this slot."""
-        slot = self._slots.setdefault(_time(at), {})
-        name = _name(process, strategy)
-        slot[name] = slot.get(name, 0) + 1
-
-    def fair_slot(self, strategy: str, before: float) -> float | None:
-        """The first slot at which another strategy would have two more behind it than this one."""
-        counts: dict[str, int] = defaultdict(int)
-        for at in sorted(self._slots, key=_moment):
-            if _moment(at) >= before:
-                return None
-            for name, count in self._slots[at].items():
-                counts[_strategy(name)] += count
-            most = self._most(at, strategy)
-            if _moment(at) > self._now and most and counts[_strategy(most)] > counts[strategy] + 1:
-                return _moment(at)
-        return None
-
-    def _most(self, at: str, strategy: str) -> str | None:
-        """Who of the other strategies has most of a slot."""
-        slot = {n: count for n, count in self._slots[at].items() if _strategy(n) != strategy}
-        return max(slot, key=lambda name: slot[name], default=None)
-
-    def take_over(self, at: float, process: str, strategy: str) -> None:
-        """Of the strategy that has most of this slot one has to ask again."""
-        slot = self._slots[_time(at)]
-        loser = self._most(_time(at), strategy)
-        if loser is not None:
-            slot[loser] -= 1
-            if not slot[loser]:
-                del slot[loser]
-        self.add(at, process, strategy)
-
-    def redeem(self, at: float, process: str) -> dict[str, int]:
-        """Take a process's places out of a slot, by strategy."""
-        slot = self._slots.get(_time(at), {})
-        mine = [name for name in slot if name.startswith(f"{process}|")]
-        found = {_strategy(name): slot.pop(name) for name in mine}
-        if not slot:
-            self._slots.pop(_time(at), None)
-        return found
 
 
 def block_size(rule: RatePool) -> int:
@@ -348,9 +321,9 @@ def status_of(document: Mapping[str, Any], now: float) -> dict[str, Any]:
         pools[key] = make(rule, dict(own), now).status(now)
     waiting: dict[str, int] = defaultdict(int)
     for at, slot in document.get("queue", {}).items():
-        if _moment(at) >= now:
+        if moment(at) >= now:
             for name, count in slot.items():
-                waiting[_strategy(name)] += count
+                waiting[strategy_of(name)] += count
     pauses = document.get("paused", {})
     return {
         "pools": pools,
@@ -368,19 +341,3 @@ def _must_fit(key: str, weight: int, limit: int) -> None:
     if weight > limit:
         msg = f"weight is {weight}, the limit of {key} is {limit}: such a request can never leave"
         raise ValueError(msg)
-
-
-def _time(at: float) -> str:
-    return f"{at:.3f}"
-
-
-def _name(process: str, strategy: str) -> str:
-    return f"{process}|{strategy}"
-
-
-def _strategy(name: str) -> str:
-    return name.partition("|")[2]
-
-
-def _moment(at_s: str) -> float:
-    return float(at_s)
