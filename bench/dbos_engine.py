@@ -13,7 +13,7 @@ import uuid
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.floor import STEPS
+from bench.floor import STEPS, Seen
 from bench.measures import Life, OrderTimes
 
 if TYPE_CHECKING:
@@ -24,26 +24,7 @@ if TYPE_CHECKING:
 _NAME = "benchdbos"
 _TOPIC = "fill"
 _FILL_S = 60.0
-_seen: dict[str, _Seen] = {}
-
-
-class _Seen:
-    """What one order waits for."""
-
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.first_ns = 0
-        self.sent: asyncio.Future[None] = loop.create_future()
-        self.booked: asyncio.Future[None] = loop.create_future()
-
-    def reach(self, number: int) -> None:
-        """A step runs."""
-        if number == 1:
-            self.first_ns = time.monotonic_ns()
-        elif number == STEPS and not self.sent.done():
-            self.sent.set_result(None)
-        elif number > STEPS and not self.booked.done():
-            self.booked.set_result(None)
+_seen: dict[str, Seen] = {}
 
 
 class _Engine(NamedTuple):
@@ -114,7 +95,7 @@ class Dbos:
 
         rests = life is Life.RESTING
         order_id = uuid.uuid4().hex
-        seen = _seen[order_id] = _Seen()
+        seen = _seen[order_id] = Seen()
         submitted = time.monotonic_ns()
         with SetWorkflowID(order_id):
             handle = await engine.dbos.start_workflow_async(engine.workflow, order_id, rests)

@@ -64,14 +64,24 @@ async def _step(number: int) -> None:
     )
 
 
-class _Seen:
+class Seen:
     """What one order waits for."""
 
     def __init__(self) -> None:
+        """Nothing has happened yet."""
         loop = asyncio.get_running_loop()
         self.first_ns = 0
         self.sent: asyncio.Future[None] = loop.create_future()
         self.booked: asyncio.Future[None] = loop.create_future()
+
+    def reach(self, number: int) -> None:
+        """The step of this number runs."""
+        if number == 1:
+            self.first_ns = time.monotonic_ns()
+        elif number == STEPS and not self.sent.done():
+            self.sent.set_result(None)
+        elif number > STEPS and not self.booked.done():
+            self.booked.set_result(None)
 
 
 class Floor:
@@ -84,7 +94,7 @@ class Floor:
         """Nothing runs before `running`."""
         self._rig = rig
         self._client: Client | None = None
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, Seen] = {}
         self._updates: set[asyncio.Task[Any]] = set()
 
     @contextlib.asynccontextmanager
@@ -109,20 +119,14 @@ class Floor:
     @activity.defn(name="floor_step")
     async def step(self, workflow_id: str, number: int) -> None:
         """Do nothing, and tell the driver where the order is."""
-        seen = self._seen[workflow_id]
-        if number == 1:
-            seen.first_ns = time.monotonic_ns()
-        elif number == STEPS and not seen.sent.done():
-            seen.sent.set_result(None)
-        elif number > STEPS and not seen.booked.done():
-            seen.booked.set_result(None)
+        self._seen[workflow_id].reach(number)
 
     async def live(self, life: Life) -> OrderTimes:
         """One whole life. The update goes out as a feed would send it: nobody waits for it."""
         assert self._client is not None  # noqa: S101 - `running` has made it
         rests = life is Life.RESTING
         workflow_id = f"floor-{uuid.uuid4().hex}"
-        seen = self._seen[workflow_id] = _Seen()
+        seen = self._seen[workflow_id] = Seen()
         submitted = time.monotonic_ns()
         handle: Any = await self._client.start_workflow(
             "Floor",
