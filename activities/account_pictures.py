@@ -57,7 +57,8 @@ async def our_picture(
 async def exchange_picture(connector: IExecutionConnector) -> ExchangePicture:
     """The open orders of the whole account. Raises `ExchangeError`: then there is no picture."""
     asked_at = await connector.server_time()
-    return ExchangePicture(asked_at=asked_at, reports=tuple(await connector.open_orders()))
+    listed = await connector.open_orders()
+    return ExchangePicture(asked_at=asked_at, reports=listed.reports, gap=listed.gap)
 
 
 async def _leg(store: Store, order: OrderState) -> OurLeg:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from activities.connectors.classify import LOCAL_UNREADABLE
 from trading.oms.enums import OrderStatus
+from trading.oms.errors import ExchangeUnavailable
 from trading.oms.models import utc_now
 from trading.oms.venue import ExecutionReport, OrderRef, ReportSource
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from trading.oms.models import Fill, OrderState
     from trading.oms.venue import IExecutionConnector
 
+_log = logging.getLogger(__name__)
 _RESTING = frozenset({OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
 _OVERLAP = timedelta(minutes=1)
 _SETTLING = timedelta(seconds=2)
@@ -72,18 +76,27 @@ class CatchUp:
         for order in resting:
             if order.exchange_client_id is None or order.exchange_client_id in there:
                 continue
-            report = await self._connector.find_order(
-                OrderRef(
-                    symbol=order.symbol,
-                    exchange_client_id=order.exchange_client_id,
-                    exchange_order_id=order.exchange_order_id,
-                )
-            )
+            report = await self._asked_after(order, order.exchange_client_id)
             if report is not None:
                 reports.append(report)
         if reports:
             await self._store.inbox_add(reports)
         return reports
+
+    async def _asked_after(self, order: OrderState, client_id: str) -> ExecutionReport | None:
+        """The exchange's word on one order; what cannot be read waits for the next look."""
+        ref = OrderRef(
+            symbol=order.symbol,
+            exchange_client_id=client_id,
+            exchange_order_id=order.exchange_order_id,
+        )
+        try:
+            return await self._connector.find_order(ref)
+        except ExchangeUnavailable as error:
+            if error.code != LOCAL_UNREADABLE:
+                raise
+            _log.warning("order %s cannot be read: %s", order.client_order_id, error)
+            return None
 
 
 def _report_of(fill: Fill) -> ExecutionReport:

@@ -19,10 +19,9 @@ from trading.oms.errors import ExchangeError
 from trading.oms.exact import EXACT
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
-from trading.oms.venue import OrderRef, VenueMargins
+from trading.oms.venue import OrderList, OrderRef, VenueMargins
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from decimal import Decimal
 
     from activities.order_steps import Parts
@@ -63,7 +62,7 @@ class OrderLookUp:
         try:
             passed = await fence_has_passed(claim, connector)
             report = await connector.find_order(ref)
-            listed: Sequence[ExecutionReport] = ()
+            listed = OrderList(())
             if report is None:
                 listed = await connector.orders_since(request.symbol, _since(claim, connector))
                 report = _with_client_id(listed, request.exchange_client_id)
@@ -80,7 +79,7 @@ class OrderLookUp:
         self,
         claim: StoredClaim,
         connector: IExecutionConnector,
-        listed: Sequence[ExecutionReport],
+        listed: OrderList,
         *,
         passed: bool,
     ) -> Sighting:
@@ -88,6 +87,8 @@ class OrderLookUp:
         if connector.capabilities.fence is None:
             reason = "the exchange has no fence: only an operator can say that it is not there"
             return await self._sees(claim, SightingKind.NOT_YET, reason)
+        if listed.gap is not None:
+            return await self._sees(claim, SightingKind.NO_OBSERVATION, listed.gap)
         if not passed:
             return await self._sees(claim, SightingKind.NOT_YET, "its deadline has not passed yet")
         unexplained = await self._unexplained_trade(claim, connector, listed)
@@ -99,7 +100,7 @@ class OrderLookUp:
         self,
         claim: StoredClaim,
         connector: IExecutionConnector,
-        listed: Sequence[ExecutionReport],
+        listed: OrderList,
     ) -> str | None:
         """A trade since the claim of an order that is in no list: the sources disagree."""
         request, since = claim.request, _since(claim, connector)
@@ -182,7 +183,7 @@ def _since(claim: StoredClaim, connector: IExecutionConnector) -> datetime:
     return since - timedelta(milliseconds=connector.capabilities.clock_skew_ms + 1000)
 
 
-def _with_client_id(reports: Sequence[ExecutionReport], client_id: str) -> ExecutionReport | None:
+def _with_client_id(reports: OrderList, client_id: str) -> ExecutionReport | None:
     return next((report for report in reports if report.exchange_client_id == client_id), None)
 
 

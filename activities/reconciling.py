@@ -7,7 +7,6 @@ the exchange was asked are left to the next pass.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from activities.account_pictures import SETTLING, Pictures, exchange_picture, ou
 from activities.balance_check import BalanceCheck
 from activities.fill_sweep import FillSweep
 from activities.foreign_orders import ForeignOrders
+from activities.heartbeats import beating
 from activities.messages import (
     Account,
     Accounts,
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from trading.oms.venue import ExecutionReport
 
 _log = logging.getLogger(__name__)
-_HEARTBEAT_S = 1.0
 _FINDINGS_MAX = 500
 _INTERRUPTED_AFTER = timedelta(seconds=10)
 
@@ -78,18 +77,9 @@ class Reconciling:
     @activity.defn(name="reconcile_account")
     async def reconcile_account(self, request: ReconcileRequest) -> ReconcileReport:
         """Make one pass."""
-        beat = asyncio.create_task(_heartbeat())
-        try:
-            with patient():
+        with patient():
+            async with beating():
                 return await _Pass(self._parts, self._door, request).run()
-        finally:
-            beat.cancel()
-
-
-async def _heartbeat() -> None:
-    while True:
-        activity.heartbeat()
-        await asyncio.sleep(_HEARTBEAT_S)
 
 
 class _Pass:
@@ -230,6 +220,8 @@ class _Pass:
             return
         self._looked_at["orders_here"] = len(pictures.ours.legs)
         self._looked_at["orders_there"] = len(pictures.theirs.reports)
+        if pictures.theirs.gap is not None:
+            self._failed.append(f"open orders: {pictures.theirs.gap}")
         found = compare(pictures.ours, pictures.theirs)
         if found and not self._request.dry_run:
             for difference in found:
@@ -290,6 +282,8 @@ class _Pass:
         except ExchangeError as error:
             self._failed.append(f"open orders, again: {error}")
             theirs = before.theirs
+        if theirs.gap is not None and before.theirs.gap is None:
+            theirs = before.theirs  # What a list with a gap does not show is not mended.
         orders = await self._our_orders()
         ours = await our_picture(
             self._store, self._parts.deployment, orders, theirs.reports, utc_now() + SETTLING

@@ -285,8 +285,12 @@ async def _keep_clocks(connectors: list[IExecutionConnector]) -> None:
     while True:
         await asyncio.sleep(_CLOCK_S)
         for connector in connectors:
-            with contextlib.suppress(ExchangeError):
+            try:
                 await connector.server_time()
+            except ExchangeError as error:
+                _log.warning("the clock of %s was not looked at: %s", connector.exchange, error)
+            except Exception:  # noqa: BLE001 - the clock outlives every error
+                _log.exception("the clock of %s was not looked at", connector.exchange)
 
 
 def parts_of(

@@ -23,6 +23,7 @@ from activities.connectors.clock import ExchangeClock
 from activities.connectors.fields import MalformedError, number_of, object_of, objects_of
 from activities.connectors.history import BinanceHistory
 from activities.connectors.instruments import instruments_of
+from activities.connectors.order_rows import read_orders
 from activities.connectors.reports import BinanceReader
 from activities.connectors.settings import ConnectorSettings
 from activities.connectors.stream import EventStream
@@ -39,6 +40,7 @@ from trading.oms.routing.markets import VenueMarket
 from trading.oms.venue import (
     Capabilities,
     ExecutionReport,
+    OrderList,
     OrderRef,
     OrderRequest,
     ReportSource,
@@ -206,15 +208,15 @@ class CcxtConnector:
         found = ref.model_copy(update={"exchange_order_id": report.exchange_order_id})
         return report.model_copy(update={"fills": tuple(await self.fills_of(found))})
 
-    async def orders_since(self, symbol: str, since: datetime) -> Sequence[ExecutionReport]:
+    async def orders_since(self, symbol: str, since: datetime) -> OrderList:
         """Every order of the account created since then, whatever its status; without fills."""
         return await self._history.orders_since(self._symbol(symbol), since)
 
-    async def open_orders(self, symbol: str | None = None) -> Sequence[ExecutionReport]:
+    async def open_orders(self, symbol: str | None = None) -> OrderList:
         """The orders that rest at the exchange now, ours and others'; without fills."""
         parameters = {"symbol": self._symbol(symbol)} if symbol is not None else {}
         raw = await self._query("openOrders", parameters)
-        return self._read(lambda body: [self._reader.queried(r) for r in objects_of(body)], raw)
+        return read_orders(self._reader.queried, self._read(objects_of, raw))
 
     async def fills_after(
         self, symbol: str, *, trade_id: str | None, since: datetime | None

@@ -22,6 +22,8 @@ from trading.oms.errors import (
 )
 
 TEXT_LENGTH_MAX = 300
+LOCAL_UNREADABLE = "local_unreadable"
+"""Our code for an answer to a query that cannot be read; asking again at once will not help."""
 
 
 class Operation(Enum):
@@ -192,7 +194,7 @@ def malformed_answer(
     text = f"the exchange's answer cannot be read: {what}"
     if operation.is_command:
         return OutcomeUnknown(text, status=status)
-    return ExchangeUnavailable(text, status=status)
+    return ExchangeUnavailable(text, code=LOCAL_UNREADABLE, status=status)
 
 
 def parse_json(text: str) -> Any:

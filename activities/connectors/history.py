@@ -9,10 +9,11 @@ from typing import Any
 
 from activities.connectors.classify import Operation, malformed_answer
 from activities.connectors.clock import ExchangeClock
-from activities.connectors.fields import MalformedError, number_of, objects_of
+from activities.connectors.fields import MalformedError, number_of, object_of, objects_of
+from activities.connectors.order_rows import read_orders
 from activities.connectors.reports import BinanceReader
 from trading.oms.models import Fill
-from trading.oms.venue import ExecutionReport
+from trading.oms.venue import OrderList
 
 PAGE = 1000
 DAY_MS = 24 * 3600 * 1000
@@ -20,17 +21,21 @@ Query = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 
 
 class BinanceHistory:
-    """Whole lists, page by page; a failing page fails the list, because a part proves nothing."""
+    """Whole lists, page by page; a failing page fails the list, because a part proves nothing.
+
+    A row that cannot be read fails a list of fills, because its reader's cursor goes past it; a
+    list of orders names it.
+    """
 
     def __init__(self, query: Query, clock: ExchangeClock, reader: BinanceReader) -> None:
         self._query = query
         self._clock = clock
         self._reader = reader
 
-    async def orders_since(self, symbol: str, since: datetime) -> Sequence[ExecutionReport]:
+    async def orders_since(self, symbol: str, since: datetime) -> OrderList:
         """Every order since then, oldest first, whatever its status."""
         rows = await self._since("allOrders", symbol, since, id_name="orderId", page_by="orderId")
-        return self._read(self._reader.queried, rows)
+        return read_orders(self._reader.queried, rows)
 
     async def fills_since(self, symbol: str, since: datetime) -> Sequence[Fill]:
         """Every fill since then, oldest first."""
@@ -44,18 +49,21 @@ class BinanceHistory:
 
     async def _since(
         self, path: str, symbol: str, since: datetime, *, id_name: str, page_by: str
-    ) -> list[Mapping[str, Any]]:
+    ) -> list[Any]:
         start, now = int(since.timestamp() * 1000), self._clock.now_ms()
+        nameless: list[Any] = []
         while True:
             end = start + DAY_MS - 1
             window = {"symbol": symbol, "startTime": start, "endTime": end, "limit": PAGE}
             rows = await self._page(path, window, id_name)
             if end >= now and len(rows) < PAGE:
-                return rows
-            if rows:
+                return nameless + rows
+            nameless += [row for row in rows if _id_of(row, id_name) is None]
+            if ids := [one for row in rows if (one := _id_of(row, id_name)) is not None]:
                 # By id from the first row on: no row can fall between two windows or pages.
-                named, first = {"symbol": symbol}, number_of(rows[0], id_name)
-                return await self._pages(path, named, first, id_name=id_name, page_by=page_by)
+                named = {"symbol": symbol}
+                found = await self._pages(path, named, ids[0], id_name=id_name, page_by=page_by)
+                return nameless + found
             start = end + 1
 
     async def _pages(
@@ -66,29 +74,40 @@ class BinanceHistory:
         *,
         id_name: str,
         page_by: str,
-    ) -> list[Mapping[str, Any]]:
-        found: list[Mapping[str, Any]] = []
+    ) -> list[Any]:
+        found: list[Any] = []
         while True:
             start = {} if from_id is None else {page_by: from_id}
             rows = await self._page(path, {**named, **start, "limit": PAGE}, id_name)
             found += rows
             if len(rows) < PAGE:
                 return found
-            from_id = number_of(rows[-1], id_name) + 1
+            newest = _id_of(rows[-1], id_name)
+            if newest is None:
+                raise malformed_answer(f"no row of a page has its {id_name}", Operation.QUERY)
+            from_id = newest + 1
 
-    async def _page(
-        self, path: str, parameters: Mapping[str, Any], id_name: str
-    ) -> list[Mapping[str, Any]]:
+    async def _page(self, path: str, parameters: Mapping[str, Any], id_name: str) -> list[Any]:
+        """The rows by id; those whose id cannot be read come first."""
         raw = await self._query(path, parameters)
         try:
-            return sorted(objects_of(raw), key=lambda row: number_of(row, id_name))
+            rows = objects_of(raw)
         except MalformedError as error:
             failure = malformed_answer(str(error), Operation.QUERY)
+        else:
+            return sorted(rows, key=lambda row: _id_of(row, id_name) or 0)
         raise failure
 
-    def _read(self, read: Callable[[Any], Any], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    def _read(self, read: Callable[[Any], Any], rows: Sequence[Any]) -> list[Any]:
         try:
             return [read(row) for row in rows]
         except MalformedError as error:
             failure = malformed_answer(str(error), Operation.QUERY)
         raise failure
+
+
+def _id_of(row: Any, name: str) -> int | None:
+    try:
+        return number_of(object_of(row), name)
+    except MalformedError:
+        return None

@@ -31,6 +31,7 @@ from activities.connectors.kraken_reports import (
     levels,
 )
 from activities.connectors.kraken_wire import KrakenStream, KrakenWire
+from activities.connectors.order_rows import read_orders
 from activities.connectors.settings import ConnectorSettings
 from activities.connectors.wire import Call
 from trading.oms.errors import ExchangeError, ExchangeUnavailable, OutcomeUnknown, StartUpError
@@ -40,6 +41,7 @@ from trading.oms.routing.markets import Level, VenueMarket
 from trading.oms.venue import (
     Capabilities,
     ExecutionReport,
+    OrderList,
     OrderRef,
     OrderRequest,
     StreamState,
@@ -180,17 +182,18 @@ class KrakenConnector:
         """Query one order by our client id, with its fills; None: the exchange knows none."""
         return await self._reading(self._found(ref.exchange_client_id))
 
-    async def orders_since(self, symbol: str, since: datetime) -> Sequence[ExecutionReport]:
+    async def orders_since(self, symbol: str, since: datetime) -> OrderList:
         """Every order of the account created since then, whatever its status; without fills."""
         self._pair(symbol)
         return await self._reading(self._history.orders_since(symbol, since))
 
-    async def open_orders(self, symbol: str | None = None) -> Sequence[ExecutionReport]:
+    async def open_orders(self, symbol: str | None = None) -> OrderList:
         """The orders that rest at the exchange now, ours and others'; without fills."""
         raw = await self._query("OpenOrders", {})
         rows = self._read(lambda body: object_of(object_of(body).get("open")), raw)
-        reports = [self._read(partial(self._reader.queried, key), row) for key, row in rows.items()]
-        return [report for report in reports if symbol in {None, report.symbol}]
+        found = read_orders(lambda row: self._reader.queried(*row), rows.items())
+        wanted = tuple(report for report in found if symbol in {None, report.symbol})
+        return OrderList(wanted, found.unreadable)
 
     async def fills_after(
         self, symbol: str, *, trade_id: str | None, since: datetime | None

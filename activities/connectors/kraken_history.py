@@ -10,8 +10,9 @@ from typing import Any
 
 from activities.connectors.fields import MalformedError, decimal_of, number_of, object_of
 from activities.connectors.kraken_reports import KrakenReader
+from activities.connectors.order_rows import read_orders
 from trading.oms.models import Fill
-from trading.oms.venue import ExecutionReport
+from trading.oms.venue import OrderList
 
 IDS_MAX = 20
 Query = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
@@ -46,12 +47,12 @@ class KrakenHistory:
                 return max(ours, key=lambda entry: decimal_of(entry[1], "opentm"))
         return None
 
-    async def orders_since(self, symbol: str, since: datetime) -> Sequence[ExecutionReport]:
+    async def orders_since(self, symbol: str, since: datetime) -> OrderList:
         """Every order of the pair since then, oldest first, whatever its status."""
         rows = await self.orders({"start": str(int(since.timestamp()) - 1)})
-        reports = [self._reader.queried(order_id, row) for order_id, row in rows.items()]
-        ours = [report for report in reports if report.symbol == symbol]
-        return sorted(ours, key=lambda report: report.at)
+        found = read_orders(lambda row: self._reader.queried(*row), rows.items())
+        ours = [report for report in found if report.symbol == symbol]
+        return OrderList(tuple(sorted(ours, key=lambda report: report.at)), found.unreadable)
 
     async def fills(
         self, symbol: str, since: datetime | None, *, trade_id: int | None

@@ -26,7 +26,14 @@ from trading.oms.errors import (
 )
 from trading.oms.models import Fill
 from trading.oms.routing.markets import Level
-from trading.oms.venue import ExecutionReport, OrderRef, OrderRequest, StreamState, VenueStatus
+from trading.oms.venue import (
+    ExecutionReport,
+    OrderList,
+    OrderRef,
+    OrderRequest,
+    StreamState,
+    VenueStatus,
+)
 from workers.sandbox.config import SandboxConfig, parse_account
 from workers.sandbox.server import SandboxServer
 
@@ -271,8 +278,25 @@ async def test_an_ioc_that_expired_is_in_all_orders(connector: CcxtConnector) ->
 
     assert placed.status is VenueStatus.EXPIRED
     assert [report.exchange_client_id for report in listed] == [request.exchange_client_id]
-    assert listed[0].status is VenueStatus.EXPIRED
-    assert await connector.open_orders(BTC) == []
+    assert listed.reports[0].status is VenueStatus.EXPIRED
+    assert len(await connector.open_orders(BTC)) == 0
+
+
+@pytest.mark.parametrize("field", ["status", "orderId", "symbol", "updateTime"])
+async def test_a_row_that_cannot_be_read_is_named_and_hides_no_other(
+    connector: CcxtConnector, fault: Control, field: str
+) -> None:
+    since = connector.exchange_now() - timedelta(seconds=1)
+    spoilt, whole = order(connector), order(connector)
+    for request in (spoilt, whole):
+        await connector.place(request)
+    fault("row_garbled", fields=[field])
+
+    for listed in (await connector.open_orders(), await connector.orders_since(BTC, since)):
+        assert [one.exchange_client_id for one in listed] == [whole.exchange_client_id]
+        assert listed.gap is not None
+        assert spoilt.exchange_client_id in listed.gap
+        assert field in listed.gap
 
 
 async def test_a_cancel_names_our_order(connector: CcxtConnector) -> None:
@@ -471,8 +495,8 @@ Ask = Callable[[CcxtConnector], Awaitable[object]]
     "ask",
     [
         pytest.param(lambda c: c.find_order(NOBODY), id="find_order"),
-        pytest.param(lambda c: c.orders_since(BTC, c.exchange_now()), id="orders_since"),
-        pytest.param(lambda c: c.open_orders(BTC), id="open_orders"),
+        pytest.param(lambda c: _whole(c.orders_since(BTC, c.exchange_now())), id="orders_since"),
+        pytest.param(lambda c: _whole(c.open_orders(BTC)), id="open_orders"),
         pytest.param(lambda c: c.fills_after(BTC, trade_id="1", since=None), id="fills_after"),
         pytest.param(lambda c: c.fills_of(NOBODY), id="fills_of"),
         pytest.param(lambda c: c.balances(), id="balances"),
@@ -725,3 +749,11 @@ async def test_no_error_of_the_exchange_shows_a_secret(
 
     for secret in (KEY, SECRET, "signature"):
         assert secret not in f"{refusal.value!r} {refusal.value} {connector!r}"
+
+
+async def _whole(asking: Awaitable[OrderList]) -> OrderList:
+    """A list with a gap is no observation of what is not in it."""
+    listed = await asking
+    if listed.gap is not None:
+        raise ExchangeUnavailable(listed.gap)
+    return listed

@@ -12,7 +12,7 @@ from activities import look_up
 from activities.look_up import OrderLookUp
 from activities.messages import LookUp, Sighting
 from tests.workflows.desk import Desk, Exchange, an_order, until, working
-from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode, RejectedBy
+from trading.oms.enums import CancelOutcome, IfNotPlaced, OrderStatus, ReasonCode, RejectedBy
 from trading.oms.models import OrderState
 
 pytestmark = pytest.mark.temporal
@@ -367,3 +367,22 @@ async def test_a_look_up_whose_worker_falls_silent_is_begun_again_by_another(
 
 async def _is_true(value: object) -> bool:
     return bool(value)
+
+
+async def test_an_order_is_not_taken_for_dead_while_a_row_of_the_list_cannot_be_read(
+    desk: Desk, exchange: Exchange
+) -> None:
+    await desk.resting(price="29000")
+    exchange.fault("row_garbled", endpoint="GET allOrders")
+    exchange.fault("http_503", count=1, endpoint="POST order")
+    result = await desk.submit(if_not_placed=IfNotPlaced.REJECT)
+    await until(lambda: _has_struck(exchange, "row_garbled", 3))
+    assert (await desk.state(result.order_id)).in_doubt_since is not None
+
+    exchange.clear("row_garbled")
+    ended = await desk.until_status(result.order_id, REJECTED)
+    assert ended.reason_code is ReasonCode.NOT_PLACED
+
+
+async def _has_struck(exchange: Exchange, kind: str, times: int) -> bool:
+    return exchange.hits(kind) >= times

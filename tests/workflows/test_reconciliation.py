@@ -83,6 +83,27 @@ async def test_an_end_that_nobody_told_us_of_is_found(desk: Desk, exchange: Exch
     ]  # fmt: skip
 
 
+async def test_an_order_is_not_missed_in_a_list_that_cannot_be_read_whole(
+    desk: Desk, exchange: Exchange
+) -> None:
+    await desk.resting()
+    ended, there = await desk.resting(price="29000"), await desk.resting(price="28000")
+    exchange.fault("stream_drop")
+    exchange.cancel(exchange.orders(price="29000.00000000")[0])
+    exchange.fault("row_garbled", endpoint="GET openOrders")
+    await asyncio.sleep(SETTLED_S)
+
+    report = await one_pass(desk)
+    assert any("cannot be read" in text and "status" in text for text in report.failed)
+    assert [one for one in report.findings if one.kind == "missing_at_exchange"] == []
+    assert report.looked_at["orders_there"] == 1
+
+    exchange.clear("row_garbled")
+    (finding,) = about(await one_pass(desk), ended)
+    assert (finding.kind, finding.outcome) == ("missing_at_exchange", Outcome.MENDED)
+    assert (await desk.cancel(there.client_order_id)).success
+
+
 async def test_a_fill_that_nobody_told_us_of_is_found(desk: Desk, exchange: Exchange) -> None:
     state = await desk.resting()
     exchange.fault("stream_drop")

@@ -97,12 +97,14 @@ class ExchangePicture(NamedTuple):
     """What the exchange has said, asked at `asked_at` in its clock.
 
     `reports` are the open orders, and what it says about further ones that were asked for. With
-    `symbols` only these were asked for; None: the whole account.
+    `symbols` only these were asked for; None: the whole account. With a `gap` a row of the list
+    could not be read: what is here counts, and no order is missing.
     """
 
     asked_at: datetime
     reports: Sequence[ExecutionReport]
     symbols: Collection[str] | None = None
+    gap: str | None = None
 
 
 class Difference(NamedTuple):
@@ -172,7 +174,9 @@ def _knowledge(report: ExecutionReport) -> tuple[bool, Decimal, datetime]:
 
 
 def _should_be_there(leg: OurLeg, theirs: ExchangePicture) -> bool:
-    if leg.in_doubt or (theirs.symbols is not None and leg.symbol not in theirs.symbols):
+    if leg.in_doubt or theirs.gap is not None:
+        return False
+    if theirs.symbols is not None and leg.symbol not in theirs.symbols:
         return False
     return leg.sent_at is None or leg.sent_at < theirs.asked_at
 

@@ -7,7 +7,8 @@ fails raises `ExchangeUnavailable` and is *not* an observation. Connectors never
 throttle by themselves.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -160,6 +161,34 @@ class ExecutionReport(BaseModel):
     source: ReportSource
 
 
+@dataclass(frozen=True)
+class OrderList:
+    """The orders of a list that could be read, and a sentence for each row that could not.
+
+    A row that is here counts. From a list with an unreadable row no absence may be concluded: any
+    order may be that row.
+    """
+
+    reports: tuple[ExecutionReport, ...]
+    unreadable: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[ExecutionReport]:
+        """The orders that could be read."""
+        return iter(self.reports)
+
+    def __len__(self) -> int:
+        """How many could be read."""
+        return len(self.reports)
+
+    @property
+    def gap(self) -> str | None:
+        """What is not known of this list, in words; None where it is whole."""
+        if not self.unreadable:
+            return None
+        rest = f", and {len(self.unreadable) - 1} more" if len(self.unreadable) > 1 else ""
+        return f"a row of the list cannot be read: {self.unreadable[0]}{rest}"
+
+
 class StreamState(StrEnum):
     """What the execution stream says about itself."""
 
@@ -228,11 +257,11 @@ class IExecutionConnector(Protocol):
         """Query one order by our client id, with its fills; None: the exchange knows none."""
         ...
 
-    async def orders_since(self, symbol: str, since: datetime) -> Sequence[ExecutionReport]:
+    async def orders_since(self, symbol: str, since: datetime) -> OrderList:
         """Every order of the account created since then, whatever its status (second source)."""
         ...
 
-    async def open_orders(self, symbol: str | None = None) -> Sequence[ExecutionReport]:
+    async def open_orders(self, symbol: str | None = None) -> OrderList:
         """The orders that rest at the exchange now, ours and others'."""
         ...
 

@@ -26,6 +26,7 @@ KINDS: dict[str, str] = {
     "rate_429": "429 with Retry-After of retry_after seconds (default 1)",
     "ban_418": "418 with Retry-After; the address stays banned for retry_after seconds",
     "garbled": "how: malformed (default), truncated, null, empty or missing (with fields: […])",
+    "row_garbled": "fields: […] of the first row of a list (openOrders, allOrders) are null",
     "rest_lag_ms": "queries do not see orders and trades younger than ms",
     "stream_duplicate": "an event comes twice",
     "stream_delay_ms": "an event comes ms late",
@@ -36,7 +37,7 @@ KINDS: dict[str, str] = {
 DELAYS = frozenset({"reply_delayed_ms", "accept_delayed_ms", "rest_lag_ms", "stream_delay_ms"})
 STREAM_KINDS = frozenset(kind for kind in KINDS if kind.startswith("stream_"))
 LIMIT_KINDS = frozenset({"rate_429", "ban_418"})
-QUERY_KINDS = frozenset({"rest_lag_ms"})
+QUERY_KINDS = frozenset({"rest_lag_ms", "row_garbled"})
 ORDER_KINDS = frozenset(KINDS) - STREAM_KINDS - LIMIT_KINDS - QUERY_KINDS
 MILLION = 1_000_000
 
@@ -165,6 +166,8 @@ def _options(kind: str, wanted: dict[str, Any]) -> dict[str, Any]:
             raise invalid_data("order")
     if kind in LIMIT_KINDS:
         options["retry_after"] = str(read_decimal("retry_after", str(wanted.get("retry_after", 1))))
+    if kind == "row_garbled":
+        options["fields"] = [str(name) for name in _listed(wanted.get("fields", ["status"]))]
     if kind == "garbled":
         options["how"] = str(wanted.get("how", "malformed"))
         options["fields"] = [str(name) for name in _listed(wanted.get("fields", []))]

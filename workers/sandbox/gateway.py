@@ -251,6 +251,9 @@ class Gateway:
             reply.text = "<html><body><h1>503 Service Unavailable</h1></body></html>"
         if "garbled" in struck:
             garble(reply, struck["garbled"])
+        if "row_garbled" in struck and isinstance(reply.body, list) and reply.body:
+            gone = dict.fromkeys(struck["row_garbled"].options["fields"])
+            reply.body = [{**reply.body[0], **gone}, *reply.body[1:]]
         if "reply_delayed_ms" in struck:
             await asyncio.sleep(struck["reply_delayed_ms"].seconds)
         reply.lost = "reply_lost" in struck
