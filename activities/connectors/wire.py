@@ -34,6 +34,7 @@ from activities.connectors.settings import ConnectorSettings
 from trading.oms.errors import ExchangeError, ExchangeUnavailable
 from trading.oms.request_gate import LOCAL_RATE_LIMIT, IRequestGate, OpenGate, Permit, Response
 
+_SLOTS_MAX = 3
 _SIGNATURE = re.compile(r"signature=[0-9A-Za-z%+/=]+", re.IGNORECASE)
 
 
@@ -70,6 +71,10 @@ class Call:
 
 class _SecondWriteError(Exception):
     """aiohttp wanted to repeat a command on a new connection; the first outcome is unknown."""
+
+
+class _SlotPassed(ExchangeUnavailable):
+    """The request came to its write later than the rate limits had allowed it; nothing was sent."""
 
 
 _call: ContextVar[Call | None] = ContextVar("connector_call", default=None)
@@ -192,6 +197,19 @@ class OneWriteWire:
         Raises exactly one of the three classes of `ExchangeError`. Errors are raised without a
         cause: what ccxt and aiohttp raise can carry the signed address and the API key.
         """
+        for _ in range(_SLOTS_MAX):
+            try:
+                return await self._call_once(call, method, path, params)
+            except _SlotPassed:
+                # A busy process came too late. A command has a stamp and a deadline, and whoever
+                # made it decides; anything else takes the next slot.
+                if call.operation.is_command:
+                    raise
+        return await self._call_once(call, method, path, params)
+
+    async def _call_once(
+        self, call: Call, method: str, path: str, params: Mapping[str, Any] | None
+    ) -> Any:
         permit = await self.gate.enter(f"{method} {path}", params)
         call.check_limits = partial(self._check_limits, permit)
         token = _call.set(call)
@@ -209,7 +227,7 @@ class OneWriteWire:
     def _check_limits(self, permit: Permit) -> None:
         if not self.gate.is_valid(permit):
             text = "its slot in the rate limits has passed, nothing was sent"
-            raise ExchangeUnavailable(text, code=LOCAL_RATE_LIMIT, retry_after=0.0)
+            raise _SlotPassed(text, code=LOCAL_RATE_LIMIT, retry_after=0.0)
 
     async def fetch(
         self, url: str, method: str = "GET", headers: Any = None, body: str | None = None

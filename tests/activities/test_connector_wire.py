@@ -19,6 +19,7 @@ from trading.oms.errors import (
     ExchangeUnavailable,
     OutcomeUnknown,
 )
+from trading.oms.request_gate import OpenGate, Permit
 
 KEY, SECRET = "k" * 64, "s" * 64
 Reply = bytes | None
@@ -240,3 +241,31 @@ async def test_a_secret_that_is_a_common_letter_does_not_change_what_is_read() -
         with pytest.raises(DuplicateOrder):
             await command(wire)
         await wire.close()
+
+
+class LateGate(OpenGate):
+    """Says right before each of the first writes that the slot has passed."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def is_valid(self, permit: Permit) -> bool:
+        self.times -= 1
+        return self.times < 0
+
+
+@pytest.mark.parametrize(
+    ("operation", "writes"), [(Operation.QUERY, 1), (Operation.PLACE, 0), (Operation.CANCEL, 0)]
+)
+async def test_a_query_that_came_too_late_for_its_slot_takes_the_next_one(
+    operation: Operation, writes: int
+) -> None:
+    async with wired([http("{}")]) as (server, wire):
+        wire.gate = LateGate(1)
+        call = Call(operation)
+        if writes:
+            assert await wire.call(call, "GET", "order", {"symbol": "BTCUSDT"}) == {}
+        else:
+            with pytest.raises(ExchangeUnavailable, match="slot in the rate limits has passed"):
+                await wire.call(call, "POST", "order", {"symbol": "BTCUSDT"})
+        assert (len(server.received), call.written) == (writes, bool(writes))

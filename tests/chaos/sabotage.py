@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 def replaced(owner: Any, name: str, new: Any) -> None:
-    """Put something of ours in the place of an attribute."""
+    """Put something of ours in the place of an attribute, which must be there."""
+    getattr(owner, name)
     setattr(owner, name, new)
 
 
@@ -130,7 +131,12 @@ def _every_claim_is_won(_plan: Plan) -> None:
     from activities.order_steps import OrderSteps
     from activities.store import Store
 
-    async def no_claim(_steps: OrderSteps, _order_id: str) -> None:
+    known = OrderSteps._claim_and_state
+
+    async def no_claim(steps: OrderSteps, order_id: str) -> Any:
+        return None, (await known(steps, order_id))[1]
+
+    async def none_newest(_steps: OrderSteps, _order_id: str) -> None:
         return None
 
     original = Store.claim_send
@@ -140,7 +146,8 @@ def _every_claim_is_won(_plan: Plan) -> None:
         return claim if claim.refusal else claim._replace(won=True)
 
     replaced(Store, "claim_send", claim_send)
-    replaced(OrderSteps, "_newest_claim", no_claim)
+    replaced(OrderSteps, "_claim_and_state", no_claim)
+    replaced(OrderSteps, "_newest_claim", none_newest)
 
 
 def _without_catch_up(_plan: Plan) -> None:

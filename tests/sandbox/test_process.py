@@ -130,7 +130,7 @@ async def test_resting_orders_fill_because_the_market_trades_through_them(
     raw = Raw(server.url, session)
     await raw.order(price="39431", quantity="0.05")
     await raw.order(side="SELL", price="39470", quantity="0.05")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             orders = (await raw.ledger())["orders"]
             if all(order["status"] == "FILLED" for order in orders):
