@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from trading.oms.enums import OrderStatus, ReasonCode
     from trading.oms.lifecycle import EventKind
 
-from workflows import steps
+from workflows import interruption, steps
 from workflows.requests import Resolve, Seen
 
 if TYPE_CHECKING:
@@ -161,6 +161,7 @@ class InDoubt:
                 work.event(kind, reason_code=code, reason="proved not placed"),
             )
             work.later("certain", 0)
+            await self._go_on_if_sent_again()
         elif self._may_be_sent_again():
             await work.conclude_not_placed(at, work.event(EventKind.DOUBT_ENDED))
             if work.state.status is OrderStatus.SUBMITTED:  # Nobody has seen it alive meanwhile.
@@ -168,6 +169,12 @@ class InDoubt:
         else:
             reason = "the exchange proved to have no such order after its deadline"
             await work.end_not_placed(at, reason)
+            await self._go_on_if_sent_again()
+
+    async def _go_on_if_sent_again(self) -> None:
+        """The store did not end the order: the task that this one repeats has sent it again."""
+        if self._work.state.status is OrderStatus.SUBMITTED:
+            await interruption.take_up_newest_send(self._work)
 
     def _may_be_sent_again(self) -> bool:
         work = self._work

@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from trading.oms.enums import Pending
     from trading.oms.lifecycle import EventKind
 
+from workflows import steps
 from workflows.requests import Cancel
 
 if TYPE_CHECKING:
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 
 
 async def mend(work: OrderWork) -> None:
+    """End what was begun and has no one, and go on from the newest send that the store knows."""
+    begun = work.state.pending is Pending.MODIFY or work.state.replacing
+    is_interrupted = begun and not work.modification.is_running
+    await end_requests(work)
+    if is_interrupted and work.state.is_open:
+        await take_up_newest_send(work)
+
+
+async def end_requests(work: OrderWork) -> None:
     """Go on with a cancel that was begun; end a modification, of which half is known at most."""
     state = work.state
     if state.pending is Pending.CANCEL and state.is_open and not work.cancellation.is_wanted:
@@ -31,5 +41,15 @@ async def mend(work: OrderWork) -> None:
     if begun and not is_known:
         reason = "interrupted; the order stands as the exchange has it"
         await work.record(work.event(EventKind.REQUEST_ENDED, reason=reason))
-        if state.is_open and state.exchange_order_id is not None:
-            work.later("fills", 0)
+
+
+async def take_up_newest_send(work: OrderWork) -> None:
+    """A send that this run does not know may be on its way: look for it, or for its fills."""
+    claim = (await steps.load(work.state.client_order_id)).claim
+    if claim is None:
+        return
+    work.submission.take_up(claim)
+    if claim.outcome in {None, "unknown"}:
+        await work.doubt.begin(claim.leg, claim.generation)
+    else:
+        work.later("fills", 0)

@@ -338,17 +338,18 @@ class OrderWork:
         self.submission.take_up(claim)
         if self.state.is_terminal:
             return
-        await interruption.mend(self)
+        await interruption.end_requests(self)
         at = OrderAt(
             order_id=self.state.client_order_id, leg=claim.leg, generation=claim.generation
         )
-        if self.state.exchange_order_id is not None:
+        is_known = claim.outcome not in {None, "unknown"}
+        if self.state.exchange_order_id is not None and is_known:
             self.later("fills", 0)
         elif claim.outcome == "not_placed":
             await self.doubt.was_not_placed(at)
         elif self.submission.unsent:
             self.later("send", 0)
-        elif claim.outcome in {None, "unknown"}:
+        elif not is_known:
             await self.doubt.begin(claim.leg, claim.generation)
         else:
             self.later("fills", 0)

@@ -208,9 +208,22 @@ class Settle(OnOrder):
         if is_new:
             self._set(claim, batch.now)
         events = given.events
-        if not (is_new or proof or (newest and given.outcome is known)):
+        counts = is_new or proof or (newest and given.outcome is known)
+        if given.outcome is ClaimOutcome.NOT_PLACED and self._was_sent_again(batch):
+            counts = False
+        if not counts:
             events = [event for event in events if event.kind is EventKind.FILL]
         batch.apply(row, events, self.received_at)
+
+    def _was_sent_again(self, batch: Batch) -> bool:
+        """Whether a later send was claimed: that this one placed nothing ends no order then."""
+        own = self._settlement.key
+        return any(
+            key.order_id == own.order_id
+            and key > own
+            and _outcome(row.values) not in {ClaimOutcome.NOT_PLACED, ClaimOutcome.NEVER_REACHED}
+            for key, row in batch.claims.items()
+        )
 
     def _set(self, claim: ClaimRow, now: datetime) -> None:
         given = self._settlement

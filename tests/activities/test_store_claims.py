@@ -364,3 +364,18 @@ async def test_an_order_ends_as_unsent_only_where_nothing_was_sent_meanwhile(
     assert state.is_terminal is is_applied
     known = await store.record(order_id, [ended], Sent(1, 1, 1))
     assert known.is_terminal, "the caller knows of this one"
+
+
+async def test_a_send_that_placed_nothing_ends_no_order_that_was_sent_again(store: Store) -> None:
+    order = await claimed(store, new_order())
+    order_id = order.client_order_id
+    await store.settle_claim(order_id, 1, 1, outcome=ClaimOutcome.NOT_PLACED)
+    again = request_of(order, generation=2)
+    assert (await store.claim_send(order_id, 1, 2, again, claimant="other")).won
+    ended = event(EventKind.NOT_PLACED, rejected_by=RejectedBy.OMS)
+
+    state = await store.settle_claim(
+        order_id, 1, 1, outcome=ClaimOutcome.NOT_PLACED, events=[ended]
+    )
+
+    assert state.status is OrderStatus.SUBMITTED
