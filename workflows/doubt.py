@@ -20,7 +20,8 @@ from workflows.requests import Resolve, Seen
 if TYPE_CHECKING:
     from workflows.order_work import OrderWork
 
-_BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, *(5.0,) * 10, 10.0, 10.0, 30.0)
+"""Dense for the first minute: one look that the exchange does not answer must not cost another."""
 _NOT_PLACED_SIGHTINGS = 2
 ALARM_AFTER = timedelta(seconds=60)
 

@@ -335,24 +335,11 @@ class OrderWork:
     async def _go_on_from(self, claim: ClaimFacts) -> None:
         """Find the place in the story where a former run left it, from the newest claim."""
         self.submission.venue = (self.state.exchange, self.state.account)
-        self.submission.take_up(claim)
         if self.state.is_terminal:
+            self.submission.take_up(claim)
             return
         await interruption.end_requests(self)
-        at = OrderAt(
-            order_id=self.state.client_order_id, leg=claim.leg, generation=claim.generation
-        )
-        is_known = claim.outcome not in {None, "unknown"}
-        if self.state.exchange_order_id is not None and is_known:
-            self.later("fills", 0)
-        elif claim.outcome == "not_placed":
-            await self.doubt.was_not_placed(at)
-        elif self.submission.unsent:
-            self.later("send", 0)
-        elif not is_known:
-            await self.doubt.begin(claim.leg, claim.generation)
-        else:
-            self.later("fills", 0)
+        await interruption.go_on_from(self, claim)
 
     def is_due(self, what: str) -> bool:
         """Whether `later` has put something off that has not come yet."""
