@@ -43,8 +43,15 @@ class Booking:
         """Take the store."""
         self._store = store
 
-    async def book(self, order_id: str, reports: Sequence[ExecutionReport]) -> Booked:
-        """Commit every report; says whether the exchange's totals are above the booked fills."""
+    async def book(
+        self, order_id: str, reports: Sequence[ExecutionReport], *, generation: int = 1
+    ) -> Booked:
+        """Commit every report; says whether the exchange's totals are above the booked fills.
+
+        `generation` is the send that carries the order as far as the asker knows. Only the first
+        cannot have been overtaken by an older one; for any other the answer says what carries the
+        order although these reports do not show it: an earlier try may have committed that.
+        """
         state = await self._store.order(order_id)
         if state is None:
             msg = f"no order has the id {order_id!r}"
@@ -76,12 +83,22 @@ class Booking:
         else:
             state = await self._store.record(order_id, events)
         missing = await fills_missing_by(self._store, state, reports)
-        return Booked(
-            state=state,
-            fills_missing=missing,
-            strays=tuple(strays),
-            carrier=None if carrier is None else _at(carrier),
-        )
+        booked = Booked(state=state, fills_missing=missing, strays=tuple(strays))
+        if carrier is not None:
+            return booked.model_copy(update={"carrier": _at(carrier)})
+        known = await self.overtaken(state) if generation > 1 and not strays else None
+        return known.model_copy(update={"fills_missing": missing}) if known else booked
+
+    async def overtaken(self, state: OrderState) -> Booked | None:
+        """What carries the order, and what may live beside it, where that is not the newest send.
+
+        Read from the store, so that a task whose first try was cut off after the commit knows it.
+        """
+        claims = [c for c in await self._store.claims_of(state.client_order_id) if _is_on(c, state)]
+        carrier = next((claim for claim in claims if not _is_stray(claim, state)), None)
+        if carrier is None or carrier.key == max(claim.key for claim in claims):
+            return None
+        return Booked(state=state, carrier=_at(carrier), strays=may_live_beside(carrier, claims))
 
     async def _older_that_lives(
         self, reports: Sequence[ExecutionReport], state: OrderState
@@ -212,10 +229,32 @@ class Booking:
         )
 
 
+def may_live_beside(carrier: StoredClaim, claims: Sequence[StoredClaim]) -> tuple[OrderAt, ...]:
+    """The other sends of its leg that may be alive, by what the store knows.
+
+    What has become of one since the exchange's first word on it is not in its claim: it is asked.
+    """
+    return tuple(
+        _at(claim)
+        for claim in claims
+        if claim.key.leg == carrier.key.leg and claim.key != carrier.key and _may_live(claim)
+    )
+
+
+def _may_live(claim: StoredClaim) -> bool:
+    if claim.outcome is ClaimOutcome.ACCEPTED:
+        return (claim.answer or {}).get("status") in _MAY_LIVE
+    return claim.outcome in {None, ClaimOutcome.UNKNOWN}
+
+
+def _is_on(claim: StoredClaim, state: OrderState) -> bool:
+    return claim.key.leg == state.leg
+
+
 def _is_stray(claim: StoredClaim, state: OrderState) -> bool:
-    """Whether it is an older send of the leg whose newest send carries the order."""
-    is_newest = claim.request.exchange_client_id == state.exchange_client_id
-    return claim.key.leg == state.leg and not is_newest
+    """Whether it is a send of the present leg, and not the one that carries the order."""
+    is_carrier = claim.request.exchange_client_id == state.exchange_client_id
+    return _is_on(claim, state) and not is_carrier
 
 
 def _at(claim: StoredClaim) -> OrderAt:

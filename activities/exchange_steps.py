@@ -58,6 +58,8 @@ class ExchangeSteps:
         claim, connector = await self._there(message.at)
         if not message.is_replacement:
             await self._mark(message.at, EventKind.CANCEL_REQUESTED, message.reason)
+        if not message.of_strays and (other := await self._overtaken(message.at)) is not None:
+            return other
         ref = await self._ref(claim, message.at)
         try:
             report = await connector.cancel(ref)
@@ -75,6 +77,8 @@ class ExchangeSteps:
         at = OrderAt(order_id=message.order_id, leg=message.leg, generation=message.generation)
         claim, connector = await self._there(at)
         state = await self._state(at.order_id)
+        if (other := await self._overtaken(at)) is not None:
+            return other
         if connector.capabilities.amend not in {Amend.IN_PLACE, Amend.IN_PLACE_REDUCE}:
             return ChangeAnswer(kind=ChangeKind.UNSUPPORTED, state=state)
         target = EXACT.subtract(message.new_quantity, await self._filled_elsewhere(state))
@@ -102,10 +106,26 @@ class ExchangeSteps:
         except ExchangeError:
             return Booked(state=await self._state(at.order_id), fills_missing=True)
         whole = report.model_copy(update={"fills": (*report.fills, *fills)})
-        booked = await self._booking.book(at.order_id, [whole])
+        booked = await self._booking.book(at.order_id, [whole], generation=at.generation)
         missing = await fills_missing_by(self._store, booked.state, [whole], exactly=True)
         executed = report.cumulative_quantity or Decimal(0)
         return booked.model_copy(update={"fills_missing": missing, "executed": executed})
+
+    async def _overtaken(self, at: OrderAt) -> ChangeAnswer | None:
+        """The asker means the order, and another send of the leg carries it: nothing is done."""
+        state = await self._state(at.order_id) if at.generation > 1 else None
+        if state is None or state.leg != at.leg:
+            return None
+        known = await self._booking.overtaken(state)
+        if known is None or known.carrier == at:
+            return None
+        return ChangeAnswer(
+            kind=ChangeKind.UNKNOWN,
+            state=state,
+            reason="another send carries the order",
+            strays=known.strays,
+            carrier=known.carrier,
+        )
 
     async def _after_refused_cancel(
         self, connector: IExecutionConnector, ref: OrderRef, at: OrderAt, reason: str

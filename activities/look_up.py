@@ -132,7 +132,10 @@ class OrderLookUp:
             return await self._sees(claim, SightingKind.NO_OBSERVATION, reason)
         if strange:
             await self._take_its_terms(at, report)
-        booked = await self._booking.book(at.order_id, [report])
+        asked_for = max(
+            at.generation, 2
+        )  # The workflow's own may be newer than what is looked for.
+        booked = await self._booking.book(at.order_id, [report], generation=asked_for)
         return _seen(booked)
 
     async def _take_its_terms(self, at: LookUp, report: ExecutionReport) -> None:

@@ -23,16 +23,20 @@ class Account(_Message):
 
 
 class ClaimFacts(_Message):
-    """The newest send claim of an order; `outcome` None means that its sender said nothing."""
+    """The send claim that carries an order; `outcome` None means that its sender said nothing.
+
+    `strays` are the generations of other sends of the leg that may be alive.
+    """
 
     leg: int
     generation: int
     stamp: int
     outcome: str | None
+    strays: tuple[int, ...] = ()
 
 
 class Known(_Message):
-    """An order that a former run left: the trader's words, the state, the newest claim."""
+    """An order that a former run left: the trader's words, the state, the claim that carries it."""
 
     order: Order
     state: OrderState
@@ -220,10 +224,14 @@ class Note(_Message):
 
 
 class Reports(_Message):
-    """What the exchange said about an order, to be translated and committed."""
+    """What the exchange said about an order, to be translated and committed.
+
+    `generation` is the send that carries the order as far as the workflow knows.
+    """
 
     order_id: str
     reports: tuple[ExecutionReport, ...]
+    generation: int = 1
 
 
 class Booked(_Message):
@@ -244,11 +252,15 @@ class Booked(_Message):
 
 
 class CancelAt(_Message):
-    """Cancel an exchange order; one that is to be replaced is not marked as cancelled by wish."""
+    """Cancel an exchange order; one that is to be replaced is not marked as cancelled by wish.
+
+    One that ends strays (`of_strays`) is meant for that very send, whatever carries the order.
+    """
 
     at: OrderAt
     reason: str | None = None
     is_replacement: bool = False
+    of_strays: bool = False
 
 
 class Reduce(_Message):
@@ -271,13 +283,15 @@ class ChangeKind(StrEnum):
 
 
 class ChangeAnswer(_Message):
-    """The outcome of a cancel or a reduction, with the state after it."""
+    """The outcome of a cancel or a reduction, with the state after it; the rest as in `Booked`."""
 
     kind: ChangeKind
     state: OrderState
     reason: str | None = None
     retry_after_s: float = 0.0
     fills_missing: bool = False
+    strays: tuple[OrderAt, ...] = ()
+    carrier: OrderAt | None = None
 
 
 class SightingKind(StrEnum):

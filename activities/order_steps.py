@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.booking import Booking
+from activities.booking import Booking, may_live_beside
 from activities.messages import (
     Booked,
     ClaimFacts,
@@ -208,7 +208,9 @@ class OrderSteps:
     @activity.defn(name="book_reports")
     async def book_reports(self, message: Reports) -> Booked:
         """Commit what the exchange said: acceptance, fills, the end."""
-        booked = await self._booking.book(message.order_id, message.reports)
+        booked = await self._booking.book(
+            message.order_id, message.reports, generation=message.generation
+        )
         self._parts.on_state(booked.state)
         return booked
 
@@ -254,6 +256,7 @@ class OrderSteps:
             generation=newest.key.generation,
             stamp=newest.stamp,
             outcome=newest.outcome.value if newest.outcome else None,
+            strays=tuple(at.generation for at in may_live_beside(newest, claims)),
         )
 
 

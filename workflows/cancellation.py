@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.messages import Booked, ChangeKind
+    from activities.messages import ChangeKind
     from trading.oms.answers import cancel_result
     from trading.oms.enums import ReasonCode
     from trading.oms.lifecycle import EventKind
@@ -67,7 +67,7 @@ class Cancellation:
         if work.modification.is_replacing:
             return  # The replacement sees the request before it sends the new leg.
         answer = await steps.cancel(work.here, self._requests[0].command.reason)
-        work.take(Booked(state=answer.state, fills_missing=answer.fills_missing))
+        work.take(answer)
         if answer.kind is ChangeKind.DONE or not work.state.is_open:
             return
         pause_s = max(answer.retry_after_s, _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)])

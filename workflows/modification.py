@@ -13,7 +13,6 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import (
-        Booked,
         ChangeKind,
         OrderAt,
         Reduce,
@@ -125,7 +124,7 @@ class Modification:
             revision=work.state.revision + 1,
         )
         answer = await steps.reduce(message)
-        work.take(Booked(state=answer.state, fills_missing=answer.fills_missing))
+        work.take(answer)
         if answer.kind is ChangeKind.DONE:
             self._finish()
         elif answer.kind is ChangeKind.UNSUPPORTED:
@@ -159,7 +158,9 @@ class Modification:
         work = self._work
         old_leg = self._old_leg or work.here
         answer = await steps.cancel(old_leg, "to be replaced", is_replacement=True)
-        work.take(Booked(state=answer.state, fills_missing=answer.fills_missing))
+        work.take(answer)
+        if answer.carrier is not None:
+            self._old_leg = answer.carrier
         if answer.kind is ChangeKind.DONE or work.state.is_terminal:
             self._old_leg_ended = True
             if not work.fills_missing:

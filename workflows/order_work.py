@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.messages import Booked, ClaimFacts, OrderAt
+    from activities.messages import Booked, ChangeAnswer, ClaimFacts, OrderAt
     from trading.oms.answers import cancel_result, different_content, is_answer, result_of
     from trading.oms.commands import CancelRequest, OutcomeRequest
     from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode, RejectedBy
@@ -245,13 +245,13 @@ class OrderWork:
             assert isinstance(another, Executions)  # noqa: S101 - tells the type checker
             batch.extend(another.command.reports)
             answered.append(another)
-        self.take(await steps.book(self.state.client_order_id, tuple(batch)))
+        self.take(await steps.book(self.here, tuple(batch)))
         for one in answered:
             one.answer = True
 
     # State.
 
-    def take(self, booked: Booked) -> None:
+    def take(self, booked: Booked | ChangeAnswer) -> None:
         """Take the committed state, but none older than the known: look-ups run beside the loop."""
         if self.known_state is None or booked.state.sequence >= self.known_state.sequence:
             self.known_state = booked.state

@@ -146,16 +146,23 @@ async def record_unsent(order_id: str, known: ClaimFacts, *events: LifecycleEven
     return await _local("record_events", note, Booked)
 
 
-async def book(order_id: str, reports: tuple[ExecutionReport, ...]) -> Booked:
-    """Commit what the exchange said."""
-    return await _local("book_reports", Reports(order_id=order_id, reports=reports), Booked)
+async def book(here: OrderAt, reports: tuple[ExecutionReport, ...]) -> Booked:
+    """Commit what the exchange said; `here` is what carries the order."""
+    message = Reports(order_id=here.order_id, reports=reports, generation=here.generation)
+    return await _local("book_reports", message, Booked)
 
 
 async def cancel(
     order: OrderAt, reason: str | None, *, is_replacement: bool = False
 ) -> ChangeAnswer:
-    """Ask the exchange to cancel."""
+    """Ask the exchange to cancel what carries the order."""
     message = CancelAt(at=order, reason=reason, is_replacement=is_replacement)
+    return await _local("cancel_at_exchange", message, ChangeAnswer, "cancel")
+
+
+async def cancel_stray(stray: OrderAt, reason: str) -> ChangeAnswer:
+    """Ask the exchange to cancel this very send, whatever carries the order."""
+    message = CancelAt(at=stray, reason=reason, is_replacement=True, of_strays=True)
     return await _local("cancel_at_exchange", message, ChangeAnswer, "cancel")
 
 

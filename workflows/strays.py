@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.messages import Booked, ChangeKind, LookUp, OrderAt, SightingKind
+    from activities.messages import ChangeKind, LookUp, OrderAt, SightingKind
     from trading.oms.enums import OrderStatus, ReasonCode
     from trading.oms.lifecycle import EventKind
 
 from workflows import steps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from activities.messages import Booked, ChangeAnswer, ClaimFacts
     from workflows.order_work import OrderWork
 
 _BACK_OFF_S = (0.1, 0.3, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -35,19 +38,35 @@ class Strays:
         self._alive: list[OrderAt] = []
         self._absent: set[OrderAt] = set()
         self._ends_all = False
+        self._carrier: OrderAt | None = None
 
     @property
     def exist(self) -> bool:
         """Whether a stray may be alive; nothing more is sent then."""
         return bool(self._alive)
 
-    def take(self, booked: Booked) -> None:
-        """Note what a report has shown: strays, and perhaps that another send is the order's."""
+    def take(self, booked: Booked | ChangeAnswer) -> None:
+        """Note what a step has shown: strays, and perhaps that another send is the order's."""
         if booked.carrier is not None:
+            if booked.carrier == self._carrier:
+                return  # Told before, and its strays with it.
+            self._carrier = booked.carrier
             self._work.submission.generation = booked.carrier.generation
-        elif any(at.generation < self._work.here.generation for at in booked.strays):
+            self._work.submission.unsent = False
+        self._note(booked.strays)
+
+    def take_up(self, claim: ClaimFacts) -> None:
+        """Note what may live beside the send that a former run, or an earlier try, has left."""
+        order_id = self._work.state.client_order_id
+        self._note(
+            OrderAt(order_id=order_id, leg=claim.leg, generation=generation)
+            for generation in claim.strays
+        )
+
+    def _note(self, strays: Iterable[OrderAt]) -> None:
+        new = [at for at in strays if at not in self._alive]
+        if any(at.generation < self._work.submission.generation for at in new):
             self._ends_all = True  # An older one, and it could not be made the order's.
-        new = [at for at in booked.strays if at not in self._alive]
         if new:
             self._alive += new
             self._work.later("strays", 0)
@@ -70,8 +89,8 @@ class Strays:
             )
 
     async def _end(self, at: OrderAt) -> bool:
-        answer = await steps.cancel(at, _REASON, is_replacement=True)
-        self._work.take(Booked(state=answer.state, fills_missing=answer.fills_missing))
+        answer = await steps.cancel_stray(at, _REASON)
+        self._work.take(answer)
         if answer.kind is not ChangeKind.DONE:
             return await self._is_absent(at)
         booked = await steps.collect_fills(at)

@@ -63,6 +63,7 @@ class Submission:
         """Go on from the newest claim that a former run has left."""
         self.generation, self.next_stamp = claim.generation, claim.stamp + 1
         self.unsent = claim.outcome == "never_reached"
+        self._work.strays.take_up(claim)
 
     async def deny_if_late(self, since: datetime) -> None:
         """An order that lay about unsent for too long is a trade that nobody asks for any more.

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 from temporalio.worker import WorkflowRunner
@@ -206,6 +208,21 @@ class Desk:
             raise AssertionError(f"not within {within_s} s: {seen!r}; journal: {names}") from None
         assert seen is not None
         return seen
+
+    async def reset(self, order_id: str) -> None:
+        """Reset the order's workflow to its start, as an operator may."""
+        described = await self.handle(order_id).describe()
+        await self.client.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=self.client.namespace,
+                workflow_execution=WorkflowExecution(
+                    workflow_id=described.id, run_id=str(described.run_id)
+                ),
+                reason="an operator's try",
+                workflow_task_finish_event_id=4,
+                request_id=order_id,
+            )
+        )
 
     async def lift_pauses(self) -> None:
         """Take back every pause that a pretended 429 has asked for."""

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from activities import look_up
+from activities.booking import Booking
 from activities.look_up import OrderLookUp
-from activities.messages import LookUp, Sighting
+from activities.messages import Booked, LookUp, Sighting
 from tests.workflows.desk import Desk, Exchange, an_order, until, working
 from trading.oms.enums import CancelOutcome, IfNotPlaced, OrderStatus, ReasonCode, RejectedBy
 from trading.oms.models import OrderState
@@ -275,6 +276,61 @@ async def test_the_older_of_two_sends_is_found_again_by_the_next_run(own_desk: D
     await desk.until_closed(order_id)
 
 
+async def test_a_step_that_is_repeated_after_its_commit_knows_which_send_carries_the_order(
+    own_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has taken the older one for the order's, and nobody was told."""
+    desk, exchange = own_desk, own_desk.exchange
+    untold: list[Booked] = []
+    book = Booking.book
+
+    async def lost_once(self: Booking, *arguments: Any, **options: Any) -> Booked:
+        booked = await book(self, *arguments, **options)
+        if booked.carrier is not None and not untold:
+            untold.append(booked)
+            msg = "the worker is killed between the commit and its answer"
+            raise OSError(msg)
+        return booked
+
+    monkeypatch.setattr(Booking, "book", lost_once)
+    exchange.fault("accept_delayed_ms", ms=3000, ignore_fence=True, count=1, endpoint="POST order")
+    result = await desk.submit()
+    second = await desk.until_status(result.order_id, ACCEPTED)
+
+    await until(lambda: _ended(exchange, 1))
+    assert untold
+    (older,) = exchange.orders(status="NEW")
+    assert older["clientOrderId"] != second.exchange_client_id
+    assert (await desk.cancel(result.order_id)).outcome is CancelOutcome.CANCELLED
+    assert exchange.orders(status="NEW") == []
+    await desk.until_closed(result.order_id)
+
+
+@pytest.mark.parametrize("how", ["terminated", "reset"])
+async def test_a_stray_that_lives_is_known_to_the_next_run(own_desk: Desk, how: str) -> None:
+    """Nothing but the store tells it: the reports of the older one were taken before."""
+    desk, exchange = own_desk, own_desk.exchange
+    exchange.fault("accept_delayed_ms", ms=3000, ignore_fence=True, count=1, endpoint="POST order")
+    exchange.fault("http_503", endpoint="DELETE order")
+    order = an_order()
+    order_id = order.client_order_id
+    await desk.oms.submit_order(order)
+    second = await desk.until_status(order_id, ACCEPTED)
+    await desk.until(order_id, lambda s: s.exchange_client_id != second.exchange_client_id)
+    if how == "reset":
+        await desk.reset(order_id)
+    else:
+        await desk.handle(order_id).terminate("a slip")
+        await desk.oms.submit_order(order)
+    exchange.clear()
+
+    await until(lambda: _ended(exchange, 1))
+    (older,) = exchange.orders(status="NEW")
+    assert older["clientOrderId"] != second.exchange_client_id
+    assert (await desk.cancel(order_id)).outcome is CancelOutcome.CANCELLED
+    await desk.until_closed(order_id)
+
+
 @pytest.fixture
 async def own_desk(idle_desk: Desk) -> AsyncIterator[Desk]:
     """Late reports of a stray stop resending on its account: other tests have another one."""
@@ -282,7 +338,9 @@ async def own_desk(idle_desk: Desk) -> AsyncIterator[Desk]:
         yield idle_desk
 
 
-@pytest.mark.parametrize(("when", "filled"), [("before", "0.01"), ("meanwhile", "0.004")])
+@pytest.mark.parametrize(
+    ("when", "filled"), [("before", "0.01"), ("meanwhile", "0.004"), ("meanwhile", "0.01")]
+)
 async def test_two_sends_that_live_are_both_cancelled_once_the_newer_has_traded(
     own_desk: Desk, filled: str, when: str
 ) -> None:

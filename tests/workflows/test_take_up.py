@@ -4,8 +4,6 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
 from activities.store import ClaimOutcome
 from tests.workflows.desk import Desk, Exchange, an_order, until
@@ -185,18 +183,7 @@ async def test_a_workflow_that_is_reset_to_its_start_sends_nothing_twice(
 ) -> None:
     order_id = (await desk.resting()).client_order_id
     sent = exchange.requests()
-    described = await desk.handle(order_id).describe()
-    await desk.client.workflow_service.reset_workflow_execution(
-        ResetWorkflowExecutionRequest(
-            namespace=desk.client.namespace,
-            workflow_execution=WorkflowExecution(
-                workflow_id=described.id, run_id=str(described.run_id)
-            ),
-            reason="an operator's try",
-            workflow_task_finish_event_id=4,
-            request_id=order_id,
-        )
-    )
+    await desk.reset(order_id)
 
     exchange.market("SELL", "30000", "0.004")
     await desk.until_status(order_id, OrderStatus.PARTIALLY_FILLED)
