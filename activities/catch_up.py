@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from activities.connectors.classify import LOCAL_UNREADABLE
@@ -43,7 +44,12 @@ class CatchUp:
         found: list[ExecutionReport] = []
         for symbol in sorted({order.symbol for order in orders}):
             oldest = min(order.created_at for order in orders if order.symbol == symbol)
-            found += await self._missed_fills(symbol, oldest - _OVERLAP)
+            try:
+                found += await self._missed_fills(symbol, oldest - _OVERLAP)
+            except ExchangeUnavailable as error:
+                if not await self._is_delisted(symbol, error):
+                    raise
+                _log.warning("the fills of %s cannot be asked for: %s", symbol, error)
         found += await self._missed_ends(orders, started - _SETTLING)
         return bool(found)
 
@@ -93,10 +99,19 @@ class CatchUp:
         try:
             return await self._connector.find_order(ref)
         except ExchangeUnavailable as error:
-            if error.code != LOCAL_UNREADABLE:
+            delisted = await self._is_delisted(order.symbol, error)
+            if error.code != LOCAL_UNREADABLE and not delisted:
                 raise
             _log.warning("order %s cannot be read: %s", order.client_order_id, error)
             return None
+
+    async def _is_delisted(self, symbol: str, refusal: ExchangeUnavailable) -> bool:
+        """Whether the exchange refuses because it lists the symbol no more; others go on."""
+        if refusal.status != HTTPStatus.BAD_REQUEST and refusal.code != "local_symbol":
+            return False
+        if self._connector.instrument(symbol) is not None:
+            await self._connector.load_instruments()
+        return self._connector.instrument(symbol) is None
 
 
 def _report_of(fill: Fill) -> ExecutionReport:

@@ -320,8 +320,9 @@ class _Pass:
     async def _fills(self) -> bool:
         """Whether the exchange's whole list was seen."""
         sweep = FillSweep(self._parts, self._door, self._connector)
-        try:
-            for symbol, since in (await sweep.symbols()).items():
+        whole = True
+        for symbol, since in (await sweep.symbols()).items():
+            try:
                 missing = await sweep.missing(symbol, since)
                 self._looked_at["fills"] = self._looked_at.get("fills", 0) + sweep.looked_at
                 for order_id, report in missing:
@@ -330,10 +331,10 @@ class _Pass:
                     self._note("missing_fills", symbol, text, order_id, mended=done)
                 if not self._request.dry_run:
                     await sweep.done_with(symbol)
-        except ExchangeError as error:
-            self._failed.append(f"fills: {error}")
-            return False
-        return True
+            except ExchangeError as error:
+                self._failed.append(f"fills of {symbol}: {error}")
+                whole = False
+        return whole
 
     # What the orders hold, and what the account has.
 

@@ -68,5 +68,5 @@ def binance_spot(
         order_history_days=90,
         rate_card=BINANCE_CARD,
         stale_stamp_codes=("-1021",),
-        rule_refusal_codes=("-1013",),
+        rule_refusal_codes=("-1013", "-1121"),
     )

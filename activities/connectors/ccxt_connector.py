@@ -77,6 +77,7 @@ class CcxtConnector:
         self._wire = BinanceWire(settings, self._clock)
         self._instruments: dict[str, Instrument] = {}
         self._names: dict[str, str] = {}
+        self._listed: frozenset[str] = frozenset()
         self._reader = BinanceReader(self.exchange, self.account, self._instruments)
         self._history = BinanceHistory(self._query, self._clock, self._reader)
 
@@ -124,14 +125,14 @@ class CcxtConnector:
         raw = await self._query("exchangeInfo")
         found = self._read(partial(instruments_of, self.exchange), raw)
         self.gate.stated(self._read(pools_of, raw))
-        self._instruments.clear()
+        # What is delisted keeps its name: its orders are still asked after and cancelled.
         self._instruments.update(found)
-        self._names = {item.symbol: name for name, item in found.items()}
+        self._names.update({item.symbol: name for name, item in found.items()})
+        self._listed = frozenset(item.symbol for item in found.values())
 
     def instrument(self, symbol: str) -> Instrument | None:
         """The rules of `symbol` (BASE/QUOTE), or None where the exchange does not list it."""
-        name = self._names.get(symbol)
-        return self._instruments[name] if name is not None else None
+        return self._instruments[self._names[symbol]] if symbol in self._listed else None
 
     # Clock
 
@@ -152,7 +153,7 @@ class CcxtConnector:
 
     async def place(self, request: OrderRequest) -> ExecutionReport:
         """Send exactly this request, once. Raises the three classes of `ExchangeError`."""
-        symbol = self._symbol(request.symbol)
+        symbol = self._symbol(request.symbol, to_trade=True)
         call = Call(
             Operation.PLACE,
             check_request=partial(check_bytes, request, symbol),
@@ -313,9 +314,9 @@ class CcxtConnector:
             failure = malformed_answer(str(error), operation)
         raise failure
 
-    def _symbol(self, symbol: str) -> str:
+    def _symbol(self, symbol: str, *, to_trade: bool = False) -> str:
         name = self._names.get(symbol)
-        if name is None:
+        if name is None or (to_trade and symbol not in self._listed):
             raise ExchangeUnavailable(
                 f"{self.exchange} does not list {symbol!r}, nothing was sent", code="local_symbol"
             )

@@ -8,9 +8,12 @@ import sqlalchemy as sa
 
 from trading.oms.errors import StoreRefused, StoreUnavailable
 
-_PASSING_STATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300"})
-"""SQLSTATEs that pass by themselves: serialisation, deadlock, lock, shutdown, start, full."""
-_CONNECTION_CLASS = "08"
+_PASSING_STATES = frozenset(
+    {"25006", "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "58030"}
+)
+"""SQLSTATEs that pass: read-only, serialisation, deadlock, lock, shutdown, start, I/O error."""
+_PASSING_CLASSES = ("08", "53")
+"""The line, and what there is not enough of: disk, memory, connections."""
 
 
 @contextmanager
@@ -45,7 +48,7 @@ def is_passing(error: Exception) -> bool:
         error.connection_invalidated
         or is_line
         or state in _PASSING_STATES
-        or state.startswith(_CONNECTION_CLASS)
+        or state.startswith(_PASSING_CLASSES)
     )
 
 

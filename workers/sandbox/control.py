@@ -26,7 +26,7 @@ from workers.sandbox.replay import MarketMaker
 from workers.sandbox.requests_log import RequestsLog
 from workers.sandbox.user_streams import UserStreams
 
-STATUSES = ("TRADING", "HALT", "BREAK", "CANCEL_ONLY", "END_OF_DAY")
+STATUSES = ("TRADING", "HALT", "BREAK", "CANCEL_ONLY", "END_OF_DAY", params.DELISTED)
 REQUESTS_DEFAULT = 1000
 SYMBOL_NUMBERS = frozenset(
     field.name for field in dataclasses.fields(SymbolSpec) if field.type in {Decimal, int}
@@ -241,7 +241,10 @@ class Control:
         return account
 
     def _market(self, asked: Json) -> str:
-        return params.known_symbol(str(asked.get("symbol")), self._engine.markets).spec.symbol
+        name = str(asked.get("symbol"))
+        if name not in self._engine.markets:
+            params.known_symbol(name, self._engine.markets)
+        return name
 
     def _trade_of(self, asked: Json) -> tuple[str, str, Decimal, Decimal]:
         side = str(asked.get("side"))

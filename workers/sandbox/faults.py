@@ -25,6 +25,7 @@ KINDS: dict[str, str] = {
     "code_-1008": "overloaded; order: alive or dead (default)",
     "rate_429": "429 with Retry-After of retry_after seconds (default 1)",
     "ban_418": "418 with Retry-After; the address stays banned for retry_after seconds",
+    "key_refused": "-2015 to every signed request: the key has expired or was taken back",
     "garbled": "how: malformed (default), truncated, null, empty or missing (with fields: […])",
     "row_garbled": "fields: […] of the first row of a list (openOrders, allOrders) are null",
     "rest_lag_ms": "queries do not see orders and trades younger than ms",
@@ -36,9 +37,10 @@ KINDS: dict[str, str] = {
 }
 DELAYS = frozenset({"reply_delayed_ms", "accept_delayed_ms", "rest_lag_ms", "stream_delay_ms"})
 STREAM_KINDS = frozenset(kind for kind in KINDS if kind.startswith("stream_"))
+KEY_KINDS = frozenset({"key_refused"})
 LIMIT_KINDS = frozenset({"rate_429", "ban_418"})
 QUERY_KINDS = frozenset({"rest_lag_ms", "row_garbled"})
-ORDER_KINDS = frozenset(KINDS) - STREAM_KINDS - LIMIT_KINDS - QUERY_KINDS
+ORDER_KINDS = frozenset(KINDS) - STREAM_KINDS - KEY_KINDS - LIMIT_KINDS - QUERY_KINDS
 MILLION = 1_000_000
 
 About = dict[str, tuple[str, ...]]  # What a filter may name: {"symbol": ("BTCUSDT",), …}

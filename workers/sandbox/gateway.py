@@ -20,6 +20,7 @@ from workers.sandbox.engine import Engine
 from workers.sandbox.errors import ApiError
 from workers.sandbox.exact import read_decimal, read_long
 from workers.sandbox.faults import (
+    KEY_KINDS,
     LIMIT_KINDS,
     ORDER_KINDS,
     QUERY_KINDS,
@@ -171,15 +172,17 @@ class Gateway:
         security = call.route.security
         kinds = LIMIT_KINDS
         if security == TRADE:
-            kinds = LIMIT_KINDS | ORDER_KINDS
+            kinds = LIMIT_KINDS | KEY_KINDS | ORDER_KINDS
         elif security == USER_DATA:
-            kinds = LIMIT_KINDS | QUERY_KINDS
+            kinds = LIMIT_KINDS | KEY_KINDS | QUERY_KINDS
         about: About = {
             "account": (call.account.key,) if call.account is not None else (),
             "symbol": (call.params.get("symbol", ""),),
             "endpoint": (call.route.name, call.route.method),
         }
         struck = self._faults.draw(kinds, about)
+        if "key_refused" in struck:
+            raise errors.rejected_key()
         self._pretend_limits(call, struck)
         return struck
 

@@ -162,7 +162,7 @@ class MarketApi:
         if symbol is not None:
             return [params.known_symbol(symbol, markets)]
         if symbols is None:
-            return list(markets.values())
+            return [one for one in markets.values() if one.spec.status != params.DELISTED]
         names = _names(symbols)
         if len(set(names)) != len(names):
             raise errors.ApiError(-1151, "Symbol is present multiple times in the list.")

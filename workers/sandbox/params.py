@@ -119,10 +119,14 @@ def client_id(params: Parameters, name: str) -> str:
     return value
 
 
+DELISTED = "DELISTED"
+"""A state of ours: the symbol is known to the control endpoint alone."""
+
+
 def known_symbol(name: str, markets: Mapping[str, Market]) -> Market:
     """Errors: -1100 for characters no symbol has, -1121 for a symbol that is not listed."""
     market = markets.get(name)
-    if market is not None:
+    if market is not None and market.spec.status != DELISTED:
         return market
     if _SYMBOL.fullmatch(name) is None and _FOREIGN_SYMBOL.fullmatch(name) is None:
         raise errors.illegal_characters("symbol", SYMBOL_RANGE)
