@@ -52,6 +52,8 @@ class Ours:
         self.title = title
         self._rig = rig
         self._store_url = rig.store_url(name)
+        # Its own: a schedule that outlives its turn must not run on the next one's worker.
+        self._task_queue = f"bench-{name}"
         self._manager: OrderManager | None = None
         self._filled: dict[str, asyncio.Future[float]] = {}
 
@@ -71,6 +73,7 @@ class Ours:
         settings = Settings(
             store_url=SecretStr(self._store_url),
             deployment=_DEPLOYMENT,
+            task_queue=self._task_queue,
             risk_file=str(_LIMITS),
             exchanges=(self._rig.exchange.settings(self.name),),
         )
@@ -135,7 +138,9 @@ class OursRemote(Ours):
         parts.push_async_callback(self._stop, worker)
         await until_said(worker, "working on")
         self._rig.cpu[WORKER] = lambda: tree_cpu_s(worker.pid)
-        return OrderManager.remote(client=client, store_url=self._store_url)
+        return OrderManager.remote(
+            client=client, task_queue=self._task_queue, store_url=self._store_url
+        )
 
     async def _stop(self, worker: ChildProcess) -> None:
         self._rig.cpu.pop(WORKER, None)
@@ -150,6 +155,7 @@ class OursRemote(Ours):
             "TEMPORAL_ADDRESS": self._rig.temporal_address,
             "OMS_STORE_URL": self._store_url,
             "OMS_DEPLOYMENT": _DEPLOYMENT,
+            "OMS_TASK_QUEUE": self._task_queue,
             "OMS_RISK_FILE": str(_LIMITS),
             "OMS_EXCHANGES": self.name,
             f"{prefix}URL": exchange.url,
