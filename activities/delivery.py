@@ -126,16 +126,19 @@ class Delivery:
                     waiting[item.order_id].append(item)
             for order_id, own in waiting.items():
                 self._busy.add(order_id)
-                tasks.create_task(self._deliver_all(order_id, own))
+                tasks.create_task(self._deliver_all(order_id, own, self._reads))
             if foreign:
                 await self._store.inbox_delivered(foreign)
             if len(items) < _PAGE:
                 return
             after = items[-1].id
 
-    async def _deliver_all(self, order_id: str, items: list[InboxItem]) -> None:
-        """Deliver to one order until it has taken all of them; nothing else waits for it."""
-        reads, attempt, alarmed = self._reads, 0, False
+    async def _deliver_all(self, order_id: str, items: list[InboxItem], read: int) -> None:
+        """Deliver to one order until it has taken all of them; nothing else waits for it.
+
+        `read` is the look at the inbox that found them: the next may come before this begins.
+        """
+        attempt, alarmed = 0, False
         try:
             while items:
                 was_sent = attempt > 0 or utc_now() - items[0].added_at > _MAYBE_SENT_AFTER
@@ -150,7 +153,7 @@ class Delivery:
                 attempt += 1
         finally:
             self._busy.discard(order_id)
-            if self._reads != reads:  # The order was left out meanwhile.
+            if self._reads != read:  # The order was left out meanwhile.
                 self.wake()
 
     async def _try(self, order_id: str, items: list[InboxItem], *, was_sent: bool) -> str | None:
