@@ -237,7 +237,8 @@ async def test_a_query_that_fails_is_no_observation(desk: Desk, exchange: Exchan
 
     report = await one_pass(desk)
 
-    assert sorted(text.partition(":")[0] for text in report.failed) == ["fills", "open orders"]
+    failed = sorted(text.partition(":")[0] for text in report.failed)
+    assert failed == ["fills of BTC/USDT", "open orders"]
     assert about(report, state) == []
     assert "orders_there" not in report.looked_at
     assert (await desk.state(state.client_order_id)).status is OrderStatus.ACCEPTED
