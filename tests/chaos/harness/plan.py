@@ -131,13 +131,24 @@ _QUIET: list[dict[str, Any]] = [
     {"fault": "stream_delay_ms", "ms": 700, "probability": "0.05"},
     {"fault": "stream_disconnect", "probability": "0.003"},
 ]
+_UNHEARD: list[dict[str, Any]] = [
+    {"fault": "stream_drop", "probability": "1"},
+    {
+        "fault": "reply_delayed_ms",
+        "ms": 1400,
+        "probability": "0.8",
+        "endpoint": "POST /api/v3/order",
+    },
+]
+"""The exchange has an order long before anybody hears of it: many die between the two."""
 
 
 def faults(settings: Settings, exchange: int) -> list[dict[str, Any]]:
     """The faults that strike now and then at an exchange, all the time."""
+    chosen = _UNHEARD if settings.without == "claims" else _QUIET
     return [
         {**fault, "seed": f"{settings.seed}/{exchange}/{number}"}
-        for number, fault in enumerate(_QUIET)
+        for number, fault in enumerate(chosen)
     ]
 
 
@@ -200,13 +211,17 @@ _KINDS = {
 
 
 def disasters(settings: Settings) -> list[Disaster]:
-    """What breaks: dealt like a deck of cards, so that a short run sees much of it too."""
+    """What breaks: dealt like a deck of cards, so that a short run sees much of it too.
+
+    Without the claims workers die, one after the other: that alone must double orders.
+    """
     dice = random.Random(f"disasters {settings.seed}")  # noqa: S311 - repeatable on purpose
+    cards = [Breaks.KILL_WORKER] if settings.without == "claims" else _DECK
     deck: list[Breaks] = []
     found = []
     at_s = FIRST_DISASTER_S
     while at_s < settings.seconds:
-        deck = deck or dice.sample(_DECK, len(_DECK))
+        deck = deck or dice.sample(cards, len(cards))
         what = deck.pop()
         if settings.store == "sqlite" and what in POSTGRES_ONLY:
             continue
