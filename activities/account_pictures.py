@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from activities.store import OrderFilter
+from trading.oms.enums import OPEN_STATUSES
 from trading.oms.exact import EXACT
+from trading.oms.models import utc_now
 from trading.oms.reconciliation import ExchangePicture, OurLeg, OurPicture
 
 if TYPE_CHECKING:
@@ -27,6 +30,34 @@ class Pictures(NamedTuple):
     theirs: ExchangePicture
     orders: Sequence[OrderState]
     began_at: datetime
+
+
+async def our_orders(
+    store: Store, connector: IExecutionConnector, *, external: bool | None = None
+) -> list[OrderState]:
+    """The account's open orders; by `external` only ours or only those of others."""
+    wanted = OrderFilter(
+        exchange=connector.exchange,
+        account=connector.account,
+        statuses=OPEN_STATUSES,
+        external=external,
+    )
+    return await store.orders(wanted, limit=None)
+
+
+async def both_pictures(store: Store, deployment: str, connector: IExecutionConnector) -> Pictures:
+    """The exchange's first, then ours, without what was touched meanwhile.
+
+    Raises `ExchangeError`.
+    """
+    began_at = utc_now()
+    theirs = await exchange_picture(connector)
+    orders = await our_orders(store, connector)
+    untouched = began_at - SETTLING
+    touched = {o.exchange_client_id for o in orders if o.last_updated_at >= untouched}
+    reports = [r for r in theirs.reports if r.exchange_client_id not in touched]
+    ours = await our_picture(store, deployment, orders, reports, untouched)
+    return Pictures(ours, theirs._replace(reports=reports), orders, began_at)
 
 
 async def our_picture(

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 from temporalio.service import RPCError
 
-from activities.account_pictures import SETTLING, Pictures, exchange_picture, our_picture
+from activities.account_pictures import (
+    SETTLING,
+    Pictures,
+    both_pictures,
+    exchange_picture,
+    our_orders,
+    our_picture,
+)
 from activities.balance_check import BalanceCheck
 from activities.fill_sweep import FillSweep
 from activities.foreign_orders import ForeignOrders
@@ -32,6 +39,7 @@ from activities.order_door import OrderDoor
 from activities.rate_desk import patient
 from activities.store import OrderFilter
 from activities.store_marks import halt_if_gone_back, mark_of
+from activities.withheld_fills import WithheldFills
 from trading.oms.enums import OPEN_STATUSES, Pending
 from trading.oms.errors import ExchangeError
 from trading.oms.lifecycle import EventKind, LifecycleEvent
@@ -95,6 +103,7 @@ class _Pass:
         self._looked_at: dict[str, int] = {}
         self._findings: list[Finding] = []
         self._failed: list[str] = []
+        self._lacking: set[str] = set()
 
     async def run(self) -> ReconcileReport:
         started = utc_now()
@@ -102,6 +111,7 @@ class _Pass:
         await self._workflows()
         await self._orders()
         await self._fills()
+        await self._withheld()
         await self._reservations()
         balances = await self._balances()
         report = ReconcileReport(
@@ -135,7 +145,7 @@ class _Pass:
 
     async def _workflows(self) -> None:
         """Every open order has a workflow that works on it."""
-        orders = await self._our_orders(external=False)
+        orders = await our_orders(self._store, self._connector, external=False)
         # Not routed yet, or split over several exchanges: every account's pass looks after them.
         nowhere = OrderFilter(exchange="", statuses=OPEN_STATUSES, external=False)
         orders += await self._store.orders(nowhere, limit=None)
@@ -200,6 +210,8 @@ class _Pass:
             and await self._door.tell(order_id, [])
             and not await self._is_still_running(order_id)
         )
+        if not done:
+            self._lacking.add(order_id)
         text = f"order {order_id} has ended as {order.status.value} and its workflow runs on"
         self._note("ended_unknown", order.symbol, text, order_id, mended=done)
 
@@ -214,7 +226,7 @@ class _Pass:
 
     async def _orders(self) -> None:
         try:
-            pictures = await self._pictures()
+            pictures = await both_pictures(self._store, self._parts.deployment, self._connector)
         except ExchangeError as error:
             self._failed.append(f"open orders: {error}")
             return
@@ -230,18 +242,7 @@ class _Pass:
         else:
             for difference in found:
                 self._add(difference, Outcome.LEFT)
-
-    async def _pictures(self) -> Pictures:
-        began_at = utc_now()
-        theirs = await exchange_picture(self._connector)
-        orders = await self._our_orders()
-        untouched = began_at - SETTLING
-        touched = {o.exchange_client_id for o in orders if o.last_updated_at >= untouched}
-        reports = [r for r in theirs.reports if r.exchange_client_id not in touched]
-        ours = await our_picture(
-            self._store, self._parts.deployment, orders, reports, began_at - SETTLING
-        )
-        return Pictures(ours, theirs._replace(reports=reports), orders, began_at)
+        self._lacking.update(d.order_id for d in found if d.order_id is not None)
 
     async def _act_on(self, difference: Difference) -> None:
         report = difference.report
@@ -284,7 +285,7 @@ class _Pass:
             theirs = before.theirs
         if theirs.gap is not None and before.theirs.gap is None:
             theirs = before.theirs  # What a list with a gap does not show is not mended.
-        orders = await self._our_orders()
+        orders = await our_orders(self._store, self._connector)
         ours = await our_picture(
             self._store, self._parts.deployment, orders, theirs.reports, utc_now() + SETTLING
         )
@@ -336,6 +337,14 @@ class _Pass:
                 whole = False
         return whole
 
+    async def _withheld(self) -> None:
+        """Fills that no list has although the totals demand them: noted, then inferred."""
+        sweep = WithheldFills(self._parts, self._door, self._connector)
+        try:
+            self._findings += await sweep.findings(self._lacking, dry_run=self._request.dry_run)
+        except ExchangeError as error:
+            self._failed.append(f"withheld fills: {error}")
+
     # What the orders hold, and what the account has.
 
     async def _reservations(self) -> None:
@@ -363,15 +372,6 @@ class _Pass:
         return check.totals
 
     # What the report says.
-
-    async def _our_orders(self, *, external: bool | None = None) -> list[OrderState]:
-        wanted = OrderFilter(
-            exchange=self._request.exchange,
-            account=self._request.account,
-            statuses=OPEN_STATUSES,
-            external=external,
-        )
-        return await self._store.orders(wanted, limit=None)
 
     def _add(self, difference: Difference, outcome: Outcome) -> None:
         self._findings.append(

@@ -112,6 +112,7 @@ class KrakenReader:
             quantity=decimal_of(row, "vol"),
             price=positive_or_none(described, "price2" if is_stop else "price"),
             cumulative_quantity=filled,
+            cumulative_notional=decimal_of(row, "cost") if "cost" in row else None,
             reason=text_or_none(row, "reason"),
         )
 

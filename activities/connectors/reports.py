@@ -160,6 +160,7 @@ class BinanceReader:
                 cumulative_quantity=(
                     decimal_of(row, "executedQty") if "executedQty" in row else None
                 ),
+                cumulative_notional=_worth(row),
                 reason=reason,
                 at=at,
                 received_at=utc_now(),
@@ -233,6 +234,14 @@ class _Execution:
     fee_currency: str | None
     is_maker: bool
     at: datetime
+
+
+def _worth(row: Mapping[str, Any]) -> Decimal | None:
+    """The executed total in the quote asset; below zero Binance says that it has none."""
+    if "cummulativeQuoteQty" not in row:
+        return None
+    worth = decimal_of(row, "cummulativeQuoteQty", signed=True)
+    return worth if worth >= 0 else None
 
 
 def _side(row: Mapping[str, Any]) -> OrderSide:

@@ -18,10 +18,18 @@ from activities.store import statements as sql
 from activities.store.journal import Draft, created, drafts_of, drafts_of_sum, entry_values
 from activities.store.ledger import AccountKey, Change, Ledger
 from activities.store.prepared import Prepared
-from activities.store.rows import all_values, changing_values, fill_values, numbered, state_of
+from activities.store.rows import (
+    all_values,
+    changing_values,
+    fill_of,
+    fill_values,
+    numbered,
+    state_of,
+)
 from activities.store.types import ClaimKey, JournalEntry, resend_scope
 from trading.oms.enums import TradingState
 from trading.oms.errors import OrderNotFound
+from trading.oms.inference import to_book
 from trading.oms.lifecycle import LifecycleEvent, apply
 from trading.oms.models import Fill, OrderState, utc_now
 from trading.oms.split import is_leg, parent_id_of, summed
@@ -112,6 +120,7 @@ class Batch:
         self.entries: list[JournalEntry] = []
         self.ledger = Ledger(connection, self.now)
         self._fills: list[tuple[Fill, str | None]] = []
+        self._stored_fills: dict[str, list[Fill]] = {}
         self._booked: set[str] = set()
         self._new_fills: list[dict[str, Any]] = []
         self._drafts: list[tuple[OrderRow, Draft]] = []
@@ -160,18 +169,36 @@ class Batch:
     def apply(self, row: OrderRow, events: Iterable[LifecycleEvent], told: datetime) -> None:
         """Apply events to an order; fills that are booked already are left out, one by one."""
         state = row.state
-        for event in events:
-            fill = event.fill
-            if fill is not None:
-                if fill.fill_id in self._booked:
-                    continue
-                self._book(fill, state.client_order_id, told)
-                self._fills.append((fill, state.strategy_id))
-            after, changed, alarm = apply(state, event)
-            drafts = drafts_of(state, event, after, told, changed=changed, alarm=alarm)
-            self._drafts += [(row, draft) for draft in drafts]
-            state = after
+        for given in events:
+            for event in self._with_corrections(state, given):
+                fill = event.fill
+                if fill is not None:
+                    self._book(fill, state.client_order_id, told)
+                    self._fills.append((fill, state.strategy_id))
+                after, changed, alarm = apply(state, event)
+                drafts = drafts_of(state, event, after, told, changed=changed, alarm=alarm)
+                self._drafts += [(row, draft) for draft in drafts]
+                state = after
         row.state = state
+
+    def _with_corrections(self, state: OrderState, event: LifecycleEvent) -> list[LifecycleEvent]:
+        """None where the fill is booked; a real one after what it takes back of inferred ones."""
+        fill = event.fill
+        if fill is None:
+            return [event]
+        if fill.fill_id in self._booked:
+            return []
+        if not (fill.inferred or state.inferred_quantity):
+            return [event]
+        return to_book(event, self._fills_of(state.client_order_id))
+
+    def _fills_of(self, order_id: str) -> list[Fill]:
+        """An order's fills, those of this transaction too; asked for only where one is inferred."""
+        if order_id not in self._stored_fills:
+            rows = self._connection.execute(sql.FILLS_OF_ORDER, {"order_id": order_id})
+            self._stored_fills[order_id] = [fill_of(row) for row in rows]
+        new = [fill for fill, _ in self._fills if fill.order_id == order_id]
+        return self._stored_fills[order_id] + new
 
     def _book(self, fill: Fill, order_id: str, told: datetime) -> None:
         self._booked.add(fill.fill_id)
@@ -197,7 +224,7 @@ class Batch:
                 change = Change(row.loaded, row.state)
                 if change.matters:
                     changes.append(change)
-        if not (changes or external or waiting):
+        if not (changes or external or waiting or self._fills):
             return
         ids = {one for command in waiting for one in (command.order_id, *command.others) if one}
         ids.update(change.after.client_order_id for change in changes)

@@ -77,6 +77,9 @@ def names_of(before: OrderState, event: LifecycleEvent, after: OrderState) -> li
 
 def _status_names(before: OrderState, event: LifecycleEvent, after: OrderState) -> list[str]:
     filled = after.status is OrderStatus.FILLED and before.status is not OrderStatus.FILLED
+    was_filled = before.status is OrderStatus.FILLED
+    if event.fill is not None and (was_filled or event.fill.quantity < 0):
+        return ["order_fill"]
     if event.kind is EventKind.FILL:
         if filled:
             return ["order_fill", "order_filled"]

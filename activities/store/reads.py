@@ -10,14 +10,13 @@ from activities.store.journal import entry_of
 from activities.store.rows import STATE_COLUMNS, fill_of, state_of
 from activities.store.schema import (
     cursors,
-    fills,
     journal_head,
     meta,
     order_events,
     orders,
     send_claims,
 )
-from activities.store.statements import KNOWN_FILLS, TRADING_STATES
+from activities.store.statements import FILLS_OF_ORDER, KNOWN_FILLS, TRADING_STATES
 from activities.store.types import ClaimKey, JournalEntry, OrderFilter, Standing, StoredClaim
 from trading.oms.enums import TradingState
 from trading.oms.models import Fill, Order, OrderState
@@ -31,11 +30,6 @@ _SENDING = sa.select(send_claims.c.leg, send_claims.c.generation).where(
 )
 _TRADER_ORDER = sa.select(orders.c.order_json).where(
     orders.c.client_order_id == sa.bindparam("order_id")
-)
-_FILLS = (
-    sa.select(fills)
-    .where(fills.c.order_id == sa.bindparam("order_id"))
-    .order_by(fills.c.timestamp, fills.c.fill_id)
 )
 _CLAIMS = (
     sa.select(send_claims)
@@ -111,7 +105,7 @@ def _orders_query(wanted: OrderFilter, limit: int | None) -> sa.Select[Any]:
 
 def fills_of_order(connection: sa.Connection, order_id: str) -> list[Fill]:
     """An order's fills, oldest first."""
-    return [fill_of(row) for row in connection.execute(_FILLS, {"order_id": order_id})]
+    return [fill_of(row) for row in connection.execute(FILLS_OF_ORDER, {"order_id": order_id})]
 
 
 def fills_known(connection: sa.Connection, fill_ids: Sequence[str]) -> set[str]:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from activities.store.columns import Exact, Json, UtcTime
 
-SCHEMA_VERSION = "0006"
+SCHEMA_VERSION = "0007"
 """The newest migration; a store with another version is refused when it is opened."""
 
 metadata = sa.MetaData()
@@ -53,6 +53,7 @@ orders = sa.Table(
     sa.Column("sequence", sa.Integer(), nullable=False),
     sa.Column("remaining_quantity", Exact(60), nullable=False),
     sa.Column("filled_notional", Exact(60), nullable=False),
+    sa.Column("inferred_quantity", Exact(60), nullable=False),
     sa.Column("fees_by_currency", Json(), nullable=False),
     sa.Column("rejected_by", sa.String(16)),
     sa.Column("reason_code", sa.String(64)),
@@ -85,6 +86,7 @@ fills = sa.Table(
     # Beyond the specification.
     sa.Column("account", sa.String(32), nullable=False),
     sa.Column("exchange_order_id", sa.String(64)),
+    sa.Column("inferred", sa.Boolean(), nullable=False),
     sa.Column("received_at", UtcTime(), nullable=False),
     sa.Column("booked_at", UtcTime(), nullable=False),
     sa.Index("idx_fills_order_id", "order_id"),

@@ -82,6 +82,11 @@ UPDATE_ORDER = Prepared(
     .where(orders.c.client_order_id == sa.bindparam("key"))
     .values({name: sa.bindparam(name) for name in CHANGING})
 )
+FILLS_OF_ORDER = (
+    sa.select(fills)
+    .where(fills.c.order_id == sa.bindparam("order_id"))
+    .order_by(fills.c.timestamp, fills.c.fill_id)
+)
 INSERT_FILL = Prepared(sa.insert(fills), fills.c.keys())
 
 CLAIM_CHANGING = (

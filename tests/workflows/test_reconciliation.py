@@ -42,6 +42,17 @@ def about(report: ReconcileReport, state: OrderState) -> list[Finding]:
     return [one for one in report.findings if one.order_id == state.client_order_id]
 
 
+async def noted_as_withheld(desk: Desk, state: OrderState) -> bool:
+    """Whether the newest pass, or one made now, has noted that fills of the order are missing."""
+    (newest,) = await desk.store.upkeep.reports(desk.exchange.name, "main", limit=1)
+    findings = about(ReconcileReport.model_validate(newest), state)
+    if any(one.kind == "withheld_fills" for one in findings):
+        return True
+    await asyncio.sleep(SETTLED_S)
+    findings = about(await one_pass(desk), state)
+    return any(one.kind == "withheld_fills" for one in findings)
+
+
 async def place_elsewhere(desk: Desk, client_id: str) -> None:
     """An order on the account that this system's workflows have not sent."""
     assert desk.runtime is not None
@@ -136,6 +147,54 @@ async def test_the_fills_of_an_order_declared_dead_are_found(
 
     revived = await desk.until_status(order_id, OrderStatus.FILLED)
     assert revived.remaining_quantity == 0
+
+
+async def test_fills_that_the_exchange_counts_and_does_not_list_are_inferred_and_replaced(
+    desk: Desk, exchange: Exchange
+) -> None:
+    state = await desk.resting()
+    order_id = state.client_order_id
+    exchange.fault("stream_drop")
+    exchange.fault("rest_lag_ms", ms=3_600_000, endpoint="GET myTrades")
+    exchange.market("SELL", "29000", "0.004")
+    exchange.market("SELL", "29000", "0.006")
+    await asyncio.sleep(SETTLED_S)
+
+    first = await one_pass(desk)
+    assert "inferred_fill" not in {one.kind for one in about(first, state)}
+    assert (await desk.state(order_id)).filled_quantity == 0
+    await until(lambda: noted_as_withheld(desk, state))
+    (finding,) = [f for f in about(await one_pass(desk), state) if f.kind == "inferred_fill"]
+
+    assert finding.outcome is Outcome.ALARMED
+    filled = await desk.until_status(order_id, OrderStatus.FILLED)
+    assert (filled.inferred_quantity, filled.fees) == (Decimal("0.01"), 0)
+    assert filled.filled_notional == Decimal("0.01") * 30000
+    assert Alarm.INFERRED_FILL in {alarm_of(text) for text in await desk.alarms(order_id)}
+    (inferred,) = await desk.store.fills(order_id)
+    assert (inferred.inferred, inferred.price) == (True, Decimal(30000))
+    held = await desk.store.risk.book(exchange.name, "main")
+
+    exchange.clear()
+    await one_pass(desk)
+
+    replaced = await desk.until(order_id, lambda s: not s.inferred_quantity)
+    booked = await desk.store.fills(order_id)
+    real = [fill for fill in booked if not fill.inferred]
+    trades = exchange.trades_of(str(replaced.exchange_order_id))
+    assert sorted(fill.trade_id or "" for fill in real) == sorted(str(t["id"]) for t in trades)
+    assert sum(fill.quantity for fill in booked) == replaced.filled_quantity == Decimal("0.01")
+    assert replaced.filled_notional == filled.filled_notional
+    assert replaced.fees_by_currency == {
+        **dict.fromkeys(filled.fees_by_currency, 0),
+        real[0].fee_currency: sum(fill.fee for fill in real),
+    }
+    assert (replaced.status, replaced.remaining_quantity) == (OrderStatus.FILLED, 0)
+    after = await desk.store.risk.book(exchange.name, "main")
+    fees = sum(fill.fee for fill in real if fill.fee_currency == "BTC")
+    assert after.position("BTC/USDT") == held.position("BTC/USDT") - fees
+    assert len(await desk.alarms(order_id)) == len(set(await desk.alarms(order_id)))
+    assert (await desk.until_closed(order_id)).status is OrderStatus.FILLED
 
 
 async def test_an_order_without_a_workflow_is_taken_up_again(desk: Desk) -> None:

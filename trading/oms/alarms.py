@@ -24,6 +24,7 @@ class Alarm(StrEnum):
     TWO_SENDS_ALIVE = "two-sends-alive"
     LATE_EXPIRY = "late-expiry"
     RECONCILIATION = "reconciliation"
+    INFERRED_FILL = "inferred-fill"
     RECOVERED = "recovered"
     BALANCE_DRIFT = "balance-drift"
     RESTORED_STORE = "restored-store"
@@ -59,6 +60,7 @@ ALARMS: Mapping[Alarm, Source] = {
     ),
     Alarm.LATE_EXPIRY: Source(("workflows.expiry",), re.compile(r"after its expiry$")),
     Alarm.RECONCILIATION: Source(("activities.reconciling",), re.compile(r"^reconciliation, ")),
+    Alarm.INFERRED_FILL: Source(("trading.oms.lifecycle",), re.compile(r"^inferred: ")),
     Alarm.RECOVERED: Source(("activities.foreign_orders",), re.compile(r"^recovered: ")),
     Alarm.BALANCE_DRIFT: Source(("activities.balance_check",), re.compile(r"^balance drift: ")),
     Alarm.RESTORED_STORE: Source(

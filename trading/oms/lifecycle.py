@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from trading.oms.enums import OrderStatus, Pending, ReasonCode, RejectedBy
 from trading.oms.exact import EXACT
 from trading.oms.models import DECIMALS_MAX, Exact, Fill, OrderState, Utc
-from trading.oms.transitions import RANK, TABLE, Step
+from trading.oms.transitions import RANK, TABLE, Row, Step
 
 _EIGHTEEN = Decimal(1).scaleb(-DECIMALS_MAX)
 
@@ -59,7 +59,8 @@ class LifecycleEvent(BaseModel):
     `at` is the exchange's time where it gave one. `leg` is the number of the exchange order that
     it speaks of. `quantity` and `price` of MODIFIED are the order's new totals (each revision
     repeats those that stay, so that the newest alone decides), `revision` its number, counted
-    from 1. A fill comes in a FILL event and nowhere else.
+    from 1. A fill comes in a FILL event and nowhere else; of an inferred one `quantity` is the
+    executed total of its exchange order by which it was inferred.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -142,6 +143,8 @@ def apply(state: OrderState, event: LifecycleEvent) -> Applied:
         change.update(_with_modification(state, event))
     if event.exchange_order_id and event.leg == state.leg:
         change["exchange_order_id"] = event.exchange_order_id
+    if event.fill is not None and _replaces_inferred(state, change, event.fill):
+        return _finish(state, change, event, None)
     marks = _MARKS.get(event.kind)
     if marks is not None:
         change.update(marks(state, event))
@@ -149,6 +152,12 @@ def apply(state: OrderState, event: LifecycleEvent) -> Applied:
     if event.kind in _ENDS_A_LEG and _is_about_a_replaced_leg(state, event):
         return _finish(state, change, event, None)
     return _with_step(state, change, event)
+
+
+def _replaces_inferred(state: OrderState, change: dict[str, Any], fill: Fill) -> bool:
+    """Whether it takes back, or fills again, what was filled already: no word on the status."""
+    was_whole = state.status is OrderStatus.FILLED and change["remaining_quantity"] >= 0
+    return was_whole or fill.quantity < 0
 
 
 def _with_step(state: OrderState, change: dict[str, Any], event: LifecycleEvent) -> Applied:
@@ -174,8 +183,19 @@ def _with_step(state: OrderState, change: dict[str, Any], event: LifecycleEvent)
         change["in_doubt_since"] = None
     if event.kind in {EventKind.REJECTED, EventKind.NOT_PLACED, EventKind.DENIED}:
         change["in_doubt_since"] = None
+    return _finish(state, change, event, _alarm_of(row, state, event, change))
+
+
+def _alarm_of(
+    row: Row, state: OrderState, event: LifecycleEvent, change: dict[str, Any]
+) -> str | None:
+    step, fill = _step(state, change, event), event.fill
     alarm = f"{step.value} in {state.status.value}: {row.reason}" if row.alarm else None
-    return _finish(state, change, event, alarm)
+    if fill is None or not fill.inferred or fill.trade_id is not None:
+        return alarm
+    missing = f"{fill.quantity.normalize(EXACT):f} of exchange order {fill.exchange_order_id}"
+    text = f"inferred: a fill of {missing}, which the exchange counts and does not list"
+    return f"{text}; {alarm}" if alarm else text
 
 
 def _with_word(state: OrderState, event: LifecycleEvent, word: OrderStatus) -> dict[str, Any]:
@@ -251,7 +271,8 @@ def _finish(
 
 def _with_fill(state: OrderState, fill: Fill) -> dict[str, Any]:
     filled = EXACT.add(state.filled_quantity, fill.quantity)
-    notional = EXACT.add(state.filled_notional, _product(fill.quantity, fill.price))
+    notional = EXACT.add(state.filled_notional, product(fill.quantity, fill.price))
+    inferred = fill.quantity if fill.inferred else Decimal(0)
     fees = dict(state.fees_by_currency)
     fees[fill.fee_currency] = EXACT.add(fees.get(fill.fee_currency, Decimal(0)), fill.fee)
     return {
@@ -261,6 +282,7 @@ def _with_fill(state: OrderState, fill: Fill) -> dict[str, Any]:
         "average_fill_price": average(notional, filled),
         "fees_by_currency": fees,
         "fees": EXACT.add(state.fees, fee_in_quote(fill)),
+        "inferred_quantity": EXACT.add(state.inferred_quantity, inferred),
     }
 
 
@@ -270,16 +292,16 @@ def fee_in_quote(fill: Fill) -> Decimal:
     if fill.fee_currency == quote:
         return fill.fee
     if fill.fee_currency == base:
-        return _product(fill.fee, fill.price)
+        return product(fill.fee, fill.price)
     return Decimal(0)
 
 
-def _product(left: Decimal, right: Decimal) -> Decimal:
+def product(left: Decimal, right: Decimal) -> Decimal:
     """Rounded to 18 decimals fill by fill, so that sums fit the store and have no order."""
-    product = EXACT.multiply(left, right)
-    if product.as_tuple().exponent >= -DECIMALS_MAX:  # type: ignore[operator]
-        return product
-    return product.quantize(_EIGHTEEN, context=EXACT)
+    exact = EXACT.multiply(left, right)
+    if exact.as_tuple().exponent >= -DECIMALS_MAX:  # type: ignore[operator]
+        return exact
+    return exact.quantize(_EIGHTEEN, context=EXACT)
 
 
 def average(notional: Decimal, filled: Decimal) -> Decimal | None:

@@ -240,7 +240,8 @@ class OrderState(BaseModel):
     is split, and its legs are orders of their own), `replacing`
     says that the next leg is being prepared, `revision` counts
     modifications, `ended_as` keeps the exchange's final word beneath FILLED, `sequence`
-    is the number of its newest journal entry.
+    is the number of its newest journal entry, `inferred_quantity` the part of what is filled whose
+    trades the exchange has not listed.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -277,6 +278,7 @@ class OrderState(BaseModel):
     filled_notional: Total = Decimal(0)
     remaining_quantity: Total = Decimal(0)
     average_fill_price: Exact | None = None
+    inferred_quantity: Total = Decimal(0)
 
     # Timestamps
     created_at: Utc = Field(default_factory=utc_now)
@@ -346,7 +348,9 @@ class Fill(BaseModel):
 
     `order_id` is our client order id. `fill_id` is derived from exchange, account, symbol, trade
     id and exchange order id (`trading.oms.identity.fill_id`), because both sides of a self-trade
-    share a trade id. `timestamp` is the exchange's, `received_at` ours.
+    share a trade id. `timestamp` is the exchange's, `received_at` ours. `inferred`: the exchange's
+    totals demanded it and no trade was listed; a negative quantity takes back as much of the
+    inferred fill that `trade_id` names (`trading.oms.inference`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -366,6 +370,7 @@ class Fill(BaseModel):
     trade_id: str | None = None
     exchange_order_id: str | None = None
     is_maker: bool | None = None
+    inferred: bool = False
 
 
 class OrderResult(BaseModel):

@@ -44,6 +44,8 @@ def day_of(at: datetime) -> str:
 
 def with_fill(position: Position, fill: Fill) -> Position:
     """The position after a fill. A fee in the base asset makes the quantity smaller."""
+    if fill.quantity < 0:
+        return _taken_back(position, fill)
     base, _, _ = fill.symbol.partition("/")
     signed = fill.quantity if fill.side is OrderSide.BUY else fill.quantity.copy_negate()
     closed = _closed_by(position.quantity, signed)
@@ -59,6 +61,28 @@ def with_fill(position: Position, fill: Fill) -> Position:
     cost = EXACT.add(cost, _worth(opened, fill.price))
     fee = fill.fee if fill.fee_currency == base else _ZERO
     gain = EXACT.subtract(gain, fee_in_quote(fill))
+    quantity = EXACT.subtract(EXACT.add(position.quantity, signed), fee)
+    return _moved(position, fill, quantity, cost, gain)
+
+
+def _taken_back(position: Position, fill: Fill) -> Position:
+    """The position without what was inferred; the real fill comes next.
+
+    What had closed a part of what is held comes back at the average, which a close leaves alone.
+    """
+    signed = fill.quantity if fill.side is OrderSide.BUY else fill.quantity.copy_negate()
+    worth = _worth(signed, fill.price)
+    at_cost = worth
+    if position.quantity and (position.quantity > 0) is (signed > 0):
+        at_cost = _rounded(EXACT.divide(EXACT.multiply(position.cost, signed), position.quantity))
+    quantity = EXACT.add(position.quantity, signed)
+    cost = EXACT.add(position.cost, at_cost)
+    return _moved(position, fill, quantity, cost, EXACT.subtract(at_cost, worth))
+
+
+def _moved(
+    position: Position, fill: Fill, quantity: Decimal, cost: Decimal, gain: Decimal
+) -> Position:
     day = day_of(fill.timestamp)
     on_day = position.realised_on_day if day == position.day else _ZERO
     if day < position.day:  # A late fill of a former day leaves today's sum alone.
@@ -67,7 +91,7 @@ def with_fill(position: Position, fill: Fill) -> Position:
         today = gain
     return replace(
         position,
-        quantity=EXACT.subtract(EXACT.add(position.quantity, signed), fee),
+        quantity=quantity,
         cost=cost,
         realised=EXACT.add(position.realised, gain),
         day=day,

@@ -31,6 +31,7 @@ def events_of(report: ExecutionReport, leg: int, state: OrderState) -> list[Life
                 leg=leg,
                 exchange_order_id=report.exchange_order_id,
                 fill=own,
+                quantity=report.cumulative_quantity if fill.inferred else None,
             )
         )
     if report.status is VenueStatus.CANCELLED:

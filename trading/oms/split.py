@@ -82,6 +82,7 @@ def summed(parent: OrderState, legs: Iterable[OrderState]) -> OrderState:
         "filled_notional": notional,
         "remaining_quantity": EXACT.subtract(parent.quantity, filled),
         "average_fill_price": average(notional, filled),
+        "inferred_quantity": _sum(leg.inferred_quantity for leg in legs),
         "fees": _sum(leg.fees for leg in legs),
         "fees_by_currency": _fees(legs),
         "in_doubt_since": min(doubts, default=None),

@@ -136,7 +136,8 @@ class ReportSource(StrEnum):
 class ExecutionReport(BaseModel):
     """What an exchange said about one order at one moment, normalised.
 
-    `cumulative_quantity` is the exchange's executed total (base asset); `fills` are the
+    `cumulative_quantity` is the exchange's executed total (base asset), `cumulative_notional` its
+    worth (quote asset) where the exchange tells it; `fills` are the
     executions that this report itself carries (with `order_id` empty: the store fills it in).
     `reason` is the exchange's text for an expiry or a rejection. `quantity` and `price` are the
     order's at the exchange. `status` is None when the report carries a trade alone.
@@ -154,6 +155,7 @@ class ExecutionReport(BaseModel):
     quantity: Exact | None = None
     price: Exact | None = None
     cumulative_quantity: Exact | None = None
+    cumulative_notional: Exact | None = None
     fills: tuple[Fill, ...] = ()
     reason: str | None = None
     at: Utc

@@ -196,6 +196,8 @@ def _fills_table(fills: "list[Fill]") -> Any:
     for fill in fills:
         role = {True: "maker", False: "taker", None: ""}[fill.is_maker]
         fee = f"{number(fill.fee)} {fill.fee_currency}"
+        if fill.inferred:
+            role = "inferred" if fill.quantity > 0 else "taken back"
         trade = fill.trade_id or "-"
         made.add_row(
             clock(fill.timestamp), number(fill.quantity), number(fill.price), fee, role, trade
@@ -238,7 +240,8 @@ def _detail(entry: "JournalEntry") -> str:
     if entry.alarm:
         return f"[bold red]{escape(entry.alarm)}[/]"
     if entry.fill is not None and entry.name == "order_fill":
-        return f"{number(entry.fill.quantity)} at {number(entry.fill.price)}"
+        mark = " (inferred)" if entry.fill.inferred else ""
+        return f"{number(entry.fill.quantity)} at {number(entry.fill.price)}{mark}"
     details = {name: value for name, value in (entry.details or {}).items() if value is not None}
     return escape(", ".join(f"{name} {value}" for name, value in details.items()))
 
