@@ -197,7 +197,8 @@ class Batch:
         if order_id not in self._stored_fills:
             rows = self._connection.execute(sql.FILLS_OF_ORDER, {"order_id": order_id})
             self._stored_fills[order_id] = [fill_of(row) for row in rows]
-        new = [fill for fill, _ in self._fills if fill.order_id == order_id]
+        both = zip(self._new_fills, self._fills, strict=True)
+        new = [fill for row, (fill, _) in both if row["order_id"] == order_id]
         return self._stored_fills[order_id] + new
 
     def _book(self, fill: Fill, order_id: str, told: datetime) -> None:

@@ -190,3 +190,34 @@ async def test_a_market_order_without_a_price_round_trips(store: Store) -> None:
     order = new_order(order_type=OrderType.MARKET)
     admission = await store.admit(order)
     assert await store.order(order.client_order_id) == admission.state
+
+
+async def test_a_real_fill_takes_back_what_was_inferred_and_a_late_inference_is_nothing(
+    store: Store,
+) -> None:
+    order = new_order()
+    order_id = order.client_order_id
+    await accepted(store, order)
+    there: dict[str, Any] = {"exchange_order_id": "x1", "price": "100"}
+    inferred = fill_event(order, "inferred", "10", **there, inferred=True, fee=Decimal(0))
+    inferred = inferred.model_copy(update={"quantity": Decimal(10)})
+    first = fill_event(order, "1", "4", **there)
+    late = fill_event(order, "late", "6", **there, inferred=True)
+    late = late.model_copy(update={"quantity": Decimal(9)})
+
+    filled = await store.record(order_id, [inferred])
+    assert (filled.status, filled.inferred_quantity) == (OrderStatus.FILLED, Decimal(10))
+    part = await store.record(order_id, [first, late, inferred])
+    assert (part.filled_quantity, part.inferred_quantity) == (Decimal(10), Decimal(6))
+    whole = await store.record(order_id, [fill_event(order, "2", "6", **there), first])
+
+    assert (whole.filled_quantity, whole.inferred_quantity) == (Decimal(10), Decimal(0))
+    assert (whole.filled_notional, whole.status) == (Decimal(1000), OrderStatus.FILLED)
+    assert whole.fees == Decimal("0.2")
+    booked = await store.fills(order_id)
+    assert sorted(fill.quantity for fill in booked if fill.inferred) == [-10, -6, 6, 10]
+    assert sorted(fill.quantity for fill in booked if not fill.inferred) == [4, 6]
+    told = [e for e in await store.events_of(order_id) if e.name == "order_fill" and e.fill]
+    assert {e.fill.fill_id for e in told if e.fill} == {fill.fill_id for fill in booked}
+    assert sum(e.fill.quantity for e in told if e.fill) == 10
+    assert sum(e.alarm is not None for e in await store.events_of(order_id)) == 1

@@ -168,7 +168,7 @@ async def test_fills_that_the_exchange_counts_and_does_not_list_are_inferred_and
 
     assert finding.outcome is Outcome.ALARMED
     filled = await desk.until_status(order_id, OrderStatus.FILLED)
-    assert (filled.inferred_quantity, filled.fees) == (Decimal("0.01"), 0)
+    assert (filled.inferred_quantity, filled.fees) == (Decimal("0.01"), Decimal(0))
     assert filled.filled_notional == Decimal("0.01") * 30000
     assert Alarm.INFERRED_FILL in {alarm_of(text) for text in await desk.alarms(order_id)}
     (inferred,) = await desk.store.fills(order_id)
@@ -189,7 +189,7 @@ async def test_fills_that_the_exchange_counts_and_does_not_list_are_inferred_and
         **dict.fromkeys(filled.fees_by_currency, 0),
         real[0].fee_currency: sum(fill.fee for fill in real),
     }
-    assert (replaced.status, replaced.remaining_quantity) == (OrderStatus.FILLED, 0)
+    assert (replaced.status, replaced.remaining_quantity) == (OrderStatus.FILLED, Decimal(0))
     after = await desk.store.risk.book(exchange.name, "main")
     fees = sum(fill.fee for fill in real if fill.fee_currency == "BTC")
     assert after.position("BTC/USDT") == held.position("BTC/USDT") - fees
