@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -31,6 +32,14 @@ from workers.schedules import keep_schedules, last_marks, schedule_id
 pytestmark = pytest.mark.temporal
 SETTLED_S = 2.2
 """What was touched a moment ago is left to the next pass."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nobody_else_asks() -> Iterator[None]:
+    """The feed asks twice a minute for what it may have missed; here that is left to the pass."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("activities.feed._CATCH_UP_S", 3600.0)
+        yield
 
 
 async def one_pass(desk: Desk, *, dry_run: bool = False) -> ReconcileReport:
