@@ -44,14 +44,15 @@ class OrderLookUp:
     @activity.defn(name="look_up_order")
     async def look_up_order(self, at: LookUp) -> Sighting:
         """Look once, by the query for the client id and among all orders since the claim."""
-        claim = await self._store.claim(at.order_id, at.leg, at.generation)
-        if claim is None:
-            msg = f"order {at.order_id} has no claim for leg {at.leg}, generation {at.generation}"
-            raise LookupError(msg)
-        request = claim.request
-        connector = self._parts.connectors[request.exchange, request.account]
         with patient():
             async with beating():
+                claim = await self._store.claim(at.order_id, at.leg, at.generation)
+                if claim is None:
+                    send = f"leg {at.leg}, generation {at.generation}"
+                    msg = f"order {at.order_id} has no claim for {send}"
+                    raise LookupError(msg)
+                request = claim.request
+                connector = self._parts.connectors[request.exchange, request.account]
                 return await self._look(at, claim, connector)
 
     async def _look(
