@@ -38,7 +38,7 @@ up: $(READY) ## Start everything and leave it running until Ctrl-C
 
 test: $(READY) ## Run all tests and measure their coverage (with ARGS: the chosen ones only)
 	@echo "== tests: SQLite, PostgreSQL and Temporal are real; this takes minutes"
-	@$(BIN)/pytest $(if $(ARGS),$(ARGS),$(SHARED_OUT) --cov --cov-report=term)
+	@$(BIN)/pytest $(if $(ARGS),$(ARGS),$(SHARED_OUT) --durations=25 --cov --cov-report=term)
 
 test-fast: $(READY) ## Run the tests of the pure domain only; takes seconds
 	@$(BIN)/pytest tests/oms $(ARGS)

@@ -150,7 +150,7 @@ async def test_processes_share_a_limit_and_later_orders_get_slots(store_url: str
         a_process(store_url, server) as one,
         a_process(store_url, server) as two,
     ):
-        await inside(10, 3)
+        await inside(10, 6)
         slots = [await process.slot() for _ in range(10) for process in (one, two)]
         now = [wait_s for wait_s, _ in slots if wait_s == 0]
         later = [wait_s for wait_s, _ in slots if wait_s > 0]

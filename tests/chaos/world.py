@@ -208,6 +208,15 @@ def deeds(plan: Plan) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if "\n" in line]
 
 
+def _surroundings() -> dict[str, str]:
+    """This process's environment without what others have set for themselves.
+
+    Coverage stays behind: it takes a third of a process, and other tests cover the same code.
+    """
+    not_ours = ("OMS_", "TEMPORAL_", "COVERAGE_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(not_ours)}
+
+
 @asynccontextmanager
 async def a_world(
     temporal: TemporalServer, folder: Path, shape: Shape | None = None
@@ -216,7 +225,7 @@ async def a_world(
     shape = shape or Shape()
     names = [f"x{secrets.token_hex(4)}" for _ in range(shape.exchanges)]
     environment = {
-        **{n: v for n, v in os.environ.items() if not n.startswith(("OMS_", "TEMPORAL_"))},
+        **_surroundings(),
         "TEMPORAL_ADDRESS": temporal.address,
         "TEMPORAL_NAMESPACE": temporal.namespace,
         "TEMPORAL_CONFIG_FILE": os.devnull,
@@ -246,7 +255,7 @@ async def _add_venue(world: World, name: str, shape: Shape, parts: AsyncExitStac
     command = [sys.executable, "-m", "workers.sandbox", "--name", name, "--market", shape.market]
     command += ["--order-limit-10s", "1000000", "--weight-limit", "10000000", *shape.sandbox]
     account = f"{key}:{secret}:BTC=5000,USDT=900000000"
-    environment = {**os.environ, "OMS_SANDBOX_ACCOUNTS": account, "PYTHONPATH": str(ROOT)}
+    environment = {**_surroundings(), "OMS_SANDBOX_ACCOUNTS": account, "PYTHONPATH": str(ROOT)}
     exchange = ChildProcess(command, world.folder / f"exchange-{name}.log", environment)
     parts.push_async_callback(exchange.stop, 3)
     world.venues[name] = Venue(name, await _ready(exchange), key, secret)

@@ -30,10 +30,10 @@ CANCELLED, PART = OrderStatus.CANCELLED, OrderStatus.PARTIALLY_FILLED
 async def test_a_hanging_exchange_does_not_delay_a_cancel_elsewhere(
     temporal_client: Client, sqlite_url: str
 ) -> None:
-    async with a_desk(temporal_client, sqlite_url, exchanges=2, timeout_ms=4000) as desk:
+    async with a_desk(temporal_client, sqlite_url, exchanges=2, timeout_ms=6000) as desk:
         hanging, healthy = desk.exchanges
         resting = await desk.resting(exchange=healthy.name)
-        hanging.fault("reply_delayed_ms", ms=2000, endpoint="POST order")
+        hanging.fault("reply_delayed_ms", ms=4000, endpoint="POST order")
         stuck = [an_order(exchange=hanging.name) for _ in range(20)]
         for order in stuck:
             await desk.orders.start(order)
