@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _RECONNECT_S = 0.5
 _CATCH_UP_S = 30.0
+_BACK_OFF_S_MAX = 5.0
 _TURN = timedelta(hours=1)
 
 
@@ -119,6 +120,7 @@ class _Turn:
                 return
 
     async def _close_gaps(self) -> None:
+        failed = 0
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CATCH_UP_S):
@@ -127,10 +129,14 @@ class _Turn:
             try:
                 if await self._catch_up.run():
                     self._delivery.wake()
+                failed = 0
             except (ExchangeError, StoreUnavailable) as error:
                 _log.warning("catching up failed, it is tried again: %s", error)
+                # An exchange that asks for a pause would be asked into the next one by us.
+                back_off_s = min(_RECONNECT_S * 2**failed, _BACK_OFF_S_MAX)
+                failed += 1
                 wait_s = getattr(error, "retry_after", None) or 0.0
-                await asyncio.sleep(min(max(wait_s, _RECONNECT_S), _CATCH_UP_S))
+                await asyncio.sleep(min(max(wait_s, back_off_s), _CATCH_UP_S))
                 self._gap.set()
             except Exception:  # noqa: BLE001 - the feed outlives every error
                 _log.exception("catching up failed, it is tried again")

@@ -1,5 +1,6 @@
 """An operator's verdict on an order in doubt, and two generations that were alive after all."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +16,14 @@ from trading.oms.models import OrderState
 
 pytestmark = pytest.mark.temporal
 QUERIES = ("GET order", "GET allOrders", "GET openOrders")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_look_by_the_clock() -> Iterator[None]:
+    """The feed would ask an exchange that cannot be asked, and be told to pause, twice a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("activities.feed._CATCH_UP_S", 3600.0)
+        yield
 
 
 def blind(exchange: Exchange) -> None:
