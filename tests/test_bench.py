@@ -52,4 +52,5 @@ def test_the_committed_sample_has_the_same_figures() -> None:
         "sqlite",
         "postgres",
         "remote",
+        "dbos",
     }
