@@ -50,7 +50,7 @@ class Exchange:
         """Start the process."""
         accounts = [f"{key}:{key}:USDT={_UNLIMITED}" for key in self.keys.values()]
         command = [sys.executable, "-m", "workers.sandbox", "--market", "none"]
-        for limit in ("weight-limit", "order-limit-10s", "order-limit-1d"):
+        for limit in ("weight-limit", "order-limit-10s", "order-limit-1d", "max-open-orders"):
             command += [f"--{limit}", _UNLIMITED]
         environment = {**fast_python(os.environ), "OMS_SANDBOX_ACCOUNTS": ";".join(accounts)}
         return ChildProcess(command, self.folder / "exchange.log", environment)

@@ -11,9 +11,17 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
-from workers.sandbox.config import BINANCE, MARKETS, PROTOCOLS, SandboxConfig, parse_account
+from workers.sandbox.config import (
+    BINANCE,
+    MARKETS,
+    PROTOCOLS,
+    SandboxConfig,
+    default_symbols,
+    parse_account,
+)
 from workers.sandbox.errors import ApiError
 from workers.sandbox.exact import amount_of
 from workers.sandbox.server import SandboxServer
@@ -44,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add("--weight-limit", type=int, default=6000, help="request weight per minute and address")
     add("--order-limit-10s", type=int, default=100, help="unfilled orders per account")
     add("--order-limit-1d", type=int, default=200000)
+    add("--max-open-orders", type=int, default=200, help="per symbol and account")
     add("--seed", type=int, default=1)
     return parser
 
@@ -76,6 +85,9 @@ def config_of(arguments: Sequence[str], environment: str = "") -> SandboxConfig:
             default_recv_window_ms=options.default_recv_window_ms,
             processing_bound_ms=options.processing_bound_ms,
             seed=options.seed,
+            symbols=tuple(
+                replace(one, max_num_orders=options.max_open_orders) for one in default_symbols()
+            ),
         )
     except (ValueError, ApiError) as error:
         parser().error(str(error))
