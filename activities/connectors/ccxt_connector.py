@@ -7,20 +7,21 @@ Local refusals are `ExchangeUnavailable` with nothing sent and a code of ours: `
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from activities.connectors.account import balances_of, best_of, levels_of
+from activities.connectors.account_connector import AccountConnector
 from activities.connectors.binance_limits import pools_of
 from activities.connectors.binance_orders import CLIENT_ID, check_bytes, order_parameters, plain
 from activities.connectors.capabilities import binance_spot
-from activities.connectors.classify import Operation, malformed_answer
+from activities.connectors.classify import Operation
 from activities.connectors.clock import ExchangeClock
-from activities.connectors.fields import MalformedError, number_of, object_of, objects_of
+from activities.connectors.fields import number_of, object_of, objects_of
 from activities.connectors.history import BinanceHistory
 from activities.connectors.instruments import instruments_of
 from activities.connectors.order_rows import read_orders
@@ -32,10 +33,8 @@ from trading.oms.errors import (
     ExchangeError,
     ExchangeUnavailable,
     OutcomeUnknown,
-    StartUpError,
 )
 from trading.oms.models import Balance, Fill, Instrument, Quote, utc_now
-from trading.oms.request_gate import IRequestGate
 from trading.oms.routing.markets import VenueMarket
 from trading.oms.venue import (
     Capabilities,
@@ -54,44 +53,26 @@ REFUSED = 400
 NO_SUCH_ORDER = "-2013"
 ORDER_ARCHIVED = "-2026"
 _CLOCK_LOOKS_MAX, _CLOCK_ERROR_S = 5, 0.02
-T = TypeVar("T")
 
 
-class CcxtConnector:
+class CcxtConnector(AccountConnector):
     """One account at Binance Spot; all calls may run at once on one instance."""
 
     def __init__(self, settings: ConnectorSettings) -> None:
         settings.check()
-        self.exchange = settings.exchange
-        self.account = settings.account
+        clock = ExchangeClock()
+        super().__init__(settings, clock, BinanceWire(settings, clock))
         self.capabilities: Capabilities = binance_spot(
             fence_ms=settings.recv_window_ms,
             processing_bound_ms=settings.processing_bound_ms,
             clock_skew_ms=settings.clock_skew_ms,
             data_lag_ms=settings.data_lag_ms,
         )
-        self.unreadable_events = 0
-        """Events of the stream that were dropped because they could not be read."""
-        self._settings = settings
-        self._clock = ExchangeClock()
-        self._wire = BinanceWire(settings, self._clock)
         self._instruments: dict[str, Instrument] = {}
         self._names: dict[str, str] = {}
         self._listed: frozenset[str] = frozenset()
         self._reader = BinanceReader(self.exchange, self.account, self._instruments)
         self._history = BinanceHistory(self._query, self._clock, self._reader)
-
-    def __repr__(self) -> str:
-        return f"CcxtConnector(exchange={self.exchange!r}, account={self.account!r})"
-
-    @property
-    def gate(self) -> IRequestGate:
-        """What every request passes before it leaves."""
-        return self._wire.gate
-
-    @gate.setter
-    def gate(self, gate: IRequestGate) -> None:
-        self._wire.gate = gate
 
     @property
     def rate_usage(self) -> RateUsage:
@@ -111,14 +92,7 @@ class CcxtConnector:
             await self.balances()
         except ExchangeError as error:
             await self.close()
-            raise StartUpError(
-                f"{self.exchange} does not accept account {self.account!r} at "
-                f"{self._settings.rest_url}: {error}; check address, key and secret"
-            ) from error
-
-    async def close(self) -> None:
-        """Close every connection of the commands and queries; a stream closes with its reader."""
-        await self._wire.close()
+            raise self._not_accepted(error) from error
 
     async def load_instruments(self) -> None:
         """Read the exchange's symbols and filters again."""
@@ -135,10 +109,6 @@ class CcxtConnector:
         return self._instruments[self._names[symbol]] if symbol in self._listed else None
 
     # Clock
-
-    def exchange_now(self) -> datetime:
-        """The exchange's clock, estimated from the last look at it, never a network call."""
-        return self._clock.now()
 
     async def server_time(self) -> datetime:
         """The exchange's clock, asked now; also sets the estimate."""
@@ -286,33 +256,14 @@ class CcxtConnector:
         connection is lost for good; iterate again. Close it (`aclose`) or cancel its reader.
         """
         stream = EventStream(self._settings, self._clock)
-        stream.gate = self.gate
-        async with aclosing(stream.events()) as events:  # type: ignore[type-var]
-            async for event in events:
-                if isinstance(event, StreamState):
-                    yield event
-                    continue
-                try:
-                    report = self._reader.streamed(event)
-                except MalformedError as error:
-                    self.unreadable_events += 1
-                    logger.warning("%s: an execution report is dropped: %s", self.exchange, error)
-                    continue
+        async with aclosing(self._reports_of(stream, self._reader.streamed)) as reports:  # type: ignore[type-var]
+            async for report in reports:
                 yield report
 
     # The rest
 
     async def _query(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
         return await self._wire.call(Call(Operation.QUERY), "GET", path, parameters)
-
-    def _read(
-        self, read: Callable[[Any], T], raw: Any, operation: Operation = Operation.QUERY
-    ) -> T:
-        try:
-            return read(raw)
-        except MalformedError as error:
-            failure = malformed_answer(str(error), operation)
-        raise failure
 
     def _symbol(self, symbol: str, *, to_trade: bool = False) -> str:
         name = self._names.get(symbol)
@@ -331,14 +282,6 @@ class CcxtConnector:
         if ref.exchange_order_id is not None:
             named["orderId"] = ref.exchange_order_id
         return named
-
-    def _check_deadline(self, deadline_ms: int) -> None:
-        late = self._clock.now_ms() - deadline_ms
-        if late > 0:
-            raise ExchangeUnavailable(
-                f"the request's deadline passed {late} ms ago, nothing was sent",
-                code="local_deadline",
-            )
 
     def _archived(self, ref: OrderRef, text: str) -> ExecutionReport:
         return ExecutionReport(

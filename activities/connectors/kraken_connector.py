@@ -7,13 +7,14 @@ the codes of the Binance connector: `local_symbol`, `local_request` and `local_d
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
 
+from activities.connectors.account_connector import AccountConnector
 from activities.connectors.binance_orders import plain
 from activities.connectors.capabilities import kraken_spot
 from activities.connectors.classify import Operation, malformed_answer
@@ -34,9 +35,8 @@ from activities.connectors.kraken_wire import KrakenStream, KrakenWire
 from activities.connectors.order_rows import read_orders
 from activities.connectors.settings import ConnectorSettings
 from activities.connectors.wire import Call
-from trading.oms.errors import ExchangeError, ExchangeUnavailable, OutcomeUnknown, StartUpError
+from trading.oms.errors import ExchangeError, ExchangeUnavailable, OutcomeUnknown
 from trading.oms.models import Balance, Fill, Instrument, Quote, utc_now
-from trading.oms.request_gate import IRequestGate
 from trading.oms.routing.markets import Level, VenueMarket
 from trading.oms.venue import (
     Capabilities,
@@ -55,41 +55,24 @@ DEPTH = "100"
 T = TypeVar("T")
 
 
-class KrakenConnector:
+class KrakenConnector(AccountConnector):
     """One account at Kraken Spot; all calls may run at once on one instance."""
 
     def __init__(self, settings: ConnectorSettings) -> None:
         settings.check()
-        self.exchange = settings.exchange
-        self.account = settings.account
+        clock = ExchangeClock()
+        super().__init__(settings, clock, KrakenWire(settings, clock))
         self.capabilities: Capabilities = kraken_spot(
             fence_ms=settings.recv_window_ms,
             processing_bound_ms=settings.processing_bound_ms,
             clock_skew_ms=settings.clock_skew_ms,
             data_lag_ms=settings.data_lag_ms,
         )
-        self.unreadable_events = 0
-        """Events of the stream that were dropped because they could not be read."""
-        self._settings = settings
-        self._clock = ExchangeClock()
-        self._wire = KrakenWire(settings, self._clock)
         self._pairs: dict[str, Instrument] = {}
         self._altnames: dict[str, str] = {}
         self._assets: dict[str, str] = {}
         self._reader = KrakenReader(self.exchange, self.account, self._pairs)
         self._history = KrakenHistory(self._query, self._reader)
-
-    def __repr__(self) -> str:
-        return f"KrakenConnector(exchange={self.exchange!r}, account={self.account!r})"
-
-    @property
-    def gate(self) -> IRequestGate:
-        """What every request passes before it leaves."""
-        return self._wire.gate
-
-    @gate.setter
-    def gate(self, gate: IRequestGate) -> None:
-        self._wire.gate = gate
 
     # Life
 
@@ -101,14 +84,7 @@ class KrakenConnector:
             await self.balances()
         except ExchangeError as error:
             await self.close()
-            raise StartUpError(
-                f"{self.exchange} does not accept account {self.account!r} at "
-                f"{self._settings.rest_url}: {error}; check address, key and secret"
-            ) from error
-
-    async def close(self) -> None:
-        """Close every connection of the commands and queries; a stream closes with its reader."""
-        await self._wire.close()
+            raise self._not_accepted(error) from error
 
     async def load_instruments(self) -> None:
         """Read the exchange's assets and pairs again."""
@@ -126,10 +102,6 @@ class KrakenConnector:
         return self._pairs.get(symbol) if symbol in self._altnames else None
 
     # Clock
-
-    def exchange_now(self) -> datetime:
-        """The exchange's clock, at most a second behind it; never a network call."""
-        return self._clock.now()
 
     async def server_time(self) -> datetime:
         """The exchange's clock, asked now; also sets the estimate."""
@@ -250,20 +222,9 @@ class KrakenConnector:
         connection is lost for good; iterate again. Close it (`aclose`) or cancel its reader.
         """
         stream = KrakenStream(self._settings, self._clock)
-        stream.gate = self.gate
-        async with aclosing(stream.events()) as events:  # type: ignore[type-var]
-            async for event in events:
-                if isinstance(event, StreamState):
-                    yield event
-                    continue
-                try:
-                    report = self._reader.streamed(event)
-                except MalformedError as error:
-                    self.unreadable_events += 1
-                    logger.warning("%s: an execution is dropped: %s", self.exchange, error)
-                    continue
-                if report is not None:
-                    yield report
+        async with aclosing(self._reports_of(stream, self._reader.streamed)) as reports:  # type: ignore[type-var]
+            async for report in reports:
+                yield report
 
     # The rest
 
@@ -293,15 +254,6 @@ class KrakenConnector:
             failure = malformed_answer(str(error), Operation.QUERY)
         raise failure
 
-    def _read(
-        self, read: Callable[[Any], T], raw: Any, operation: Operation = Operation.QUERY
-    ) -> T:
-        try:
-            return read(raw)
-        except MalformedError as error:
-            failure = malformed_answer(str(error), operation)
-        raise failure
-
     def _pair(self, symbol: str) -> str:
         name = self._altnames.get(symbol)
         if name is None:
@@ -309,11 +261,3 @@ class KrakenConnector:
                 f"{self.exchange} does not list {symbol!r}, nothing was sent", code="local_symbol"
             )
         return name
-
-    def _check_deadline(self, deadline_ms: int) -> None:
-        late = self._clock.now_ms() - deadline_ms
-        if late > 0:
-            raise ExchangeUnavailable(
-                f"the request's deadline passed {late} ms ago, nothing was sent",
-                code="local_deadline",
-            )
