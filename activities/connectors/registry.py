@@ -1,8 +1,8 @@
-"""Finding and building connectors: Python entry points of the group `oms.connectors`.
+"""Finding and building connectors: ours, and Python entry points of the group `oms.connectors`.
 
 A connector of one's own is a callable that takes `ConnectorSettings` and returns an
 `IExecutionConnector`, named in the package's metadata (`[project.entry-points."oms.connectors"]`)
-or in the setting itself, as "module:name".
+or in the setting itself, as "module:name". Nothing installed can take the place of one of ours.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,9 @@ from trading.oms.venue import IExecutionConnector
 __all__ = ["GROUP", "ConnectorSettings", "build_connector"]
 GROUP = "oms.connectors"
 OURS = {
-    "binance": "activities.connectors.ccxt_connector:CcxtConnector",
+    "binance": "activities.connectors.binance_connector:BinanceConnector",
     "kraken": "activities.connectors.kraken_connector:KrakenConnector",
 }
-"""Also without installed metadata, as from a plain checkout."""
 
 
 def build_connector(settings: ConnectorSettings) -> IExecutionConnector:
@@ -52,16 +51,13 @@ def build_connector(settings: ConnectorSettings) -> IExecutionConnector:
 
 
 def _found(settings: ConnectorSettings) -> IExecutionConnector:
-    known = {point.name: point for point in entry_points(group=GROUP)}
-    if settings.kind in known:
-        connector: IExecutionConnector = known[settings.kind].load()(settings)
-        return connector
-    place = OURS.get(settings.kind, settings.kind)
+    known = {point.name: point.value for point in entry_points(group=GROUP)} | OURS
+    place = known.get(settings.kind, settings.kind)
     if ":" in place:
         return _at(place)(settings)
     raise StartUpError(
         f"no connector of the kind {settings.kind!r} is installed; known: "
-        f"{', '.join(sorted({*known, *OURS}))}"
+        f"{', '.join(sorted(known))}"
     )
 
 

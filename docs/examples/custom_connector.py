@@ -9,14 +9,14 @@ Run it against the local stack: oms exec --own-queue python docs/examples/custom
 import asyncio
 import os
 
-from activities.connectors.ccxt_connector import CcxtConnector
+from activities.connectors.binance_connector import BinanceConnector
 from trading.oms import OrderManager
 from trading.oms.errors import ExchangeRejected
 from trading.oms.models import Order
 from trading.oms.venue import ExecutionReport, OrderRequest
 
 
-class DryRun(CcxtConnector):
+class DryRun(BinanceConnector):
     """Says of each order what would have been sent, and rejects it."""
 
     async def place(self, request: OrderRequest) -> ExecutionReport:

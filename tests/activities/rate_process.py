@@ -12,7 +12,7 @@ import sys
 import time
 from decimal import Decimal
 
-from activities.connectors.ccxt_connector import CcxtConnector
+from activities.connectors.binance_connector import BinanceConnector
 from activities.connectors.settings import ConnectorSettings
 from activities.rate_desk import RateDesk, patient
 from activities.store import Store, StoreSettings
@@ -27,7 +27,7 @@ _numbers = itertools.count(1)
 class Trader:
     """Places orders that expire at once, many at a time, each as a worker does it."""
 
-    def __init__(self, desk: RateDesk, connector: CcxtConnector, until: float) -> None:
+    def __init__(self, desk: RateDesk, connector: BinanceConnector, until: float) -> None:
         self._desk = desk
         self._connector = connector
         self._until = until
@@ -82,7 +82,7 @@ async def main(store_url: str, exchange_url: str, key: str, seconds: float) -> N
         "rest_url": exchange_url,
     }
     desk = RateDesk(store.rates)
-    connector = CcxtConnector(ConnectorSettings.model_validate(settings))
+    connector = BinanceConnector(ConnectorSettings.model_validate(settings))
     desk.put_behind(connector)
     with patient():
         await connector.start()

@@ -103,7 +103,9 @@ def test_an_unknown_kind_names_the_known_ones() -> None:
 
 
 def test_a_kind_can_name_a_connector_by_its_place() -> None:
-    found = build_connector(settings(kind="activities.connectors.ccxt_connector:CcxtConnector"))
+    found = build_connector(
+        settings(kind="activities.connectors.binance_connector:BinanceConnector")
+    )
     assert (found.exchange, found.account) == ("binance", "main")
 
 

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from activities.connectors import history
-from activities.connectors.ccxt_connector import CcxtConnector
+from activities.connectors.binance_connector import BinanceConnector
 from activities.connectors.settings import ConnectorSettings
 from trading.oms.enums import OrderSide, OrderType, TimeInForce
 from trading.oms.errors import (
@@ -74,14 +74,14 @@ def settings(server: SandboxServer, **more: object) -> ConnectorSettings:
 
 
 @pytest.fixture
-async def connector(server: SandboxServer) -> AsyncIterator[CcxtConnector]:
-    connector = CcxtConnector(settings(server))
+async def connector(server: SandboxServer) -> AsyncIterator[BinanceConnector]:
+    connector = BinanceConnector(settings(server))
     await connector.start()
     yield connector
     await connector.close()
 
 
-def order(connector: CcxtConnector, **fields: object) -> OrderRequest:
+def order(connector: BinanceConnector, **fields: object) -> OrderRequest:
     """A limit buy of 0.01 BTC at 39000 that rests, with what the test changes."""
     values: dict[str, object] = {
         "exchange": "binance",
@@ -122,7 +122,7 @@ def trade_at_market(server: SandboxServer, side: str, price: str, quantity: str)
 # Queries
 
 
-async def test_the_rules_of_a_symbol_are_the_exchanges(connector: CcxtConnector) -> None:
+async def test_the_rules_of_a_symbol_are_the_exchanges(connector: BinanceConnector) -> None:
     rules = connector.instrument(BTC)
 
     assert rules is not None
@@ -131,7 +131,7 @@ async def test_the_rules_of_a_symbol_are_the_exchanges(connector: CcxtConnector)
     assert connector.instrument("BTC/EUR") is None
 
 
-async def test_the_clock_is_the_exchanges(connector: CcxtConnector, fault: Control) -> None:
+async def test_the_clock_is_the_exchanges(connector: BinanceConnector, fault: Control) -> None:
     fault("clock_skew_ms", ms=90_000)
     before = connector.exchange_now()
     asked = await connector.server_time()
@@ -141,7 +141,7 @@ async def test_the_clock_is_the_exchanges(connector: CcxtConnector, fault: Contr
 
 
 async def test_balances_and_quote_are_exact(
-    connector: CcxtConnector, server: SandboxServer
+    connector: BinanceConnector, server: SandboxServer
 ) -> None:
     trade_at_market(server, "BUY", "38000.01", "1")
     trade_at_market(server, "SELL", "41000.03", "1")
@@ -156,7 +156,7 @@ async def test_balances_and_quote_are_exact(
 
 
 async def test_a_book_has_the_best_levels_of_both_sides(
-    connector: CcxtConnector, server: SandboxServer
+    connector: BinanceConnector, server: SandboxServer
 ) -> None:
     assert ((await connector.book(BTC)).bids, (await connector.book(BTC)).asks) == ((), ())
     for price, quantity in (("41000.03", "1"), ("41000.02", "0.5"), ("41000.03", "2")):
@@ -172,19 +172,19 @@ async def test_a_book_has_the_best_levels_of_both_sides(
     assert book.bids == (Level(Decimal("38000.01"), Decimal(1)),)
 
 
-async def test_a_quote_of_an_empty_book_is_unavailable(connector: CcxtConnector) -> None:
+async def test_a_quote_of_an_empty_book_is_unavailable(connector: BinanceConnector) -> None:
     with pytest.raises(ExchangeUnavailable, match="empty"):
         await connector.quote(BTC)
 
 
 async def test_an_exchange_that_does_not_say_what_the_key_may_do(
-    connector: CcxtConnector,
+    connector: BinanceConnector,
 ) -> None:
     assert await connector.can_withdraw() in {None, False}
 
 
 async def test_a_wrong_key_is_told_at_the_start(server: SandboxServer) -> None:
-    connector = CcxtConnector(settings(server, secret="wrong-secret-of-the-sandbox"))
+    connector = BinanceConnector(settings(server, secret="wrong-secret-of-the-sandbox"))
     with pytest.raises(StartUpError, match="-1022"):
         await connector.start()
 
@@ -192,7 +192,7 @@ async def test_a_wrong_key_is_told_at_the_start(server: SandboxServer) -> None:
 async def test_a_dead_address_is_told_at_the_start(server: SandboxServer) -> None:
     await server.stop()
     with pytest.raises(StartUpError, match="nothing was sent"):
-        await CcxtConnector(settings(server)).start()
+        await BinanceConnector(settings(server)).start()
 
 
 # Commands
@@ -225,7 +225,7 @@ async def test_a_dead_address_is_told_at_the_start(server: SandboxServer) -> Non
     ],
 )
 async def test_each_type_of_order_rests(
-    connector: CcxtConnector, server: SandboxServer, fields: dict[str, object], kind: str
+    connector: BinanceConnector, server: SandboxServer, fields: dict[str, object], kind: str
 ) -> None:
     trade_at_market(server, "BUY", "38000", "1")
     trade_at_market(server, "SELL", "41000", "1")
@@ -244,7 +244,7 @@ async def test_each_type_of_order_rests(
 
 
 async def test_the_bytes_carry_the_claims_stamp(
-    connector: CcxtConnector, server: SandboxServer
+    connector: BinanceConnector, server: SandboxServer
 ) -> None:
     request = order(connector, window_ms=4321)
     await connector.place(request)
@@ -254,7 +254,7 @@ async def test_the_bytes_carry_the_claims_stamp(
 
 
 async def test_a_market_order_answers_with_its_fills(
-    connector: CcxtConnector, server: SandboxServer
+    connector: BinanceConnector, server: SandboxServer
 ) -> None:
     trade_at_market(server, "SELL", "40000", "0.004")
     trade_at_market(server, "SELL", "40001", "0.1")
@@ -270,7 +270,7 @@ async def test_a_market_order_answers_with_its_fills(
     assert [fill.fee for fill in found.fills] == [fill.fee for fill in placed.fills]
 
 
-async def test_an_ioc_that_expired_is_in_all_orders(connector: CcxtConnector) -> None:
+async def test_an_ioc_that_expired_is_in_all_orders(connector: BinanceConnector) -> None:
     since = connector.exchange_now() - timedelta(seconds=1)
     request = order(connector, time_in_force=TimeInForce.IOC)
     placed = await connector.place(request)
@@ -284,7 +284,7 @@ async def test_an_ioc_that_expired_is_in_all_orders(connector: CcxtConnector) ->
 
 @pytest.mark.parametrize("field", ["status", "orderId", "symbol", "updateTime"])
 async def test_a_row_that_cannot_be_read_is_named_and_hides_no_other(
-    connector: CcxtConnector, fault: Control, field: str
+    connector: BinanceConnector, fault: Control, field: str
 ) -> None:
     since = connector.exchange_now() - timedelta(seconds=1)
     spoilt, whole = order(connector), order(connector)
@@ -299,7 +299,7 @@ async def test_a_row_that_cannot_be_read_is_named_and_hides_no_other(
         assert field in listed.gap
 
 
-async def test_a_cancel_names_our_order(connector: CcxtConnector) -> None:
+async def test_a_cancel_names_our_order(connector: BinanceConnector) -> None:
     placed = await connector.place(order(connector))
     assert len(await connector.open_orders()) == 1
     cancelled = await connector.cancel(ref(placed))
@@ -308,7 +308,7 @@ async def test_a_cancel_names_our_order(connector: CcxtConnector) -> None:
     assert (cancelled.status, cancelled.cumulative_quantity) == (VenueStatus.CANCELLED, Decimal(0))
 
 
-async def test_a_cancel_by_client_id_alone_is_enough(connector: CcxtConnector) -> None:
+async def test_a_cancel_by_client_id_alone_is_enough(connector: BinanceConnector) -> None:
     request = order(connector)
     await connector.place(request)
 
@@ -316,7 +316,7 @@ async def test_a_cancel_by_client_id_alone_is_enough(connector: CcxtConnector) -
 
 
 async def test_a_cancel_of_nothing_is_rejected_in_the_exchanges_words(
-    connector: CcxtConnector,
+    connector: BinanceConnector,
 ) -> None:
     with pytest.raises(ExchangeRejected) as refusal:
         await connector.cancel(NOBODY)
@@ -324,7 +324,7 @@ async def test_a_cancel_of_nothing_is_rejected_in_the_exchanges_words(
     assert (refusal.value.code, refusal.value.text) == ("-2011", "Unknown order sent.")
 
 
-async def test_a_reduction_keeps_both_ids(connector: CcxtConnector) -> None:
+async def test_a_reduction_keeps_both_ids(connector: BinanceConnector) -> None:
     placed = await connector.place(order(connector))
     reduced = await connector.reduce(ref(placed), Decimal("0.004"))
     found = await connector.find_order(ref(placed))
@@ -338,19 +338,19 @@ async def test_a_reduction_keeps_both_ids(connector: CcxtConnector) -> None:
     assert found.quantity == Decimal("0.004")
 
 
-async def test_an_increase_is_rejected(connector: CcxtConnector) -> None:
+async def test_an_increase_is_rejected(connector: BinanceConnector) -> None:
     placed = await connector.place(order(connector))
     with pytest.raises(ExchangeRejected):
         await connector.reduce(ref(placed), Decimal("0.02"))
 
 
-async def test_nobody_knows_an_order_that_was_never_placed(connector: CcxtConnector) -> None:
+async def test_nobody_knows_an_order_that_was_never_placed(connector: BinanceConnector) -> None:
     assert await connector.find_order(NOBODY) is None
 
 
 @pytest.mark.parametrize("page", [1000, 3, 2, 1])
 async def test_lists_are_whole_whatever_the_size_of_a_page(
-    connector: CcxtConnector, server: SandboxServer, monkeypatch: pytest.MonkeyPatch, page: int
+    connector: BinanceConnector, server: SandboxServer, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
     monkeypatch.setattr(history, "PAGE", page)
     # The exchange is new, so nothing is older; its clock as we know it is milliseconds off.
@@ -382,7 +382,7 @@ async def test_lists_are_whole_whatever_the_size_of_a_page(
 
 
 async def test_nothing_is_sent_after_the_deadline(
-    connector: CcxtConnector, server: SandboxServer
+    connector: BinanceConnector, server: SandboxServer
 ) -> None:
     late = int(connector.exchange_now().timestamp() * 1000) - 5001
     with pytest.raises(ExchangeUnavailable) as refusal:
@@ -402,7 +402,7 @@ async def test_nothing_is_sent_after_the_deadline(
     ],
 )
 async def test_what_cannot_be_said_is_not_sent(
-    connector: CcxtConnector, server: SandboxServer, fields: dict[str, object], code: str
+    connector: BinanceConnector, server: SandboxServer, fields: dict[str, object], code: str
 ) -> None:
     with pytest.raises(ExchangeUnavailable) as refusal:
         await connector.place(order(connector, **fields))
@@ -414,7 +414,7 @@ async def test_what_cannot_be_said_is_not_sent(
 # Faults
 
 
-async def test_a_duplicate_is_evidence_that_the_order_lives(connector: CcxtConnector) -> None:
+async def test_a_duplicate_is_evidence_that_the_order_lives(connector: BinanceConnector) -> None:
     request = order(connector)
     await connector.place(request)
     with pytest.raises(DuplicateOrder):
@@ -430,7 +430,7 @@ async def test_a_duplicate_is_evidence_that_the_order_lives(connector: CcxtConne
     ],
 )
 async def test_a_refusal_is_definite(
-    connector: CcxtConnector, fields: dict[str, object], code: str | None
+    connector: BinanceConnector, fields: dict[str, object], code: str | None
 ) -> None:
     with pytest.raises(ExchangeRejected) as refusal:
         await connector.place(order(connector, **fields))
@@ -461,7 +461,7 @@ IN_DOUBT: list[tuple[str, dict[str, Any]]] = [
     + [(kind, {"order": "dead"}, False) for kind in MAY_DIE],
 )
 async def test_an_order_in_doubt_is_found_or_not(
-    connector: CcxtConnector,
+    connector: BinanceConnector,
     server: SandboxServer,
     fault: Control,
     kind: str,
@@ -480,7 +480,7 @@ async def test_an_order_in_doubt_is_found_or_not(
 
 @pytest.mark.parametrize(("kind", "options"), IN_DOUBT[:6])
 async def test_a_cancel_without_an_answer_is_in_doubt(
-    connector: CcxtConnector, fault: Control, kind: str, options: dict[str, Any]
+    connector: BinanceConnector, fault: Control, kind: str, options: dict[str, Any]
 ) -> None:
     placed = await connector.place(order(connector))
     fault(kind, count=1, endpoint="DELETE /api/v3/order", **options)
@@ -488,7 +488,7 @@ async def test_a_cancel_without_an_answer_is_in_doubt(
         await connector.cancel(ref(placed))
 
 
-Ask = Callable[[CcxtConnector], Awaitable[object]]
+Ask = Callable[[BinanceConnector], Awaitable[object]]
 
 
 @pytest.mark.parametrize(
@@ -521,7 +521,7 @@ Ask = Callable[[CcxtConnector], Awaitable[object]]
     ],
 )
 async def test_a_query_that_fails_is_no_observation(
-    connector: CcxtConnector,
+    connector: BinanceConnector,
     server: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
     ask: Ask,
@@ -538,7 +538,7 @@ async def test_a_query_that_fails_is_no_observation(
 
 @pytest.mark.parametrize("kind", ["rate_429", "ban_418"])
 async def test_a_limit_says_how_long_to_wait(
-    connector: CcxtConnector, server: SandboxServer, fault: Control, kind: str
+    connector: BinanceConnector, server: SandboxServer, fault: Control, kind: str
 ) -> None:
     fault(kind, count=1, retry_after=7)
     with pytest.raises(ExchangeUnavailable) as refusal:
@@ -550,7 +550,7 @@ async def test_a_limit_says_how_long_to_wait(
 
 
 async def test_a_stamp_that_the_exchange_finds_late_never_reached_the_engine(
-    connector: CcxtConnector, server: SandboxServer, fault: Control
+    connector: BinanceConnector, server: SandboxServer, fault: Control
 ) -> None:
     fault("clock_skew_ms", ms=60_000)
     with pytest.raises(ExchangeUnavailable) as refusal:
@@ -563,7 +563,7 @@ async def test_a_stamp_that_the_exchange_finds_late_never_reached_the_engine(
 
 
 async def test_a_refused_connection_means_that_nothing_was_sent(
-    connector: CcxtConnector, server: SandboxServer
+    connector: BinanceConnector, server: SandboxServer
 ) -> None:
     await server.stop()
     await asyncio.sleep(0.05)
@@ -571,7 +571,7 @@ async def test_a_refused_connection_means_that_nothing_was_sent(
         await connector.place(order(connector))
 
 
-async def test_a_closed_connector_sends_nothing(connector: CcxtConnector) -> None:
+async def test_a_closed_connector_sends_nothing(connector: BinanceConnector) -> None:
     request = order(connector)
     await connector.close()
     with pytest.raises(ExchangeUnavailable):
@@ -579,7 +579,7 @@ async def test_a_closed_connector_sends_nothing(connector: CcxtConnector) -> Non
 
 
 async def test_many_commands_at_once_each_get_their_own_answer(
-    connector: CcxtConnector, server: SandboxServer
+    connector: BinanceConnector, server: SandboxServer
 ) -> None:
     requests = [
         order(connector, price=Decimal(39000) if n % 2 else Decimal("39000.001")) for n in range(30)
@@ -603,11 +603,11 @@ async def test_many_commands_at_once_each_get_their_own_answer(
 class Reading:
     """Reads the stream in the background, as the feed does."""
 
-    def __init__(self, connector: CcxtConnector) -> None:
+    def __init__(self, connector: BinanceConnector) -> None:
         self.items: list[ExecutionReport | StreamState] = []
         self._task = asyncio.create_task(self._read(connector))
 
-    async def _read(self, connector: CcxtConnector) -> None:
+    async def _read(self, connector: BinanceConnector) -> None:
         async with aclosing(connector.executions()) as events:  # type: ignore[type-var]
             async for item in events:
                 self.items.append(item)
@@ -637,7 +637,7 @@ class Reading:
 
 
 @pytest.fixture
-async def reading(connector: CcxtConnector) -> AsyncIterator[Reading]:
+async def reading(connector: BinanceConnector) -> AsyncIterator[Reading]:
     reading = Reading(connector)
     await reading.until(lambda: reading.connected == 1)
     yield reading
@@ -645,7 +645,7 @@ async def reading(connector: CcxtConnector) -> AsyncIterator[Reading]:
 
 
 async def test_the_stream_tells_the_life_of_an_order(
-    connector: CcxtConnector, server: SandboxServer, reading: Reading
+    connector: BinanceConnector, server: SandboxServer, reading: Reading
 ) -> None:
     placed = await connector.place(order(connector))
     trade_at_market(server, "SELL", "39000", "0.003")
@@ -667,7 +667,7 @@ async def test_the_stream_tells_the_life_of_an_order(
     assert [fill.model_dump(exclude=ignored)] == [one.model_dump(exclude=ignored) for one in asked]
 
 
-async def test_a_self_trade_is_two_fills(connector: CcxtConnector, reading: Reading) -> None:
+async def test_a_self_trade_is_two_fills(connector: BinanceConnector, reading: Reading) -> None:
     await connector.place(order(connector))
     await connector.place(order(connector, side=SELL))
     await reading.until(lambda: len(reading.fills) == 2)
@@ -681,7 +681,7 @@ async def test_a_self_trade_is_two_fills(connector: CcxtConnector, reading: Read
 
 
 async def test_an_expiry_carries_its_reason(
-    connector: CcxtConnector, server: SandboxServer, reading: Reading
+    connector: BinanceConnector, server: SandboxServer, reading: Reading
 ) -> None:
     placed = await connector.place(order(connector))
     server.exchange.control.cancel(
@@ -698,7 +698,7 @@ async def test_an_expiry_carries_its_reason(
 
 
 async def test_a_lost_connection_is_said_and_read_on(
-    connector: CcxtConnector, server: SandboxServer, reading: Reading
+    connector: BinanceConnector, server: SandboxServer, reading: Reading
 ) -> None:
     began = time.monotonic()
     server.exchange.control.disconnect({})
@@ -709,7 +709,7 @@ async def test_a_lost_connection_is_said_and_read_on(
 
 
 async def test_duplicates_come_through_as_they_are(
-    connector: CcxtConnector, fault: Control, reading: Reading
+    connector: BinanceConnector, fault: Control, reading: Reading
 ) -> None:
     fault("stream_duplicate", count=1)
     await connector.place(order(connector))
@@ -720,7 +720,7 @@ async def test_duplicates_come_through_as_they_are(
 
 
 async def test_an_order_in_doubt_is_seen_on_the_stream(
-    connector: CcxtConnector, fault: Control, reading: Reading
+    connector: BinanceConnector, fault: Control, reading: Reading
 ) -> None:
     fault("reply_lost", count=1)
     request = order(connector)
@@ -732,7 +732,7 @@ async def test_an_order_in_doubt_is_seen_on_the_stream(
 
 
 async def test_a_stream_that_cannot_be_had_again_ends(
-    connector: CcxtConnector, server: SandboxServer, reading: Reading
+    connector: BinanceConnector, server: SandboxServer, reading: Reading
 ) -> None:
     await server.stop()
     with pytest.raises(ExchangeUnavailable):
@@ -741,7 +741,7 @@ async def test_a_stream_that_cannot_be_had_again_ends(
 
 @pytest.mark.parametrize("kind", ["http_503", "reply_lost", "rate_429"])
 async def test_no_error_of_the_exchange_shows_a_secret(
-    connector: CcxtConnector, fault: Control, kind: str
+    connector: BinanceConnector, fault: Control, kind: str
 ) -> None:
     fault(kind)
     with pytest.raises(ExchangeError) as refusal:

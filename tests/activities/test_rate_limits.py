@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from activities.connectors.binance_connector import BinanceConnector
 from activities.connectors.binance_limits import BINANCE_CARD, _pool
-from activities.connectors.ccxt_connector import CcxtConnector
 from activities.connectors.settings import ConnectorSettings
 from activities.rate_desk import Gate, RateDesk, patient
 from activities.rate_lease import RateLease
@@ -40,7 +40,7 @@ class Process(NamedTuple):
 
     store: Store
     desk: RateDesk
-    connector: CcxtConnector
+    connector: BinanceConnector
 
     async def slot(self, **more: Any) -> tuple[float, bool]:
         """Ask for an order's slot; (seconds to wait, granted)."""
@@ -82,7 +82,7 @@ async def a_process(store_url: str, server: SandboxServer, **more: Any) -> Async
             "rest_url": server.url,
         }
     )
-    desk, connector = RateDesk(store.rates, **more), CcxtConnector(settings)
+    desk, connector = RateDesk(store.rates, **more), BinanceConnector(settings)
     desk.put_behind(connector)
     try:
         with patient():

@@ -162,17 +162,17 @@ def _without_catch_up(_plan: Plan) -> None:
 
 def _deaf(_plan: Plan) -> None:
     """The stream connects and says nothing more."""
-    from activities.connectors.ccxt_connector import CcxtConnector
+    from activities.connectors.binance_connector import BinanceConnector
     from trading.oms.venue import StreamState
 
-    original = CcxtConnector.executions
+    original = BinanceConnector.executions
 
-    async def executions(connector: CcxtConnector) -> AsyncIterator[Any]:
+    async def executions(connector: BinanceConnector) -> AsyncIterator[Any]:
         async for item in original(connector):
             if isinstance(item, StreamState):
                 yield item
 
-    replaced(CcxtConnector, "executions", executions)
+    replaced(BinanceConnector, "executions", executions)
 
 
 def _die_when_kept(plan: Plan) -> None:

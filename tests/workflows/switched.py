@@ -1,12 +1,12 @@
 """A connector to an exchange with a dead-man switch: the sandbox with its own endpoint for it."""
 
-from activities.connectors.ccxt_connector import CcxtConnector
+from activities.connectors.binance_connector import BinanceConnector
 from activities.connectors.classify import Operation
 from activities.connectors.settings import ConnectorSettings
 from activities.connectors.wire import Call
 
 
-class SwitchedConnector(CcxtConnector):
+class SwitchedConnector(BinanceConnector):
     def __init__(self, settings: ConnectorSettings) -> None:
         super().__init__(settings)
         known = {"cancel_all_after": "countdownCancelAll"}

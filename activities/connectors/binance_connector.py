@@ -55,7 +55,7 @@ ORDER_ARCHIVED = "-2026"
 _CLOCK_LOOKS_MAX, _CLOCK_ERROR_S = 5, 0.02
 
 
-class CcxtConnector(AccountConnector):
+class BinanceConnector(AccountConnector):
     """One account at Binance Spot; all calls may run at once on one instance."""
 
     def __init__(self, settings: ConnectorSettings) -> None:
