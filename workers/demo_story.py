@@ -31,6 +31,7 @@ EXPECTED: dict[str, OrderStatus] = {
     "cancelled": OrderStatus.CANCELLED,
     "modified": OrderStatus.FILLED,
     "ioc": OrderStatus.EXPIRED,
+    "would-take": OrderStatus.REJECTED,
     "too-rich": OrderStatus.REJECTED,
     "off-tick": OrderStatus.REJECTED,
     "survivor": OrderStatus.FILLED,
@@ -60,8 +61,8 @@ class Story:
             ("An order is cancelled", self._cancel),
             ("An order is reduced in place, then moved to a price at which it fills", self._modify),
             ("An immediate-or-cancel order takes what is there; the rest expires", self._ioc),
-            ("The exchange rejects an order: the balance does not suffice", self._reject),
-            ("Our risk checks deny an order: its price is off the tick", self._deny),
+            ("The exchange rejects an order: it is post-only and would take", self._reject),
+            ("Our risk checks deny two orders: too dear, and off the tick", self._deny),
             ("The same order again is the same order; other content is refused", self._repeat),
             ("A worker is killed between sending and acknowledgement", self._kill),
             ("The resting order of the first scene is filled", self._finish_rest),
@@ -128,9 +129,12 @@ class Story:
         )
 
     async def _reject(self) -> None:
-        await self._submit("too-rich", quantity=Decimal(100), price=Decimal(39000))
+        _, ask = await self._stack.exchanges["alpha"].best(MARKET)
+        price = ask + 20
+        await self._submit("would-take", quantity=Decimal("0.05"), price=price, post_only=True)
 
     async def _deny(self) -> None:
+        await self._submit("too-rich", quantity=Decimal(100), price=Decimal(39000))
         price = Decimal(39000) + _TICK / 10
         await self._submit("off-tick", exchange="beta", quantity=Decimal("0.01"), price=price)
 

@@ -37,11 +37,6 @@ _RISK_LIMITS = """\
 [limits]
 max_open_orders = 500
 max_price_deviation = 0.05
-
-# Alpha shows what an exchange does with an order that the account cannot pay for.
-[[rule]]
-exchange = "alpha"
-check_capital = false
 """
 
 
@@ -210,14 +205,20 @@ def _risk_file(folder: Path) -> Path:
 
 
 async def _stop(stack: LocalStack) -> None:
-    """Drain the worker; on somebody else's server also end our feeds, which run for ever."""
+    """Drain the worker; on somebody else's server also end what would go on without it."""
     if stack.worker is not None:
         await stack.worker.stop(_DRAIN_S)
     if os.environ.get("TEMPORAL_ADDRESS"):
         client = await stack.connect()
         for name in stack.exchanges:
+            schedule = schedule_id(name, "main")
             with contextlib.suppress(RPCError):
-                await client.get_schedule_handle(schedule_id(name, "main")).delete()
+                await client.get_schedule_handle(schedule).delete()
+            pass_now = f"TemporalScheduledById = '{schedule}' AND ExecutionStatus = 'Running'"
+            ids = [f"feed-{name}-main"]
             with contextlib.suppress(RPCError):
-                feed = client.get_workflow_handle(f"feed-{name}-main")
-                await feed.terminate("the local stack has ended")
+                ids += [found.id async for found in client.list_workflows(pass_now)]
+            for workflow_id in ids:
+                with contextlib.suppress(RPCError):
+                    handle = client.get_workflow_handle(workflow_id)
+                    await handle.terminate("the local stack has ended")
