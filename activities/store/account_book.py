@@ -54,7 +54,7 @@ class AccountBook:
     def read(self, rows: Any) -> None:
         """Take the rows of the statement `STANDING`."""
         for kind, name, sub, *numbers, orders, day in rows:
-            a, b, c, d = (_sum(value) for value in numbers)
+            a, b, c, d = map(Decimal, numbers)
             if kind == "r":
                 self.held[name, OrderSide(sub)] = Held(a, b, c, d, orders)
             elif kind == "t":
@@ -125,10 +125,10 @@ class AccountBook:
 
     # Changing.
 
-    def move(self, symbol: str, side: OrderSide, before: Held, after: Held) -> None:
-        """One order's reservation has become another."""
+    def move(self, symbol: str, side: OrderSide, difference: Held) -> None:
+        """A reservation has become another."""
         known = self.held.get((symbol, side), Held())
-        self.held[symbol, side] = known.minus(before).plus(after)
+        self.held[symbol, side] = known.plus(difference)
 
     def book(self, fill: Fill, strategy_id: str) -> None:
         """A fill moves the position, and the balances where they do not show it yet."""
@@ -157,13 +157,6 @@ class AccountBook:
                 known = self.balances.get(asset, AssetBalance())
                 since = EXACT.add(known.filled_since, delta)
                 self.balances[asset] = replace(known, filled_since=since)
-
-
-def _sum(value: Any) -> Decimal:
-    """A number as PostgreSQL gives it, or the sum of the digits that SQLite gives as text."""
-    if isinstance(value, str):
-        return _added(Decimal(part) for part in value.split(" "))
-    return Decimal(value)
 
 
 def _added(values: Any) -> Decimal:

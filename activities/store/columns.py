@@ -10,6 +10,8 @@ from sqlalchemy import DateTime, Dialect, Numeric, String, Text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from trading.oms.exact import EXACT
+
 _NUL = "\x00"
 
 
@@ -46,6 +48,28 @@ class Exact(TypeDecorator[Decimal]):
         if value is None:
             return None
         return Decimal(value if dialect.name == "sqlite" else plain(value))
+
+
+def exact_add(one: str, other: str) -> str:
+    """The sum of two of SQLite's digits; an SQL function of each connection to it."""
+    return plain(EXACT.add(Decimal(one), Decimal(other)))
+
+
+class ExactSum:
+    """`sum` over SQLite's digits, as an SQL aggregate of each connection to it."""
+
+    def __init__(self) -> None:
+        """Nothing is added yet."""
+        self._total = Decimal(0)
+
+    def step(self, value: str | None) -> None:
+        """Add one; NULL is nothing, as in `sum`."""
+        if value is not None:
+            self._total = EXACT.add(self._total, Decimal(value))
+
+    def finalize(self) -> str:
+        """The digits of the sum."""
+        return plain(self._total)
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from activities.store.columns import to_json
+from activities.store.columns import ExactSum, exact_add, to_json
 from activities.store.schema import SCHEMA_VERSION
 from activities.store.transactions import (
     PostgresTransactions,
@@ -129,6 +129,8 @@ def _sqlite_pragmas(*, writes: bool) -> Callable[[Any, ConnectionPoolEntry], Non
     def connected(connection: Any, _entry: ConnectionPoolEntry) -> None:
         # No BEGIN by the driver, which comes late and deferred; the writer begins for itself.
         connection.isolation_level = None
+        connection.create_function("exact_add", 2, exact_add, deterministic=True)
+        connection.create_aggregate("exact_sum", 1, ExactSum)
         cursor = connection.cursor()
         if writes:
             cursor.execute("PRAGMA journal_mode = WAL")

@@ -1,12 +1,14 @@
 """The risk rows of one transaction: reservations, positions and balances, read once, written once.
 
-Rows are locked in one order: the orders, then the accounts by name, then (with the commit) the
-head of the journal. A reservation is written under its order's lock, and what depends on all of
-an account under the account's. A release needs the order's lock alone.
+Rows are locked in one order: the orders, then the accounts by name, then the sums of what is
+reserved by key, then (with the commit) the head of the journal. A reservation is written under its
+order's lock, and what depends on all of an account under the account's. A release needs the order's
+lock alone: it moves the sums by a difference, as the last thing before the journal.
 """
 
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -17,6 +19,7 @@ from trading.oms.enums import OrderSide
 from trading.oms.models import Fill, OrderState
 from trading.oms.positions import Position
 from trading.oms.risk.reservation import (
+    Held,
     Reservation,
     following,
     modification_settled,
@@ -24,6 +27,16 @@ from trading.oms.risk.reservation import (
 )
 
 AccountKey = tuple[str, str]
+
+
+class SumKey(NamedTuple):
+    """Of what open reservations hold there is one row of sums for each of these."""
+
+    exchange: str
+    account: str
+    symbol: str
+    side: OrderSide
+    strategy_id: str
 
 
 class Change(NamedTuple):
@@ -55,6 +68,7 @@ class Ledger:
         self.reservations: dict[str, Reservation] = {}
         self.books: dict[AccountKey, AccountBook] = {}
         self._stored: dict[str, Reservation] = {}
+        self._moved: dict[SumKey, Held] = {}
 
     # Reading.
 
@@ -95,27 +109,59 @@ class Ledger:
         names = {**_named(book.exchange, book.account), "since": since}
         return list(self._connection.execute(sql.FILLS_SINCE, names))
 
+    def held_by(self, book: AccountBook, strategy_id: str) -> dict[tuple[str, OrderSide], Held]:
+        """What a strategy's open orders hold of the account, with this transaction's changes."""
+        names = {**_named(book.exchange, book.account), "strategy_id": strategy_id}
+        found = {
+            (row.symbol, OrderSide(row.side)): _held(row)
+            for row in self._connection.execute(sql.SUMS_OF_STRATEGY, names)
+        }
+        own = (book.exchange, book.account, strategy_id)
+        for key, moved in self._moved.items():
+            if (key.exchange, key.account, key.strategy_id) == own:
+                known = found.get((key.symbol, key.side), Held())
+                found[key.symbol, key.side] = known.plus(moved)
+        return found
+
     # Changing.
 
     def set(self, reservation: Reservation) -> None:
         """A reservation is made or becomes another."""
         known = self.reservations.get(reservation.order_id)
         self.reservations[reservation.order_id] = reservation
-        book = self.books.get((reservation.exchange, reservation.account))
-        if known is not None and (known.exchange, known.account) != (
-            reservation.exchange,
-            reservation.account,
-        ):
-            self._leave(known)
-            known = None
-        if book is not None:
-            before = known.held if known else type(reservation.held)()
-            book.move(reservation.symbol, reservation.side, before, reservation.held)
+        if known is not None:
+            self._move(_key_of_sums(known), Held().minus(known.held))
+        self._move(_key_of_sums(reservation), reservation.held)
 
-    def _leave(self, known: Reservation) -> None:
-        book = self.books.get((known.exchange, known.account))
+    def _move(self, key: SumKey, difference: Held) -> None:
+        """What is held under a key becomes more or less, in the sums and in the account's book."""
+        self._moved[key] = self._moved.get(key, Held()).plus(difference)
+        book = self.books.get((key.exchange, key.account))
         if book is not None:
-            book.move(known.symbol, known.side, known.held, type(known.held)())
+            book.move(key.symbol, key.side, difference)
+
+    def mend_sums(self, book: AccountBook) -> list[SumKey]:
+        """Make the account's sums what its open reservations say; those that were anything else.
+
+        Both are read at one moment and the difference is added, so nobody else has to wait.
+        """
+        kept: dict[SumKey, Held] = {}
+        right: dict[SumKey, Held] = {}
+        compared = sql.COMPARED_SUMS[self._connection.dialect.name]
+        where = (book.exchange, book.account)
+        rows = self._connection.execute(compared, _named(*where))
+        for kind, symbol, side, strategy_id, quote, base, quantity, notional, orders in rows:
+            found = kept if kind == "s" else right
+            key = SumKey(*where, symbol, OrderSide(side), strategy_id)
+            a, b, c, d = map(Decimal, (quote, base, quantity, notional))
+            found[key] = Held(a, b, c, d, orders)
+        mended = []
+        for key in sorted({*kept, *right}):
+            difference = right.get(key, Held()).minus(kept.get(key, Held()))
+            if any(difference):
+                self._move(key, difference)
+                mended.append(key)
+        return mended
 
     def follow(self, change: Change) -> None:
         """The order has changed: so does what it holds."""
@@ -171,9 +217,11 @@ class Ledger:
                 updates.append({**_reservation_values(one, self._now), "k_order_id": order_id})
         sql.INSERT_RESERVATION.run(self._connection, inserts)
         sql.UPDATE_RESERVATION.run(self._connection, updates)
+        moved = [_values_of_sums(key, one) for key, one in sorted(self._moved.items()) if any(one)]
         for book in self.books.values():
             self._write_positions(book)
             self._write_balances(book)
+        sql.MOVE_SUMS[self._connection.dialect.name].run(self._connection, moved)
 
     def _write_positions(self, book: AccountBook) -> None:
         inserts, updates = [], []
@@ -203,6 +251,26 @@ class Ledger:
 
 def _named(exchange: str, account: str) -> dict[str, str]:
     return {"exchange": exchange, "account": account}
+
+
+def _key_of_sums(one: Reservation) -> SumKey:
+    return SumKey(one.exchange, one.account, one.symbol, one.side, one.strategy_id or "")
+
+
+def _held(row: sa.Row[Any]) -> Held:
+    return Held(row.quote_amount, row.base_amount, row.open_quantity, row.notional, row.orders)
+
+
+def _values_of_sums(key: SumKey, held: Held) -> dict[str, Any]:
+    return {
+        **key._asdict(),
+        "side": key.side.value,
+        "quote_amount": held.quote,
+        "base_amount": held.base,
+        "open_quantity": held.quantity,
+        "notional": held.notional,
+        "orders": held.orders,
+    }
 
 
 def _reservation(row: sa.Row[Any]) -> Reservation:

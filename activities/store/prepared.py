@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.elements import TextClause
 
 _Process = Callable[[Any], Any]
 
@@ -16,7 +17,9 @@ _Process = Callable[[Any], Any]
 class Prepared:
     """One INSERT or UPDATE, compiled for each dialect when it is first used."""
 
-    def __init__(self, statement: UpdateBase, names: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, statement: UpdateBase | TextClause, names: Iterable[str] | None = None
+    ) -> None:
         """`names` are the columns of an INSERT; an UPDATE has its own bound parameters."""
         self._statement = statement
         self._names = None if names is None else list(names)
@@ -35,7 +38,8 @@ class Prepared:
     def _for(self, dialect: sa.Dialect) -> tuple[str, list[tuple[str, _Process | None]]]:
         known = self._compiled.get(dialect.name)
         if known is None:
-            compiled = self._statement.compile(dialect=dialect, column_keys=self._names)
+            options: dict[str, Any] = {} if self._names is None else {"column_keys": self._names}
+            compiled = self._statement.compile(dialect=dialect, **options)
             plan: list[tuple[str, _Process | None]] = [
                 (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
                 for name in compiled.positiontup or ()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from activities.store.account_book import AccountBook
 from activities.store.batch import Batch, strictest
-from activities.store.ledger import AccountKey
+from activities.store.ledger import AccountKey, SumKey
 from activities.store.orders import OnOrder
 from trading.oms.enums import OrderSide, ReasonCode, TradingState
 from trading.oms.exact import EXACT
@@ -146,6 +146,26 @@ class Mend(OnOrder):
 
     def answer(self, batch: Batch) -> bool:  # noqa: ARG002 - the protocol's
         """Whether it was anything else."""
+        return self._mended
+
+
+class MendSums(OnOrder):
+    """Make an account's running sums what its open reservations say."""
+
+    waits = True
+
+    def __init__(self, exchange: str, account: str) -> None:
+        """Note the account."""
+        super().__init__("")
+        self._mended: list[SumKey] = []
+        self.accounts = [(exchange, account)]
+
+    def plan(self, batch: Batch) -> None:
+        """Compare with the account's row locked: two of these would mend twice."""
+        self._mended = batch.ledger.mend_sums(batch.ledger.books[self.accounts[0]])
+
+    def answer(self, batch: Batch) -> list[SumKey]:  # noqa: ARG002 - the protocol's
+        """Those that were anything else."""
         return self._mended
 
 

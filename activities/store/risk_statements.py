@@ -11,6 +11,7 @@ from activities.store.schema import (
     position_adjustments,
     positions,
     reservations,
+    reserved_sums,
     risk_accounts,
 )
 from activities.store.statements import Among
@@ -33,16 +34,18 @@ MAKE_ACCOUNT = sa.text(
 )
 
 
+_HELD = ("quote_amount", "base_amount", "open_quantity", "notional")
+
+
 def _standing(total: str) -> sa.TextClause:
     """All that stands on an account in one statement, and so at one moment.
 
     Kind r: what is reserved, by symbol and side; p: positions; b: balances; t: trading states.
     """
-    held = ("quote_amount", "base_amount", "open_quantity", "notional")
-    sums = ", ".join(total.format(name) for name in held)
+    sums = ", ".join(total.format(name) for name in _HELD)
     return sa.text(
-        f"SELECT 'r', symbol, side, {sums}, count(*), '' FROM reservations "  # noqa: S608
-        f"WHERE {_HERE} AND is_open GROUP BY symbol, side "
+        f"SELECT 'r', symbol, side, {sums}, CAST(sum(orders) AS BIGINT), '' "  # noqa: S608
+        f"FROM reserved_sums WHERE {_HERE} AND orders <> 0 GROUP BY symbol, side "
         "UNION ALL SELECT 'p', symbol, strategy_id, quantity, cost, realised, realised_on_day, 0, "
         f"day FROM positions WHERE {_HERE} "
         "UNION ALL SELECT 'b', asset, '', total, free, foreign_locked, filled_since, 0, '' "
@@ -51,8 +54,47 @@ def _standing(total: str) -> sa.TextClause:
     )
 
 
-# SQLite has no exact decimals: the digits come as one text, and Python adds them up.
-STANDING = {"postgresql": _standing("sum({})"), "sqlite": _standing("group_concat({}, ' ')")}
+# SQLite has no exact decimals: `exact_sum` and `exact_add` are ours (`activities.store.columns`).
+STANDING = {"postgresql": _standing("sum({})"), "sqlite": _standing("exact_sum({})")}
+
+
+def _compared(total: str) -> sa.TextClause:
+    """The sums as they are kept (s), and as the open reservations make them (r), at one moment."""
+    sums = ", ".join(total.format(name) for name in _HELD)
+    return sa.text(
+        "SELECT 's', symbol, side, strategy_id, "  # noqa: S608
+        f"{', '.join(_HELD)}, orders FROM reserved_sums WHERE {_HERE} "
+        f"UNION ALL SELECT 'r', symbol, side, coalesce(strategy_id, ''), {sums}, count(*) "
+        f"FROM reservations WHERE {_HERE} AND is_open "
+        "GROUP BY symbol, side, coalesce(strategy_id, '')"
+    )
+
+
+COMPARED_SUMS = {"postgresql": _compared("sum({})"), "sqlite": _compared("exact_sum({})")}
+
+
+def _moving(added: str) -> Prepared:
+    """Add to the sums of a key, or make them; a change by a difference needs no lock before it."""
+    columns = (*_KEY_OF_SUMS, *_HELD, "orders")
+    changes = [f"{name} = {added.format(name)}" for name in _HELD]
+    changes.append("orders = reserved_sums.orders + excluded.orders")
+    text = sa.text(
+        f"INSERT INTO reserved_sums ({', '.join(columns)}) "  # noqa: S608
+        f"VALUES ({', '.join(f':{name}' for name in columns)}) "
+        f"ON CONFLICT ({', '.join(_KEY_OF_SUMS)}) DO UPDATE SET {', '.join(changes)}"
+    )
+    typed = [sa.bindparam(name, type_=reserved_sums.c[name].type) for name in columns]
+    return Prepared(text.bindparams(*typed))
+
+
+_KEY_OF_SUMS = ("exchange", "account", "symbol", "side", "strategy_id")
+MOVE_SUMS = {
+    "postgresql": _moving("reserved_sums.{0} + excluded.{0}"),
+    "sqlite": _moving("exact_add(reserved_sums.{0}, excluded.{0})"),
+}
+SUMS_OF_STRATEGY = sa.select(reserved_sums).where(
+    _of_account(reserved_sums), reserved_sums.c.strategy_id == sa.bindparam("strategy_id")
+)
 
 RESERVED_SINCE = (
     sa.select(sa.func.count())

@@ -1,6 +1,7 @@
 """The store's door to what risk is measured by: reservations, balances, positions, portfolios."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -14,6 +15,7 @@ from activities.store.accounts import Adjustment, AdjustPosition, Fetched, TakeB
 from activities.store.expected import Drift, Reckon, Seen, TakeOver
 from activities.store.reservations import (
     Mend,
+    MendSums,
     Reserve,
     Reserved,
     ReserveWish,
@@ -30,6 +32,7 @@ from trading.oms.portfolio import Portfolio
 from trading.oms.risk.checker import run_checks
 from trading.oms.risk.checks import ACCOUNT_CHECKS
 
+_log = logging.getLogger(__name__)
 _MEND_AT_ONCE = 200
 _Found = TypeVar("_Found")
 
@@ -133,7 +136,8 @@ class RiskStore:
         """Compare reservations with the open orders and mend what differs; the orders mended.
 
         An open order at a venue without a reservation gets one, one that has ended is released.
-        With an exchange and an account only the orders there.
+        With an exchange and an account only the orders there. Afterwards the accounts' running sums
+        are made what their open reservations say; where they were not, the log says it.
         """
         is_open = orders.c.status.in_(sorted(OPEN_STATUSES))
         sent = sa.and_(is_open, orders.c.submitted_at.is_not(None))
@@ -153,7 +157,18 @@ class RiskStore:
             )
             pairs = zip(some, changed, strict=True)
             mended += [row.client_order_id for row, is_new in pairs if is_new]
+        await self._mend_sums(exchange, account)
         return mended
+
+    async def _mend_sums(self, exchange: str | None, account: str | None) -> None:
+        if exchange is not None and account is not None:
+            accounts = [(exchange, account)]
+        else:
+            query = sa.select(risk_accounts.c.exchange, risk_accounts.c.account)
+            accounts = await self._read(lambda c: [(e, a) for e, a in c.execute(query)])
+        for where in accounts:
+            for key in await self._writer.do(MendSums(*where)):
+                _log.error("the sums of what is reserved were wrong and are mended: %s", key)
 
     async def book(self, exchange: str, account: str) -> AccountBook:
         """All that stands on an account, at one moment."""

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from activities.store.columns import Exact, Json, UtcTime
 
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0008"
 """The newest migration; a store with another version is refused when it is opened."""
 
 metadata = sa.MetaData()
@@ -233,6 +233,23 @@ sa.Index(
     reservations.c.account,
     postgresql_where=sa.text("is_open"),
     sqlite_where=sa.text("is_open"),
+)
+
+# The sums of what open reservations hold, moved in the transaction of each change, so that no
+# check has to read them all. Where there is no strategy, its name is empty.
+reserved_sums = sa.Table(
+    "reserved_sums",
+    metadata,
+    sa.Column("exchange", sa.String(32), primary_key=True),
+    sa.Column("account", sa.String(32), primary_key=True),
+    sa.Column("symbol", sa.String(32), primary_key=True),
+    sa.Column("side", sa.String(4), primary_key=True),
+    sa.Column("strategy_id", sa.String(64), primary_key=True),
+    sa.Column("quote_amount", Exact(60), nullable=False),
+    sa.Column("base_amount", Exact(60), nullable=False),
+    sa.Column("open_quantity", Exact(60), nullable=False),
+    sa.Column("notional", Exact(60), nullable=False),
+    sa.Column("orders", sa.BigInteger(), nullable=False),
 )
 
 balances = sa.Table(

@@ -4,15 +4,18 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from activities.store import Store, StoreSettings, TradingState
 from activities.store.accounts import Adjustment
-from activities.store.reservations import ReserveWish
+from activities.store.ledger import Ledger, SumKey
+from activities.store.reservations import MendSums, ReserveWish
 from tests.activities.risk_builders import (
     HERE,
     LOOSE,
@@ -30,6 +33,7 @@ from tests.oms.builders import NOW, event, quote, state
 from trading.oms.enums import OrderSide, OrderStatus, OrderType, ReasonCode, RejectedBy
 from trading.oms.lifecycle import EventKind
 from trading.oms.models import Order
+from trading.oms.risk.reservation import Held
 
 R = ReasonCode
 SELL = OrderSide.SELL
@@ -37,8 +41,16 @@ SELL = OrderSide.SELL
 
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[Store]:
+    """Whatever a test did, the running sums are what the open reservations make."""
     async with opened(store_url) as store:
         yield store
+        assert await wrong_sums(store) == []
+
+
+async def wrong_sums(store: Store) -> list[SumKey]:
+    """Those that were not; they are mended."""
+    found: list[SumKey] = await store.risk._writer.do(MendSums(*HERE))
+    return found
 
 
 async def denial(store: Store, order: Order, **wish: Any) -> ReasonCode | None:
@@ -319,8 +331,6 @@ async def test_an_external_order_is_counted(store: Store) -> None:
 
 
 async def test_a_sweep_mends_what_differs_from_the_orders(store: Store) -> None:
-    import sqlalchemy as sa
-
     await fetched(store)
     held, lost, ended = buy("1"), buy("2"), buy("3")
     for order in (held, lost, ended):
@@ -333,16 +343,55 @@ async def test_a_sweep_mends_what_differs_from_the_orders(store: Store) -> None:
     def damage(connection: sa.Connection) -> None:
         run = connection.exec_driver_sql
         run(f"DELETE FROM reservations WHERE order_id = '{lost.client_order_id}'")  # noqa: S608
+        run("UPDATE reserved_sums SET quote_amount = '70', orders = 7")
         run(
             "UPDATE reservations SET is_open = true, open_quantity = '9', quote_amount = '900' "  # noqa: S608
             f"WHERE order_id = '{ended.client_order_id}'"
         )
 
     await store._engines.writes.run(damage)
-    assert await reserved(store) == d(1000)
+    assert await reserved(store) == d(70)
     assert sorted(await store.risk.mend()) == sorted([lost.client_order_id, ended.client_order_id])
     assert await reserved(store) == d(300)
+    assert (await store.risk.book(*HERE)).open_orders() == 2
     assert await store.risk.mend() == []
+
+
+async def test_the_sums_of_a_strategy_are_its_own(store: Store) -> None:
+    await fetched(store)
+    for strategy, quantity in (("a", "1"), ("a", "2"), ("b", "4"), (None, "8")):
+        await reserve(store, buy(quantity, strategy_id=strategy))
+    other = buy("16", strategy_id="a", symbol="ETH/USDT")
+    await reserve(store, other)
+    await reserve(store, buy("32", strategy_id="a", side=SELL), limits(check_capital=False))
+
+    def held(connection: sa.Connection) -> dict[str, dict[tuple[str, OrderSide], Held]]:
+        ledger = Ledger(connection, NOW)
+        ledger.load([other.client_order_id], [HERE])
+        book = ledger.books[HERE]
+        before = {name: ledger.held_by(book, name) for name in ("a", "b", "")}
+        ledger.set(replace(ledger.reservations[other.client_order_id], is_open=False))
+        return {**before, "after": ledger.held_by(book, "a")}
+
+    found = await store._engines.writes.run(held)
+    assert found["a"]["BTC/USDT", OrderSide.BUY] == Held(d(300), d(0), d(3), d(300), 2)
+    assert found["a"]["BTC/USDT", SELL] == Held(d(0), d(32), d(32), d(3200), 1)
+    assert found["a"]["ETH/USDT", OrderSide.BUY].quantity == d(16)
+    assert found["after"]["ETH/USDT", OrderSide.BUY] == Held()
+    assert list(found["b"]) == [("BTC/USDT", OrderSide.BUY)]
+    assert found[""]["BTC/USDT", OrderSide.BUY].quantity == d(8)
+
+
+async def test_what_is_added_many_times_and_taken_again_leaves_nothing(store: Store) -> None:
+    """Tenths are no binary fractions: with floats the sum would not come back to nothing."""
+    await fetched(store)
+    orders = [buy("0.1", "0.000000000000000003") for _ in range(300)]
+    await asyncio.gather(*(reserve(store, order) for order in orders))
+    held = (await store.risk.book(*HERE)).held["BTC/USDT", OrderSide.BUY]
+    assert (held.quantity, held.orders) == (d(30), 300)
+    cancelled = event(EventKind.CANCELLED)
+    await asyncio.gather(*(store.record(one.client_order_id, [cancelled]) for one in orders))
+    assert (await store.risk.book(*HERE)).held == {}
 
 
 async def test_a_thousand_at_once_against_capital_for_a_hundred(store_url: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -14,8 +15,10 @@ from activities.store import Store
 from activities.store.columns import Exact, Json, UtcTime
 from activities.store.engine import masked, store_url
 from activities.store.migrate import alembic_config, migrate_url
+from activities.store.reservations import MendSums
 from activities.store.rows import STATE_COLUMNS
 from activities.store.schema import SCHEMA_VERSION, fills, metadata, orders
+from tests.activities.risk_builders import HERE, buy, fetched, reserve
 from tests.activities.store_builders import QUICK, new_order, opened
 from trading.oms.errors import StartUpError, StoreRefused, StoreUnavailable
 from trading.oms.models import Fill, OrderState
@@ -87,6 +90,26 @@ async def test_migrating_twice_is_fine_and_keeps_the_epoch(store_url: str) -> No
         await store.migrate()
         assert await store.epoch() == epoch
         assert await store.check() == []
+
+
+async def test_the_running_sums_are_filled_from_the_reservations_that_are_there(
+    store_url: str,
+) -> None:
+    async with opened(store_url) as store:
+        await fetched(store)
+        for quantity, strategy in (("1", "a"), ("2", "a"), ("4", None)):
+            await reserve(store, buy(quantity, strategy_id=strategy))
+        before = (await store.risk.book(*HERE)).held
+
+        def migrate_again(connection: sa.Connection) -> None:
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            command.downgrade(config, "0007")
+            command.upgrade(config, "head")
+
+        await store._engines.writes.run(migrate_again)
+        assert (await store.risk.book(*HERE)).held == before
+        assert await store.risk._writer.do(MendSums(*HERE)) == []
 
 
 def test_the_command_line_can_migrate(tmp_path: Path) -> None:
