@@ -50,7 +50,7 @@ def test_ports_are_open_to_this_machine_only(name: str) -> None:
 @pytest.mark.parametrize("name", services())
 def test_images_are_pinned_and_mounts_exist(name: str) -> None:
     service = services()[name]
-    assert service["image"] == "oms" or re.search(r":\d+(\.\d+)*$", service["image"])
+    assert service["image"] == "oms" or re.search(r":v?\d+(\.\d+)*$", service["image"])
     for mount in service.get("volumes", []):
         source = mount.partition(":")[0]
         assert source in compose()["volumes"] or (ROOT / source).exists()

@@ -1,5 +1,6 @@
 """The metrics that a worker serves, and the alerts and examples that speak of them."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from workers.temporal_dev_server import Ports
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "ops" / "prometheus" / "alerts.yaml"
+DASHBOARD = ROOT / "ops" / "grafana" / "oms.json"
 
 
 def rules() -> list[dict[str, Any]]:
@@ -83,6 +85,30 @@ def test_an_alert_asks_for_a_metric_that_exists_and_names_a_page(rule: dict[str,
     page = rule["annotations"]["runbook"]
     pages = [page.replace("{{ $labels.alarm }}", one.value) for one in Alarm]
     assert all((ROOT / one).is_file() for one in pages)
+
+
+def test_the_dashboard_shows_every_metric_of_ours_and_none_that_there_is_not() -> None:
+    text = DASHBOARD.read_text()
+    panels = json.loads(text)["panels"]
+    asked = {
+        name
+        for panel in panels
+        for target in panel.get("targets", [])
+        for name in re.findall(r"oms_\w+", target["expr"])
+    }
+    assert asked == {*COUNTERS, *GAUGES}
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert all((ROOT / page).is_file() for page in re.findall(r"docs/runbooks/[\w-]+\.md", text))
+
+
+def test_prometheus_scrapes_the_worker_of_the_compose_file() -> None:
+    scraped = yaml.safe_load((ROOT / "ops" / "prometheus" / "prometheus.yaml").read_text())
+    [job] = scraped["scrape_configs"]
+    [target] = job["static_configs"][0]["targets"]
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    host, _, port = target.partition(":")
+    assert services["worker"]["network_mode"] == f"service:{host}"
+    assert services["worker"]["environment"]["OMS_METRICS"].endswith(f":{port}")
 
 
 def test_the_kubernetes_example_runs_what_there_is() -> None:
