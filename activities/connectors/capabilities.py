@@ -15,6 +15,7 @@ def kraken_spot(
     request. A client id is a UUID with or without dashes, or free text of at most 18 characters;
     ours are 32 hexadecimal digits. An amend changes quantity and price in place and keeps the ids.
     The key's nonce must rise: give each worker process a key of its own, or the key a nonce window.
+    The dead-man switch counts whole seconds ("Cancel All Orders After X").
     """
     return Capabilities(
         exchange_kind="kraken",
@@ -30,6 +31,7 @@ def kraken_spot(
         client_id_length=32,
         client_id_alphabet="0123456789abcdef",
         order_history_days=90,
+        cancel_all_after="CancelAllOrdersAfter",
         stale_stamp_codes=("EService:Deadline elapsed", "EAPI:Invalid nonce"),
         rule_refusal_codes=(
             "EOrder:Tick size check failed",

@@ -6,6 +6,7 @@ the codes of the Binance connector: `local_symbol`, `local_request` and `local_d
 """
 
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
@@ -19,7 +20,7 @@ from activities.connectors.binance_orders import plain
 from activities.connectors.capabilities import kraken_spot
 from activities.connectors.classify import Operation, malformed_answer
 from activities.connectors.clock import ExchangeClock
-from activities.connectors.fields import MalformedError, number_of, object_of
+from activities.connectors.fields import MalformedError, number_of, object_of, text_of
 from activities.connectors.kraken_history import KrakenHistory, trade_txids
 from activities.connectors.kraken_orders import check_bytes, order_parameters
 from activities.connectors.kraken_reports import (
@@ -147,6 +148,21 @@ class KrakenConnector(AccountConnector):
         raw = await self._wire.call(call, "POST", "AmendOrder", named)
         self._read(object_of, raw, Operation.AMEND)
         return self._changed(ref, quantity=new_quantity)
+
+    async def cancel_all_after(self, seconds: float) -> None:
+        """Let Kraken cancel all open orders unless told again; whole seconds, rounded up.
+
+        A refused nonce leaves the switch as it was: its holder tells Kraken again within a second.
+        """
+        timeout = math.ceil(seconds)
+        call = Call(Operation.CANCEL)
+        asked = {"timeout": str(timeout)}
+        raw = await self._wire.call(call, "POST", "CancelAllOrdersAfter", asked)
+        strikes_at = self._read(
+            lambda body: text_of(object_of(body), "triggerTime"), raw, Operation.CANCEL
+        )
+        if (strikes_at != "0") is not bool(timeout):
+            raise OutcomeUnknown(f"the switch was set to {timeout} s, and strikes at {strikes_at}")
 
     # Queries: every failure is `ExchangeUnavailable`, which is not an observation.
 

@@ -381,3 +381,23 @@ async def test_a_dropped_event_leaves_a_gap_in_the_sequence(
     (order,) = await soon(watching)
 
     assert order["info"]["exec_type"] == "new"
+
+
+async def test_the_dead_man_switch_cancels_all_unless_told_again(
+    exchange: Any, server: SandboxServer
+) -> None:
+    for price in (39000, 39100):
+        await exchange.create_order(PAIR, "limit", "buy", 0.01, price)
+    armed = await exchange.cancel_all_orders_after(60_000)
+    disarmed = await exchange.cancel_all_orders_after(0)
+    assert armed["result"]["triggerTime"].endswith("Z")
+    assert disarmed["result"]["triggerTime"] == "0"
+
+    await exchange.cancel_all_orders_after(1000)
+    async with asyncio.timeout(5):
+        while await exchange.fetch_open_orders(PAIR):  # noqa: ASYNC110 - it has no event for us
+            await asyncio.sleep(0.05)
+    assert server.exchange.kraken is not None
+    assert not server.exchange.kraken.rest.dead_man.armed
+    closed = await exchange.fetch_closed_orders(PAIR)
+    assert [order["status"] for order in closed] == ["canceled", "canceled"]

@@ -119,7 +119,7 @@ class Exchange:
     def requests(self, endpoint: str = "POST order") -> int:
         """How many requests to trade of this kind came in."""
         method, path = endpoint.split()
-        name = f"{method} /api/v3/{path}"
+        name = f"{method} {'/0/private' if self.kind == KRAKEN else '/api/v3'}/{path}"
         found = self._control.requests({"last": 20_000})["requests"]
         return sum(1 for request in found if request["endpoint"] == name)
 

@@ -3,14 +3,16 @@
 from decimal import Decimal
 
 import pytest
+from temporalio.client import Client
 
 from activities.connectors.registry import build_connector
-from tests.workflows.desk import Desk, until, working
+from tests.workflows.desk import Desk, a_desk, until, working
 from trading.oms.enums import OrderStatus
 from trading.oms.errors import StartUpError
 
 pytestmark = pytest.mark.temporal
 COUNTDOWN = "POST countdownCancelAll"
+KRAKENS = "POST CancelAllOrdersAfter"
 SWITCHED = "tests.workflows.switched:SwitchedConnector"
 
 
@@ -42,6 +44,32 @@ async def test_orders_are_cancelled_when_every_worker_is_gone_and_not_before(
     async with working(desk):
         ended = await desk.until_status(order_id, OrderStatus.EXPIRED)
         assert ended.filled_quantity == Decimal(0)
+
+
+async def test_krakens_own_switch_strikes_when_every_worker_is_gone_and_not_before(
+    temporal_client: Client, sqlite_url: str
+) -> None:
+    async with a_desk(temporal_client, sqlite_url, protocols=("kraken",), work=False) as desk:
+        exchange = desk.exchange
+        (account,) = desk.settings.exchanges
+        accounts = (account.model_copy(update={"dead_man_s": 2}),)
+        desk.settings = desk.settings.model_copy(update={"exchanges": accounts})
+        async with working(desk):
+            order_id = (await desk.resting()).client_order_id
+            first = exchange.requests(KRAKENS)
+
+            async def told_for_longer_than_it_waits() -> bool:
+                return exchange.requests(KRAKENS) > first + 5
+
+            await until(told_for_longer_than_it_waits)
+            assert len(exchange.orders(status="NEW")) == 1
+
+        async def struck() -> bool:
+            return exchange.orders(status="NEW") == []
+
+        await until(struck)
+        async with working(desk):
+            await desk.until_status(order_id, OrderStatus.CANCELLED)
 
 
 async def test_a_switch_that_is_no_longer_wanted_is_disarmed(idle_desk: Desk) -> None:

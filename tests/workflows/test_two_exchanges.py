@@ -1,16 +1,26 @@
 """Two exchanges that really differ, Binance's protocol and Kraken's, under one deployment."""
 
+import asyncio
+import contextlib
+import itertools
+import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from temporalio.client import Client
+from temporalio.service import ServiceClient
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from tests.workflows.desk import Desk, Exchange, a_desk, until
 from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode
+from trading.oms.errors import ExchangeUnavailable
+from trading.oms.venue import ExecutionReport, OrderRequest
+from workers.composition import running
 
 pytestmark = pytest.mark.temporal
+RUNNER = SandboxedWorkflowRunner()
 ACCEPTED, FILLED = OrderStatus.ACCEPTED, OrderStatus.FILLED
 
 
@@ -126,3 +136,61 @@ async def test_a_fill_in_a_gap_of_krakens_stream_is_caught_up(desk: Desk, kraken
 
 async def _has_fills(desk: Desk, order_id: str) -> bool:
     return len(await desk.store.fills(order_id)) == 1
+
+
+async def test_two_workers_that_share_one_key_of_krakens_lose_and_doubt_no_order(
+    temporal_client: Client, sqlite_url: str
+) -> None:
+    """One worker's requests are overtaken now and then by the other's, who asks all the time."""
+    async with a_desk(temporal_client, sqlite_url, protocols=("kraken",)) as desk:
+        assert desk.runtime is not None
+        (ahead,) = desk.runtime.parts.connectors.values()
+        # A client of its own, as another process has: one client has one worker for a queue.
+        config = temporal_client.config()
+        config["service_client"] = await _connected(temporal_client)
+        async with running(desk.settings, Client(**config), runner=RUNNER) as other:
+            (behind,) = other.parts.connectors.values()
+            refusals = _late_nonces(behind)
+            using = asyncio.create_task(_use(ahead))
+            orders = (desk.submit(exchange=desk.exchange.name) for _ in range(20))
+            results = await asyncio.gather(*orders)
+            states = [await desk.until_status(one.order_id, ACCEPTED) for one in results]
+            using.cancel()
+        names = [name for one in results for name in await desk.names(one.order_id)]
+        there = [order["clientOrderId"] for order in desk.exchange.orders(status="NEW")]
+
+    assert refusals, "the two were never in each other's way: this proves nothing"
+    assert sorted(there) == sorted(str(state.exchange_client_id) for state in states)
+    assert "order_in_doubt" not in names
+
+
+async def _connected(client: Client) -> ServiceClient:
+    return await ServiceClient.connect(client.service_client.config)
+
+
+async def _use(connector: Any) -> None:
+    """Ask with the key all the time."""
+    while True:
+        with contextlib.suppress(ExchangeUnavailable):
+            await connector.balances()
+        await asyncio.sleep(0.01)
+
+
+def _late_nonces(connector: Any) -> list[ExchangeUnavailable]:
+    """From now on every other request is 50 ms on its way; what is placed in vain is noted."""
+    refusals: list[ExchangeUnavailable] = []
+    place, delays_us = connector.place, itertools.cycle((0, 50_000))
+
+    async def noting(request: OrderRequest) -> ExecutionReport:
+        try:
+            report: ExecutionReport = await place(request)
+        except ExchangeUnavailable as error:
+            refusals.append(error)
+            raise
+        return report
+
+    def nonce() -> int:
+        return time.time_ns() // 1000 - next(delays_us)
+
+    connector.place, connector._wire.incrementing_nonce = noting, nonce
+    return refusals

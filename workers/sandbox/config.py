@@ -91,13 +91,14 @@ class KrakenLimits:
     """Kraken's decaying counters at its tier Intermediate ("Spot Trading Limits").
 
     ``calls`` counts an account's REST calls, ``trading`` its orders per pair; both fall by their
-    decay each second.
+    decay each second. ``nonce_window`` is the keys' setting of that name, in nonces.
     """
 
     calls: int = 20
     calls_decay: float = 0.5
     trading: int = 125
     trading_decay: float = 2.34
+    nonce_window: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,11 @@ from workers.sandbox.faults import (
 from workers.sandbox.gateway import Reply, garble
 from workers.sandbox.kraken import errors
 from workers.sandbox.kraken.accounts import Accounts
+from workers.sandbox.kraken.dead_man import DeadMan
 from workers.sandbox.kraken.errors import KrakenError, invalid
 from workers.sandbox.kraken.limits import TradingLimits
 from workers.sandbox.kraken.names import Names
+from workers.sandbox.kraken.nonces import Nonces
 from workers.sandbox.kraken.numbers import dumps, read_deadline_ms
 from workers.sandbox.kraken.public import Public
 from workers.sandbox.kraken.trading import Trading
@@ -76,16 +78,18 @@ class KrakenRest:
         self._log = log
         self._limits = limits
         self._late = LateSteps(config.processing_bound_ms)
-        self._nonces: dict[str, int] = {}
+        self._nonces = Nonces(config.kraken_limits.nonce_window)
         self._public = Public(engine, names)
         self.accounts = Accounts(names)
         self._trading = Trading(engine, names, limits)
+        self.dead_man = DeadMan(engine)
         self._commands: dict[str, Callable[[Account, Params], Callable[[], Any]]] = {
             "AddOrder": self._trading.add_order,
             "AmendOrder": self._trading.amend_order,
             "EditOrder": self._trading.edit_order,
             "CancelOrder": self._trading.cancel_order,
             "CancelAll": self._trading.cancel_all,
+            "CancelAllOrdersAfter": self.dead_man.cancel_all_after,
         }
         self._queries: dict[str, tuple[Callable[[Account, Params, int], Any], int]] = {
             "Balance": (self.accounts.balance, 1),
@@ -100,6 +104,7 @@ class KrakenRest:
 
     async def close(self) -> None:
         self._trading.close()
+        self.dead_man.close()
         await self._late.close()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -151,9 +156,7 @@ class KrakenRest:
         given = request.headers.get("API-Sign", "")
         if not hmac.compare_digest(_signature(account, path, nonce, body), given.encode()):
             raise KrakenError(errors.INVALID_SIGNATURE)
-        if not nonce.isdecimal() or int(nonce) <= self._nonces.get(account.key, 0):
-            raise KrakenError(errors.INVALID_NONCE)
-        self._nonces[account.key] = int(nonce)
+        self._nonces.check(account, nonce)
         return Asked(method, account, params, self._symbol(params))
 
     def _symbol(self, params: Params) -> str:
