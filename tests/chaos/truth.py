@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.store import OrderFilter
 from activities.store.types import ClaimKey
 from tests.chaos.world import World, until
-from trading.oms.enums import OrderStatus, ReasonCode
+from trading.oms.enums import OrderStatus, Pending, ReasonCode
 from trading.oms.models import Order, OrderResult, OrderState
+from trading.oms.split import summed
 
 LIVE = frozenset({"NEW", "PARTIALLY_FILLED"})
 _STATUS = {
@@ -72,6 +74,12 @@ class AtExchange:
         return sum((Decimal(order["executedQty"]) for order in self.orders), Decimal(0))
 
     @property
+    def notional(self) -> Decimal:
+        """The sum of what that was worth, in the quote currency."""
+        worth = (Decimal(order["cummulativeQuoteQty"]) for order in self.orders)
+        return sum(worth, Decimal(0))
+
+    @property
     def trade_ids(self) -> set[str]:
         """Every trade of theirs."""
         return {str(trade) for order in self.orders for trade in order["tradeIds"]}
@@ -96,8 +104,17 @@ async def at_exchanges(world: World) -> tuple[dict[str, AtExchange], list[dict[s
             if claim is None:
                 strangers.append(entry)
             else:
+                entry["status"] = _in_its_words(venue.kind, entry["status"])
                 found[claim.order_id].entries.append((claim.leg, entry))
     return found, strangers
+
+
+def _in_its_words(kind: str, status: str) -> str:
+    """The ledger speaks as Binance does; Kraken tells an expiry that is not by date as a cancel.
+
+    Dates are ours to watch at both: no order has one there.
+    """
+    return "CANCELED" if kind == "kraken" and status == "EXPIRED" else status
 
 
 async def _claim_of(world: World, exchange: str, client_id: str) -> ClaimKey | None:
@@ -110,8 +127,47 @@ async def _claim_of(world: World, exchange: str, client_id: str) -> ClaimKey | N
     return world.claims[client_id]
 
 
-async def faults_of(world: World, order: Order, there: AtExchange) -> list[Difference]:
-    """Everything in which store and workflow differ from the exchange, in words; empty: nothing."""
+async def faults_of(
+    world: World, order: Order, there: Mapping[str, AtExchange]
+) -> list[Difference]:
+    """Everything in which store and workflow differ from the exchange, in words; empty: nothing.
+
+    An order that is split differs where its legs do, or their sum.
+    """
+    state = await world.store.order(order.client_order_id)
+    if state is None or not state.is_split:
+        return await _plain_faults(world, order, there.get(order.client_order_id, AtExchange()))
+    legs = await world.store.orders(OrderFilter(parent_order_id=order.client_order_id), limit=None)
+    found = []
+    for leg in legs:
+        legs_order = await world.store.trader_order(leg.client_order_id)
+        assert legs_order is not None
+        faults = await faults_of(world, legs_order, there)
+        found += [fault._replace(words=f"{leg.client_order_id}: {fault.words}") for fault in faults]
+    entries = [there.get(leg.client_order_id, AtExchange()) for leg in legs]
+    found += _sum_faults(state, legs, sum((entry.executed for entry in entries), Decimal(0)))
+    return found + await _workflow_faults(world, order, state)
+
+
+def _sum_faults(
+    state: OrderState, legs: Sequence[OrderState], executed: Decimal
+) -> list[Difference]:
+    """The parent is the sum of its legs, and has not traded more than was wanted."""
+    found = []
+    if executed > state.quantity:
+        words = f"{executed} of {state.quantity} were traded by its legs"
+        found.append(Difference(Kind.DOUBLED, words))
+    if summed(state, legs) != state or state.filled_quantity != executed:
+        words = f"filled {state.filled_quantity} as {state.status}, its legs {executed}"
+        found.append(Difference(Kind.WRONG_STATE, words))
+    if state.is_terminal and any(leg.is_open for leg in legs):
+        found.append(Difference(Kind.STUCK, f"{state.status}, and a leg of it is open"))
+    if state.in_doubt_since is not None or state.pending is not Pending.NONE:
+        found.append(Difference(Kind.STUCK, f"in doubt, or still pending {state.pending}"))
+    return found
+
+
+async def _plain_faults(world: World, order: Order, there: AtExchange) -> list[Difference]:
     state = await world.store.order(order.client_order_id)
     if state is None:
         return [Difference(Kind.LOST, "the store does not know it")]
@@ -158,8 +214,12 @@ async def _fill_faults(world: World, state: OrderState, there: AtExchange) -> li
     if surplus := twice | (booked.keys() - there.trade_ids):
         words = f"trades {sorted(map(str, surplus))} are booked twice, or are not at the exchange"
         found.append(Difference(Kind.FILLS_DOUBLED, words))
-    if state.filled_quantity != there.executed and not found:
-        words = f"filled {state.filled_quantity}, at the exchange {there.executed}"
+    ours, theirs = (
+        (state.filled_quantity, state.filled_notional),
+        (there.executed, there.notional),
+    )
+    if ours != theirs and not found:
+        words = f"filled and worth {ours}, at the exchange {theirs}"
         found.append(Difference(Kind.WRONG_STATE, words))
     return found
 
@@ -225,15 +285,14 @@ async def differences(world: World, orders: Sequence[Order]) -> dict[str, list[D
 
 
 async def differences_from(
-    world: World, orders: Iterable[Order], there: dict[str, AtExchange]
+    world: World, orders: Iterable[Order], there: Mapping[str, AtExchange]
 ) -> dict[str, list[Difference]]:
     """The same, against ledgers that were read a moment ago."""
     turn = asyncio.Semaphore(_AT_ONCE)
 
     async def look_at(order: Order) -> tuple[str, list[Difference]]:
         async with turn:
-            entries = there.get(order.client_order_id, AtExchange())
-            return order.client_order_id, await faults_of(world, order, entries)
+            return order.client_order_id, await faults_of(world, order, there)
 
     found = await asyncio.gather(*(look_at(order) for order in orders))
     return {order_id: faults for order_id, faults in found if faults}

@@ -11,6 +11,7 @@ import os
 import secrets
 import sys
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -45,6 +46,10 @@ FENCE = {
 }
 BID, ASK = "29000", "41000"
 SYMBOLS = ("BTCUSDT",)
+_NO_LIMITS = (
+    *("--order-limit-10s", "1000000", "--weight-limit", "10000000"),
+    *("--kraken-calls", "1000000", "--kraken-orders", "1000000"),
+)
 _numbers = itertools.count(1)
 
 
@@ -54,10 +59,13 @@ class Shape:
 
     `market` and `sandbox` are for the sandbox exchanges' command line; with the market "none"
     there is one wide quote, made by hand. `fence` are the connectors' settings. `store_url` is a
-    database that is there; the usual store is a SQLite file in the world's folder.
+    database that is there; the usual store is a SQLite file in the world's folder. `kinds` are the
+    exchanges' protocols where they are not all Binance's, and `fences` what differs by protocol.
     """
 
     exchanges: int = 1
+    kinds: tuple[str, ...] = ()
+    fences: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     market: str = "none"
     sandbox: tuple[str, ...] = ()
     fence: Mapping[str, str] = field(default_factory=lambda: FENCE)
@@ -72,6 +80,7 @@ class Venue:
     url: str
     key: str
     secret: str = field(repr=False)
+    kind: str = "binance"
 
 
 @dataclass
@@ -243,27 +252,31 @@ async def a_world(
         session = await parts.enter_async_context(aiohttp.ClientSession())
         client = await temporal.connect(data_converter=pydantic_data_converter)
         world = World(names[0], folder, temporal, client, environment, store, session)
-        for name in names:
-            await _add_venue(world, name, shape, parts)
+        for name, kind in zip(names, shape.kinds or ["binance"] * len(names), strict=True):
+            await _add_venue(world, name, kind, shape, parts)
         parts.push_async_callback(_end, world)
         yield world
 
 
-async def _add_venue(world: World, name: str, shape: Shape, parts: AsyncExitStack) -> None:
+async def _add_venue(
+    world: World, name: str, kind: str, shape: Shape, parts: AsyncExitStack
+) -> None:
     """Start an exchange and give the workers an account there."""
-    key, secret = secrets.token_hex(8), secrets.token_hex(16)
+    key, secret = secrets.token_hex(8), b64encode(secrets.token_bytes(18)).decode()
     command = [sys.executable, "-m", "workers.sandbox", "--name", name, "--market", shape.market]
-    command += ["--order-limit-10s", "1000000", "--weight-limit", "10000000", *shape.sandbox]
+    command += ["--protocol", kind, *_NO_LIMITS, *shape.sandbox]
     account = f"{key}:{secret}:BTC=5000,USDT=900000000"
     environment = {**_surroundings(), "OMS_SANDBOX_ACCOUNTS": account, "PYTHONPATH": str(ROOT)}
     exchange = ChildProcess(command, world.folder / f"exchange-{name}.log", environment)
     parts.push_async_callback(exchange.stop, 3)
-    world.venues[name] = Venue(name, await _ready(exchange), key, secret)
+    world.venues[name] = Venue(name, await _ready(exchange), key, secret, kind)
     settings = {
+        "KIND": kind,
         "URL": world.venues[name].url,
         "API_KEY": key,
         "API_SECRET": secret,
         **shape.fence,
+        **shape.fences.get(kind, {}),
     }
     world.environment |= {f"OMS_{name.upper()}_{what}": value for what, value in settings.items()}
     for symbol in SYMBOLS:

@@ -18,6 +18,7 @@ from workers.sandbox.config import (
     BINANCE,
     MARKETS,
     PROTOCOLS,
+    KrakenLimits,
     SandboxConfig,
     default_symbols,
     parse_account,
@@ -52,6 +53,8 @@ def parser() -> argparse.ArgumentParser:
     add("--weight-limit", type=int, default=6000, help="request weight per minute and address")
     add("--order-limit-10s", type=int, default=100, help="unfilled orders per account")
     add("--order-limit-1d", type=int, default=200000)
+    add("--kraken-calls", type=int, default=20, help="Kraken: REST calls an account may save up")
+    add("--kraken-orders", type=int, default=125, help="Kraken: the same of orders in a pair")
     add("--max-open-orders", type=int, default=200, help="per symbol and account")
     add("--seed", type=int, default=1)
     return parser
@@ -85,6 +88,7 @@ def config_of(arguments: Sequence[str], environment: str = "") -> SandboxConfig:
             default_recv_window_ms=options.default_recv_window_ms,
             processing_bound_ms=options.processing_bound_ms,
             seed=options.seed,
+            kraken_limits=KrakenLimits(calls=options.kraken_calls, trading=options.kraken_orders),
             symbols=tuple(
                 replace(one, max_num_orders=options.max_open_orders) for one in default_symbols()
             ),

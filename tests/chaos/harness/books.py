@@ -1,7 +1,6 @@
 """The end of a run: the three books compared, entry by entry, and what is said about it."""
 
 import asyncio
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,49 +9,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from activities.store import OrderFilter
 from activities.store.schema import reservations
 from tests.chaos.harness.breaking import EXTERNAL
-from tests.chaos.truth import AtExchange, Difference, Kind, at_exchanges, differences_from
+from tests.chaos.harness.histories import history_of
+from tests.chaos.truth import Difference, Kind, at_exchanges, differences_from
 from tests.chaos.world import World
 from trading.oms.enums import ReasonCode
-from trading.oms.errors import StoreUnavailable
 from trading.oms.models import Order
 
 RESERVATIONS_LEFT = "reservations_left"
 _PAUSE_S = 1.0
-
-
-@dataclass
-class DoubtWatch:
-    """How long orders are in doubt, by this process's own clock."""
-
-    world: World
-    since: dict[str, float] = field(default_factory=dict)
-    longest_s: float = 0.0
-    ever: set[str] = field(default_factory=set)
-
-    async def run(self) -> None:
-        """Look again and again."""
-        while True:
-            try:
-                doubtful = await self.world.store.orders(
-                    OrderFilter(in_doubt_only=True), limit=None
-                )
-            except StoreUnavailable:
-                doubtful = None
-            if doubtful is not None:
-                self._note({order.client_order_id for order in doubtful})
-            await asyncio.sleep(0.25)  # The error of what is measured.
-
-    def _note(self, doubtful: set[str]) -> None:
-        now = time.monotonic()
-        for order_id in self.since.keys() - doubtful:
-            del self.since[order_id]
-        for order_id in doubtful:
-            begun = self.since.setdefault(order_id, now)
-            self.longest_s = max(self.longest_s, now - begun)
-        self.ever |= doubtful
 
 
 @dataclass
@@ -143,25 +109,8 @@ class Books:
         lines = []
         for order_id, faults in self.found.items():
             lines += ["", f"{order_id}: {'; '.join(map(str, faults))}"]
-            lines += await self._history(order_id, there.get(order_id, AtExchange()))
+            lines += await history_of(self.world, order_id, there)
         for order_id in await self.reservations_left():
             lines += ["", f"{order_id}: {RESERVATIONS_LEFT}"]
-            lines += await self._history(order_id, there.get(order_id, AtExchange()))
+            lines += await history_of(self.world, order_id, there)
         return lines
-
-    async def _history(self, order_id: str, there: AtExchange) -> list[str]:
-        events = [
-            f"  {entry.committed_at:%H:%M:%S.%f} {entry.name} {entry.state.status.value} "
-            f"leg {entry.state.leg} filled {entry.state.filled_quantity} "
-            f"{entry.alarm or ''} {json.dumps(dict(entry.details or {}), default=str)}"
-            for entry in await self.world.store.events_of(order_id)
-        ]
-        claims = [
-            f"  claim {claim.key.leg}/{claim.key.generation} stamp {claim.stamp} "
-            f"{claim.outcome} at {claim.claimed_at:%H:%M:%S.%f} by {claim.claimant} "
-            f"answer {claim.answer}"
-            for claim in await self.world.store.claims_of(order_id)
-        ]
-        ledger = [f"  ledger leg {leg}: {json.dumps(entry)}" for leg, entry in there.entries]
-        state = await self.world.store.order(order_id)
-        return [*events, *claims, *ledger, f"  store: {state and state.model_dump_json()}"]

@@ -1,18 +1,24 @@
 """The disasters of a plan, carried out. Those that strike the same thing wait for each other."""
 
 import asyncio
-import hashlib
-import hmac
+import itertools
 import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from urllib.parse import urlencode
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from typing import Any
 
-import aiohttp
-
-from tests.chaos.harness.plan import EXCHANGES, LATE_MS, Breaks, Disaster, faults
+from tests.chaos.harness import hands
+from tests.chaos.harness.plan import (
+    EXCHANGES,
+    LATE_MS,
+    PLACE,
+    Breaks,
+    Disaster,
+    at_endpoint,
+    faults,
+)
 from tests.chaos.harness.rig import Rig
 from tests.chaos.truth import LIVE
 from tests.chaos.world import until
@@ -29,6 +35,7 @@ class Breaking:
         self._rig = rig
         self._world = rig.world
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._others = itertools.count(1)
         self.done: Counter[Breaks] = Counter()
         self.struck = 0
 
@@ -56,9 +63,19 @@ class Breaking:
 
     async def _do(self, disaster: Disaster) -> None:
         subject, deed = self._deed(disaster)
-        async with self._locks[subject]:
+        async with self._clocks_stand(disaster.what), self._locks[subject]:
             self.done[disaster.what] += 1
             await deed(disaster)
+
+    def _clocks_stand(self, what: Breaks) -> AbstractAsyncContextManager[Any]:
+        """No exchange's clock jumps while a sender is stopped beyond its deadline.
+
+        An exchange whose clock goes back takes what it has called too late before: then there is
+        no fence, and no proof.
+        """
+        if what in {Breaks.STOP_SENDER, Breaks.EXCHANGE_CLOCK}:
+            return self._locks["clocks"]
+        return nullcontext()
 
     def _deed(self, disaster: Disaster) -> tuple[str, Callable[[Disaster], Awaitable[None]]]:
         at = self._rig.venues[disaster.which % EXCHANGES]
@@ -171,14 +188,11 @@ class Breaking:
 
     async def _late_accept(self, disaster: Disaster) -> None:
         """Beyond our time-out and within what the exchange promises, past its own time check."""
-        await self._while(
-            disaster,
-            fault="accept_delayed_ms",
-            ms=LATE_MS,
-            ignore_fence=True,
-            probability="0.5",
-            endpoint="POST /api/v3/order",
-        )
+        fault = {"fault": "accept_delayed_ms", "ms": LATE_MS, "endpoint": PLACE}
+        fault |= {"ignore_fence": True, "probability": "0.5"}
+        await self._while(disaster, **at_endpoint(fault, disaster.which))
+        # Those that are on their way count by the clock that is now: it must not jump meanwhile.
+        await asyncio.sleep(LATE_MS / 1000)
 
     async def _ban(self, disaster: Disaster) -> None:
         seconds = str(max(1, int(disaster.lasts_s)))
@@ -197,16 +211,17 @@ class Breaking:
     async def _external_orders(self, disaster: Disaster) -> None:
         """A market order and one that rests a while; from a terminal, with the same key."""
         at, price = self._rig.venues[disaster.which], 0
+        venue = self._world.venues[at]
         if at in self._rig.prices:
             price = int(self._rig.prices[at] * (99 if disaster.size > 0 else 101) / 100)
         side = "BUY" if disaster.size > 0 else "SELL"
-        name = f"{EXTERNAL}-{time.monotonic_ns()}"
+        name = f"{EXTERNAL}-{next(self._others)}"
         resting = {"type": "LIMIT", "timeInForce": "GTC", "price": str(price)}
-        wish = {"symbol": "BTCUSDT", "side": side, "quantity": "0.005"}
-        await self._by_hand("POST", at, **wish, type="MARKET", newClientOrderId=f"{name}-m")
-        await self._by_hand("POST", at, **wish, **resting, newClientOrderId=f"{name}-l")
+        wish = {"side": side, "quantity": "0.005"}
+        await hands.place(self._world, venue, f"{name}-m", **wish, type="MARKET")
+        await hands.place(self._world, venue, f"{name}-l", **wish, **resting)
         await asyncio.sleep(disaster.lasts_s)
-        await self._by_hand("DELETE", at, symbol="BTCUSDT", origClientOrderId=f"{name}-l")
+        await hands.cancel(self._world, venue, f"{name}-l")
 
     async def cancel_external(self) -> None:
         """Nothing of theirs is left open."""
@@ -214,19 +229,4 @@ class Breaking:
             for order in (await self._world.ledger(venue.name))["orders"]:
                 name = order["clientOrderId"]
                 if name.startswith(EXTERNAL) and order["status"] in LIVE:
-                    await self._by_hand(
-                        "DELETE", venue.name, symbol="BTCUSDT", origClientOrderId=name
-                    )
-
-    async def _by_hand(self, method: str, at: str, **parameters: str) -> None:
-        """A signed request; whatever the answer is."""
-        venue = self._world.venues[at]
-        ledger_ms = (await self._world.ledger(at))["time_ms"]
-        text = urlencode({**parameters, "timestamp": ledger_ms, "recvWindow": "5000"})
-        signature = hmac.new(venue.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
-        url = f"{venue.url}/api/v3/order?{text}&signature={signature}"
-        with suppress(aiohttp.ClientError):
-            async with self._world.session.request(
-                method, url, headers={"X-MBX-APIKEY": venue.key}
-            ) as answer:
-                await answer.read()
+                    await hands.cancel(self._world, venue, name)

@@ -8,10 +8,14 @@ from typing import Any, NamedTuple
 
 from trading.oms.enums import OrderSide, OrderType, TimeInForce
 
-EXCHANGES = 2
+KINDS = ("binance", "kraken")
+"""The protocols of the exchanges, one each."""
+EXCHANGES = len(KINDS)
 FIRST_DISASTER_S = 2.0
 SEND_WINDOW_MS, LATE_MS, BOUND_MS = 1500, 1800, 2000
-FENCE_S = (SEND_WINDOW_MS + BOUND_MS + 500 + 300) / 1000
+KRAKEN_WINDOW_MS = 2500
+"""Kraken tells its time in whole seconds, so our stamps are up to one behind."""
+FENCE_S = (KRAKEN_WINDOW_MS + BOUND_MS + 500 + 300) / 1000
 FENCE = {
     "RECV_WINDOW_MS": str(SEND_WINDOW_MS),
     "PROCESSING_BOUND_MS": str(BOUND_MS),
@@ -20,6 +24,9 @@ FENCE = {
     "TIMEOUT_MS": "1500",
 }
 """The exchanges keep to it: a late order is taken within `LATE_MS`, a query lags 200 ms."""
+FENCES = {"kraken": {"RECV_WINDOW_MS": str(KRAKEN_WINDOW_MS)}}
+ONE_TAKES = Decimal("0.1")
+"""The most that an exchange takes in one order: one that is larger must be split."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,12 @@ class Settings:
 class Wish(NamedTuple):
     """An order to come. Prices are fractions of the market's price at the time.
 
+    `exchange` is where it goes; None: it names none and is too large for one, so it is split.
     A `hurried` client does not wait for its answer. `change` follows after `change_after_s`.
     """
 
     at_s: float
-    exchange: int
+    exchange: int | None
     fields: dict[str, Any]
     price: Decimal | None
     stop_price: Decimal | None
@@ -113,6 +121,8 @@ _WORKER_KINDS = frozenset(
 )
 
 _BOTH = ("alive", "dead")
+PLACE = "place"
+ENDPOINTS = {"binance": {PLACE: "POST /api/v3/order"}, "kraken": {PLACE: "AddOrder"}}
 _QUIET: list[dict[str, Any]] = [
     *({"fault": "reply_lost", "order": fate, "probability": "0.02"} for fate in _BOTH),
     *({"fault": "http_503", "order": fate, "probability": "0.01"} for fate in _BOTH),
@@ -121,6 +131,7 @@ _QUIET: list[dict[str, Any]] = [
     *({"fault": "code_-1008", "order": fate, "probability": "0.005"} for fate in _BOTH),
     {"fault": "reply_delayed_ms", "ms": 1700, "probability": "0.01"},
     {"fault": "accept_delayed_ms", "ms": 400, "probability": "0.01"},
+    {"fault": "row_garbled", "probability": "0.01"},
     {"fault": "rate_429", "retry_after": "1", "probability": "0.002"},
     {"fault": "garbled", "how": "truncated", "probability": "0.005"},
     {"fault": "garbled", "how": "missing", "probability": "0.005"},
@@ -133,12 +144,7 @@ _QUIET: list[dict[str, Any]] = [
 ]
 _UNHEARD: list[dict[str, Any]] = [
     {"fault": "stream_drop", "probability": "1"},
-    {
-        "fault": "reply_delayed_ms",
-        "ms": 1400,
-        "probability": "0.8",
-        "endpoint": "POST /api/v3/order",
-    },
+    {"fault": "reply_delayed_ms", "ms": 1400, "probability": "0.8", "endpoint": PLACE},
 ]
 """The exchange has an order long before anybody hears of it: many die between the two."""
 
@@ -147,9 +153,16 @@ def faults(settings: Settings, exchange: int) -> list[dict[str, Any]]:
     """The faults that strike now and then at an exchange, all the time."""
     chosen = _UNHEARD if settings.without == "claims" else _QUIET
     return [
-        {**fault, "seed": f"{settings.seed}/{exchange}/{number}"}
+        {**at_endpoint(fault, exchange), "seed": f"{settings.seed}/{exchange}/{number}"}
         for number, fault in enumerate(chosen)
     ]
+
+
+def at_endpoint(fault: dict[str, Any], exchange: int) -> dict[str, Any]:
+    """A fault with its endpoint as the exchange calls it."""
+    if "endpoint" not in fault:
+        return fault
+    return {**fault, "endpoint": ENDPOINTS[KINDS[exchange]][fault["endpoint"]]}
 
 
 def wishes(settings: Settings) -> list[Wish]:
@@ -172,7 +185,12 @@ def _wish(at_s: float, dice: random.Random) -> Wish:
     price: Decimal | None = 1 + away * near
     stop_price, lives_s = None, None
     kind = dice.choices(list(_KINDS), list(_KINDS.values()))[0]
-    if kind == "market":
+    exchange: int | None = dice.randrange(EXCHANGES)
+    if kind == "split":
+        exchange = None
+        fields["quantity"] = ONE_TAKES + Decimal(dice.randrange(100, 900)) / 10000
+        fields["time_in_force"] = dice.choice([TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC])
+    elif kind == "market":
         fields["order_type"], price = OrderType.MARKET, None
     elif kind in {"IOC", "FOK"}:
         fields["time_in_force"] = TimeInForce(kind)
@@ -186,7 +204,7 @@ def _wish(at_s: float, dice: random.Random) -> Wish:
         price = None if kind == "stop" else stop_price - away * Decimal("0.0003")
     return Wish(
         at_s=at_s,
-        exchange=dice.randrange(EXCHANGES),
+        exchange=exchange,
         fields=fields,
         price=price,
         stop_price=stop_price,
@@ -207,6 +225,7 @@ _KINDS = {
     "post_only": 2,
     "stop": 1,
     "stop_limit": 1,
+    "split": 1,
 }
 
 
@@ -226,6 +245,8 @@ def disasters(settings: Settings) -> list[Disaster]:
         if settings.store == "sqlite" and what in POSTGRES_ONLY:
             continue
         which = dice.randrange(settings.workers if what in _WORKER_KINDS else EXCHANGES)
+        if what is Breaks.BAN:
+            which = 0  # After Kraken's lockout we ask nothing for a minute: the run would stand.
         lasts_s = dice.uniform(*_LASTS_S.get(what, (0, 0)))
         found.append(Disaster(at_s, what, lasts_s, which, dice.uniform(-1, 1)))
         at_s += dice.uniform(0.5, 3.5)

@@ -15,8 +15,17 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import Runtime, TelemetryConfig
 
+from tests.chaos.harness import hands
 from tests.chaos.harness.cable import Cable, a_cable
-from tests.chaos.harness.plan import BOUND_MS, EXCHANGES, FENCE, Settings
+from tests.chaos.harness.plan import (
+    BOUND_MS,
+    EXCHANGES,
+    FENCE,
+    FENCES,
+    KINDS,
+    ONE_TAKES,
+    Settings,
+)
 from tests.chaos.world import Shape, World, a_world
 from workers.child_process import ChildProcess
 from workers.temporal_program import Say
@@ -115,11 +124,8 @@ class Rig:
         """Keep the exchanges' prices at hand, for ever."""
         while True:
             for venue in self.world.venues.values():
-                url = f"{venue.url}/api/v3/ticker/bookTicker?symbol=BTCUSDT"
-                async with self.world.session.get(url) as answer:
-                    body = await answer.json(content_type=None)
-                if answer.status == 200 and Decimal(body["bidPrice"]):
-                    middle = (Decimal(body["bidPrice"]) + Decimal(body["askPrice"])) / 2
+                middle = await hands.price(self.world, venue)
+                if middle is not None:
                     self.prices[venue.name] = middle
             await asyncio.sleep(0.3)  # The pace of the quotes.
 
@@ -136,6 +142,8 @@ async def a_rig(settings: Settings, folder: Path, say: Say) -> AsyncIterator[Rig
             parts.callback(postgres.server.stop)
         shape = Shape(
             exchanges=EXCHANGES,
+            kinds=KINDS,
+            fences=FENCES,
             market="replay",
             sandbox=("--processing-bound-ms", str(BOUND_MS), "--seed", str(settings.seed)),
             fence=FENCE,
@@ -156,6 +164,9 @@ async def a_rig(settings: Settings, folder: Path, say: Say) -> AsyncIterator[Rig
         # The sweep of reconciliation is a catch-up too.
         sweeps = settings.without != "catch-up"
         world.environment["OMS_RECONCILE_S"] = str(RECONCILE_S if sweeps else 0)
+        world.environment["OMS_ROUTING"] = "split"
+        for name in world.venues:
+            await world.control("symbol", name, symbol="BTCUSDT", max_quantity=str(ONE_TAKES))
         client = await Client.connect(
             cables["temporal"].address,
             data_converter=pydantic_data_converter,

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.harness.books import Books, DoubtWatch
+from tests.chaos.harness.books import Books
 from tests.chaos.harness.breaking import Breaking
+from tests.chaos.harness.doubts import DoubtWatch
+from tests.chaos.harness.exercise import exercised
 from tests.chaos.harness.plan import Settings, disasters, wishes
 from tests.chaos.harness.rig import Rig, a_rig
 from tests.chaos.harness.trading import Traders
@@ -29,6 +31,8 @@ class Summary:
     longest_doubt_s: float
     not_placed: int
     took_s: float
+    exercised: dict[str, int]
+    """How many orders met what: a run in which nothing was in doubt proves nothing."""
 
     @property
     def is_clean(self) -> bool:
@@ -44,6 +48,7 @@ class Summary:
             **self.counts,
             "longest_doubt_s": round(self.longest_doubt_s, 1),
             "not_placed": self.not_placed,
+            **self.exercised,
             "seed": self.settings.seed,
             "store": self.settings.store,
             "took_s": round(self.took_s),
@@ -62,8 +67,7 @@ async def run(settings: Settings, folder: Path, say: Say) -> Summary:
             await _trade_and_break(rig, traders, breaking)
             say(_told(traders, breaking, doubt))
             books = await _compared(settings, traders, breaking, say)
-        if histories := await books.histories():
-            say("\n".join(histories))
+        say("\n".join([doubt.spread(), *await doubt.histories(), *await books.histories()]))
         return Summary(
             settings=settings,
             orders=len(traders.orders),
@@ -73,6 +77,7 @@ async def run(settings: Settings, folder: Path, say: Say) -> Summary:
             longest_doubt_s=doubt.longest_s,
             not_placed=await books.not_placed(),
             took_s=time.monotonic() - begun,
+            exercised={"in_doubt": len(doubt.longest), **await exercised(rig.world)},
         )
 
 
@@ -107,7 +112,7 @@ def _told(traders: Traders, breaking: Breaking, doubt: DoubtWatch) -> str:
     answers = ", ".join(f"{count} {what}" for what, count in traders.answers.most_common())
     return (
         f"{len(traders.orders)} orders; their clients' answers: {answers}\n"
-        f"{len(doubt.ever)} were in doubt; {breaking.struck} requests and stream events were "
+        f"{len(doubt.longest)} were in doubt; {breaking.struck} requests and stream events were "
         f"spoilt; and:\n{deeds}"
     )
 

@@ -51,10 +51,11 @@ class Traders:
                 both.create_task(self._change(order, wish))
 
     def _order(self, wish: Wish) -> Order:
-        at = self.rig.venues[wish.exchange]
+        is_split = wish.exchange is None
+        at = self.rig.venues[wish.exchange or 0]
         fields = {
             **wish.fields,
-            "exchange": at,
+            "exchange": None if is_split else at,
             "price": self._price(at, wish.price),
             "stop_price": self._price(at, wish.stop_price),
         }
