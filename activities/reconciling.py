@@ -8,11 +8,9 @@ the exchange was asked are left to the next pass.
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from temporalio import activity
-from temporalio.service import RPCError
 
 from activities.account_pictures import (
     SETTLING,
@@ -37,10 +35,9 @@ from activities.messages import (
 )
 from activities.order_door import OrderDoor
 from activities.rate_desk import patient
-from activities.store import OrderFilter
 from activities.store_marks import halt_if_gone_back, mark_of
 from activities.withheld_fills import WithheldFills
-from trading.oms.enums import OPEN_STATUSES, Pending
+from activities.workflow_check import WorkflowCheck
 from trading.oms.errors import ExchangeError
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
@@ -54,12 +51,10 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
     from activities.order_steps import Parts
-    from trading.oms.models import OrderState
     from trading.oms.venue import ExecutionReport
 
 _log = logging.getLogger(__name__)
 _FINDINGS_MAX = 500
-_INTERRUPTED_AFTER = timedelta(seconds=10)
 
 
 class Reconciling:
@@ -141,86 +136,15 @@ class _Pass:
             )
         return await mark_of(self._store)
 
-    # The store against the workflows.
-
     async def _workflows(self) -> None:
-        """Every open order has a workflow that works on it."""
-        orders = await our_orders(self._store, self._connector, external=False)
-        # Not routed yet, or split over several exchanges: every account's pass looks after them.
-        nowhere = OrderFilter(exchange="", statuses=OPEN_STATUSES, external=False)
-        orders += await self._store.orders(nowhere, limit=None)
-        self._looked_at["workflows"] = len(orders)
-        for order in orders:
-            try:
-                if await self._door.is_running(order.client_order_id):
-                    await self._if_interrupted(order)
-                    continue
-            except RPCError as error:
-                self._failed.append(f"workflow of order {order.client_order_id}: {error}")
-                continue
-            await self._without_workflow(order)
-        await self._run_on({order.client_order_id for order in orders})
-
-    async def _if_interrupted(self, order: OrderState) -> None:
-        """A change was begun a while ago: its workflow may not know of it, and then ends it."""
-        begun = order.pending is not Pending.NONE or order.replacing
-        if not begun or utc_now() - order.last_updated_at < _INTERRUPTED_AFTER:
-            return
-        order_id = order.client_order_id
-        if self._request.dry_run or not await self._door.tell(order_id, []):
-            return
-        fresh = await self._store.order(order_id)
-        if fresh is not None and fresh.pending is Pending.NONE and not fresh.replacing:
-            text = f"a {order.pending.value} of order {order_id} had stopped half-way"
-            self._note("interrupted_request", order.symbol, text, order_id, mended=True)
-
-    async def _run_on(self, open_ids: set[str]) -> None:
-        """No workflow works on an order that has ended and not know it.
-
-        The step that ended the order was committed, and its result lost with the Temporal server.
-        """
-        try:
-            running = await self._door.all_running(self._request.exchange) - open_ids
-        except RPCError as error:
-            self._failed.append(f"running workflows: {error}")
-            return
-        for order_id in sorted(running):
-            order = await self._store.order(order_id)
-            if (
-                order is not None
-                and order.account == self._request.account
-                and order.is_terminal
-                and utc_now() - order.last_updated_at > SETTLING
-                and await self._is_still_running(order_id)
-            ):
-                await self._ended_unknown(order)
-
-    async def _is_still_running(self, order_id: str) -> bool:
-        try:
-            return await self._door.is_running(order_id)
-        except RPCError as error:
-            self._failed.append(f"workflow of order {order_id}: {error}")
-            return False
-
-    async def _ended_unknown(self, order: OrderState) -> None:
-        """Let the workflow read the store; one that waits for fills goes on after that."""
-        order_id = order.client_order_id
-        done = (
-            not self._request.dry_run
-            and await self._door.tell(order_id, [])
-            and not await self._is_still_running(order_id)
+        check = WorkflowCheck(
+            self._store, self._door, self._connector, dry_run=self._request.dry_run
         )
-        if not done:
-            self._lacking.add(order_id)
-        text = f"order {order_id} has ended as {order.status.value} and its workflow runs on"
-        self._note("ended_unknown", order.symbol, text, order_id, mended=done)
-
-    async def _without_workflow(self, order: OrderState) -> None:
-        """Take it up again; it is the workflow that knows what is too late to be sent."""
-        order_id = order.client_order_id
-        done = not self._request.dry_run and await self._door.take_up_again(order_id)
-        text = f"order {order_id} is open and no workflow works on it"
-        self._note("no_workflow", order.symbol, text, order_id, mended=done)
+        await check.run()
+        self._looked_at["workflows"] = check.looked_at
+        self._findings += check.findings
+        self._failed += check.failed
+        self._lacking |= check.lacking
 
     # Open orders, both ways.
 
@@ -277,14 +201,18 @@ class _Pass:
     async def _what_is_left(
         self, found: Sequence[Difference], before: Pictures
     ) -> list[Difference]:
-        """Compare again; what is gone was mended, the rest is alarmed on its order."""
+        """Compare again; what is gone was mended, the rest is alarmed on its order.
+
+        Where the exchange does not answer now, the rest is left to the next pass.
+        """
+        theirs = before.theirs
         try:
-            theirs = await exchange_picture(self._connector)
+            again = await exchange_picture(self._connector)
         except ExchangeError as error:
             self._failed.append(f"open orders, again: {error}")
-            theirs = before.theirs
-        if theirs.gap is not None and before.theirs.gap is None:
-            theirs = before.theirs  # What a list with a gap does not show is not mended.
+        else:
+            # What a list with a gap does not show is not mended.
+            theirs = again if again.gap is None or theirs.gap is not None else theirs
         orders = await our_orders(self._store, self._connector)
         ours = await our_picture(
             self._store, self._parts.deployment, orders, theirs.reports, utc_now() + SETTLING
@@ -297,6 +225,8 @@ class _Pass:
                 self._add(difference, Outcome.ALARMED)
             elif (difference.kind, difference.exchange_client_id) not in left:
                 self._add(difference, Outcome.MENDED)
+            elif theirs is before.theirs:
+                self._add(difference, Outcome.LEFT)
             else:
                 await self._alarm(difference)
         return [d for d in found if (d.kind, d.exchange_client_id) in left]

@@ -18,15 +18,17 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.messages import Finding, Outcome, ReconcileReport
+from activities.order_door import OrderDoor
 from activities.store import TradingState
 from activities.store.engine import store_url
 from tests.workflows.desk import Desk, Exchange, an_order, until, working
 from trading.oms.alarms import Alarm, alarm_of
 from trading.oms.enums import OrderSide, OrderStatus, OrderType, ReasonCode
+from trading.oms.errors import ExchangeUnavailable
 from trading.oms.identity import exchange_client_id
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import OrderState, utc_now
-from trading.oms.venue import OrderRequest
+from trading.oms.venue import OrderList, OrderRequest
 from workers.schedules import keep_schedules, last_marks, schedule_id
 
 pytestmark = pytest.mark.temporal
@@ -217,6 +219,56 @@ async def test_an_order_without_a_workflow_is_taken_up_again(desk: Desk) -> None
     ]
     result = await desk.cancel(state.client_order_id)
     assert result.success
+
+
+async def test_an_order_that_ends_during_the_pass_does_not_lack_a_workflow(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = await desk.resting()
+    order_id = state.client_order_id
+    is_running = OrderDoor.is_running
+
+    async def later(door: OrderDoor, asked: str) -> bool:
+        if asked == order_id:
+            await desk.cancel(order_id)
+            await desk.until_closed(order_id)
+        return await is_running(door, asked)
+
+    monkeypatch.setattr(OrderDoor, "is_running", later)
+    report = await one_pass(desk)
+
+    assert [one for one in about(report, state) if one.kind == "no_workflow"] == []
+
+
+async def test_a_difference_that_the_exchange_cannot_be_asked_about_is_left_to_the_next_pass(
+    desk: Desk, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = await desk.resting()
+    exchange.fault("stream_drop")
+    exchange.cancel(exchange.orders(status="NEW")[0])
+    await asyncio.sleep(SETTLED_S)
+    assert desk.runtime is not None
+    connector = desk.runtime.parts.connectors[desk.exchange.name, "main"]
+    lists = [await connector.open_orders()]
+
+    async def once(*_: object) -> OrderList:
+        if not lists:
+            raise ExchangeUnavailable("no answer to the query")
+        return lists.pop()
+
+    async def never(*_: object) -> None:
+        raise ExchangeUnavailable("no answer to the query")
+
+    with monkeypatch.context() as away:
+        away.setattr(connector, "open_orders", once)
+        away.setattr(connector, "find_order", never)
+        report = await one_pass(desk)
+    (finding,) = about(report, state)
+    assert (finding.kind, finding.outcome) == ("missing_at_exchange", Outcome.LEFT)
+    assert "order_alarm" not in await desk.names(state.client_order_id)
+
+    (finding,) = about(await one_pass(desk), state)
+    assert finding.outcome is Outcome.MENDED
 
 
 async def test_a_workflow_that_does_not_know_that_its_order_has_ended_is_told(

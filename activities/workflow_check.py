@@ -1,0 +1,131 @@
+"""The store against the workflows: each open order has one that works on it, no ended one has."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from temporalio.service import RPCError
+
+from activities.account_pictures import SETTLING, our_orders
+from activities.messages import Finding, Outcome
+from activities.store import OrderFilter
+from trading.oms.enums import OPEN_STATUSES, Pending
+from trading.oms.models import utc_now
+
+if TYPE_CHECKING:
+    from activities.order_door import OrderDoor
+    from activities.store import Store
+    from trading.oms.models import OrderState
+    from trading.oms.venue import IExecutionConnector
+
+_INTERRUPTED_AFTER = timedelta(seconds=10)
+
+
+class WorkflowCheck:
+    """One pass's look at the workflows of an account's orders.
+
+    `failed` says what could not be asked, `lacking` names orders whose workflow waits for something
+    that their state does not show, most likely fills.
+    """
+
+    def __init__(
+        self, store: Store, door: OrderDoor, connector: IExecutionConnector, *, dry_run: bool
+    ) -> None:
+        """Nothing is asked yet."""
+        self._store = store
+        self._door = door
+        self._connector = connector
+        self._dry_run = dry_run
+        self.looked_at = 0
+        self.findings: list[Finding] = []
+        self.failed: list[str] = []
+        self.lacking: set[str] = set()
+
+    async def run(self) -> None:
+        """Every open order has a workflow that works on it."""
+        orders = await our_orders(self._store, self._connector, external=False)
+        # Not routed yet, or split over several exchanges: every account's pass looks after them.
+        nowhere = OrderFilter(exchange="", statuses=OPEN_STATUSES, external=False)
+        orders += await self._store.orders(nowhere, limit=None)
+        self.looked_at = len(orders)
+        for order in orders:
+            try:
+                if await self._door.is_running(order.client_order_id):
+                    await self._if_interrupted(order)
+                    continue
+            except RPCError as error:
+                self.failed.append(f"workflow of order {order.client_order_id}: {error}")
+                continue
+            await self._without_workflow(order)
+        await self._run_on({order.client_order_id for order in orders})
+
+    async def _if_interrupted(self, order: OrderState) -> None:
+        """A change was begun a while ago: its workflow may not know of it, and then ends it."""
+        begun = order.pending is not Pending.NONE or order.replacing
+        if not begun or utc_now() - order.last_updated_at < _INTERRUPTED_AFTER:
+            return
+        order_id = order.client_order_id
+        if self._dry_run or not await self._door.tell(order_id, []):
+            return
+        fresh = await self._store.order(order_id)
+        if fresh is not None and fresh.pending is Pending.NONE and not fresh.replacing:
+            text = f"a {order.pending.value} of order {order_id} had stopped half-way"
+            self._found("interrupted_request", order.symbol, text, order_id, mended=True)
+
+    async def _run_on(self, open_ids: set[str]) -> None:
+        """No workflow works on an order that has ended and not know it.
+
+        The step that ended the order was committed, and its result lost with the Temporal server.
+        """
+        try:
+            running = await self._door.all_running(self._connector.exchange) - open_ids
+        except RPCError as error:
+            self.failed.append(f"running workflows: {error}")
+            return
+        for order_id in sorted(running):
+            order = await self._store.order(order_id)
+            if (
+                order is not None
+                and order.account == self._connector.account
+                and order.is_terminal
+                and utc_now() - order.last_updated_at > SETTLING
+                and await self._is_still_running(order_id)
+            ):
+                await self._ended_unknown(order)
+
+    async def _is_still_running(self, order_id: str) -> bool:
+        try:
+            return await self._door.is_running(order_id)
+        except RPCError as error:
+            self.failed.append(f"workflow of order {order_id}: {error}")
+            return False
+
+    async def _ended_unknown(self, order: OrderState) -> None:
+        """Let the workflow read the store; one that waits for fills goes on after that."""
+        order_id = order.client_order_id
+        done = (
+            not self._dry_run
+            and await self._door.tell(order_id, [])
+            and not await self._is_still_running(order_id)
+        )
+        if not done:
+            self.lacking.add(order_id)
+        text = f"order {order_id} has ended as {order.status.value} and its workflow runs on"
+        self._found("ended_unknown", order.symbol, text, order_id, mended=done)
+
+    async def _without_workflow(self, order: OrderState) -> None:
+        """Take it up again; it is the workflow that knows what is too late to be sent."""
+        order_id = order.client_order_id
+        fresh = await self._store.order(order_id)
+        if fresh is None or fresh.is_terminal:
+            return  # It has ended since the list was read, and its workflow with it.
+        done = not self._dry_run and await self._door.take_up_again(order_id)
+        text = f"order {order_id} is open and no workflow works on it"
+        self._found("no_workflow", order.symbol, text, order_id, mended=done)
+
+    def _found(self, kind: str, symbol: str, message: str, order_id: str, *, mended: bool) -> None:
+        outcome = Outcome.MENDED if mended else Outcome.LEFT
+        self.findings.append(
+            Finding(kind=kind, symbol=symbol, message=message, order_id=order_id, outcome=outcome)
+        )
