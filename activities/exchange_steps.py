@@ -54,7 +54,11 @@ class ExchangeSteps:
 
     @activity.defn(name="cancel_at_exchange")
     async def cancel_at_exchange(self, message: CancelAt) -> ChangeAnswer:
-        """Cancel by client id. "Unknown order" is asked after: it may be filled, or ended."""
+        """Cancel by client id. What the answer leaves open is asked after.
+
+        "Unknown order" may mean filled, or ended. And done is only what is known to have ended
+        with a total: what was traded before the end must not be sent again.
+        """
         claim, connector = await self._there(message.at)
         if not message.is_replacement:
             await self._mark(message.at, EventKind.CANCEL_REQUESTED, message.reason)
@@ -64,11 +68,14 @@ class ExchangeSteps:
         try:
             report = await connector.cancel(ref)
         except ExchangeRejected as error:
-            return await self._after_refused_cancel(connector, ref, message.at, str(error))
+            return await self._after_unclear_cancel(connector, ref, message.at, str(error))
         except ExchangeUnavailable as error:
             return await self._not_now(message.at, error)
         except OutcomeUnknown as error:
-            return await self._after_refused_cancel(connector, ref, message.at, str(error))
+            return await self._after_unclear_cancel(connector, ref, message.at, str(error))
+        if report.status not in _ENDED or report.cumulative_quantity is None:
+            taken = "the cancel was taken, without a word on what was traded"
+            return await self._after_unclear_cancel(connector, ref, message.at, taken)
         return await self._done(message.at, [report])
 
     @activity.defn(name="reduce_at_exchange")
@@ -127,10 +134,10 @@ class ExchangeSteps:
             carrier=known.carrier,
         )
 
-    async def _after_refused_cancel(
+    async def _after_unclear_cancel(
         self, connector: IExecutionConnector, ref: OrderRef, at: OrderAt, reason: str
     ) -> ChangeAnswer:
-        """The cancel was refused or is unclear: the order itself says what became of it."""
+        """The order itself says what became of it, and what it has traded."""
         try:
             report = await connector.find_order(ref)
         except ExchangeError as error:

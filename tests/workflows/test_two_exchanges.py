@@ -134,6 +134,37 @@ async def test_a_fill_in_a_gap_of_krakens_stream_is_caught_up(desk: Desk, kraken
     await until(lambda: _has_fills(desk, resting.client_order_id))
 
 
+async def test_a_replacement_at_kraken_sends_what_is_left_although_a_fill_was_not_heard_of(
+    desk: Desk, kraken: Exchange
+) -> None:
+    """Kraken's answer to a cancel does not say what the order has traded."""
+    resting = await desk.resting(exchange=kraken.name)
+    kraken.fault("stream_drop")
+    kraken.market("SELL", "30000", "0.004")
+
+    changed = await desk.oms.modify_order(resting.client_order_id, new_price=Decimal(29500))
+
+    assert changed.success, changed.error
+    assert changed.state is not None
+    assert changed.state.filled_quantity == Decimal("0.004")
+    ids = resting.exchange_client_id, changed.state.exchange_client_id
+    (first,), (second,) = (kraken.orders(clientOrderId=str(one)) for one in ids)
+    assert (first["executedQty"], first["status"]) == ("0.00400000", "CANCELED")
+    assert (second["origQty"], second["status"]) == ("0.00600000", "NEW")
+
+
+async def test_a_cancel_at_kraken_answers_with_what_was_filled_unheard(
+    desk: Desk, kraken: Exchange
+) -> None:
+    resting = await desk.resting(exchange=kraken.name)
+    kraken.fault("stream_drop")
+    kraken.market("SELL", "30000", "0.004")
+
+    answer = await desk.cancel(resting.client_order_id)
+
+    assert (answer.outcome, answer.filled_quantity) == (CancelOutcome.CANCELLED, Decimal("0.004"))
+
+
 async def _has_fills(desk: Desk, order_id: str) -> bool:
     return len(await desk.store.fills(order_id)) == 1
 
