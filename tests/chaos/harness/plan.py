@@ -116,7 +116,7 @@ _LASTS_S = {
     Breaks.BAN: (1.0, 3.0),
     Breaks.EXTERNAL_ORDERS: (0.5, 2.0),
 }
-_WORKER_KINDS = frozenset(
+WORKER_KINDS = frozenset(
     {Breaks.KILL_WORKER, Breaks.STOP_WORKER, Breaks.STOP_SENDER, Breaks.WORKER_CLOCK}
 )
 
@@ -244,7 +244,7 @@ def disasters(settings: Settings) -> list[Disaster]:
         what = deck.pop()
         if settings.store == "sqlite" and what in POSTGRES_ONLY:
             continue
-        which = dice.randrange(settings.workers if what in _WORKER_KINDS else EXCHANGES)
+        which = dice.randrange(settings.workers if what in WORKER_KINDS else EXCHANGES)
         if what is Breaks.BAN:
             which = 0  # After Kraken's lockout we ask nothing for a minute: the run would stand.
         lasts_s = dice.uniform(*_LASTS_S.get(what, (0, 0)))
