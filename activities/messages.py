@@ -124,12 +124,15 @@ class RateQuestion(_Message):
     account: str
     endpoint: str
     order_id: str
+    slot: float | None = None
+    """That of an order which has waited, as it was answered."""
 
 
 class RateAnswer(_Message):
     """How long to wait first, in seconds; 0 means now. The slot is the asker's, unless `denied`."""
 
     wait_s: float = 0.0
+    slot: float | None = None
     denied: Denied | None = None
 
 

@@ -36,6 +36,7 @@ from activities.splitting import Splitting, is_to_be_split
 from activities.store import ClaimOutcome
 from activities.store.types import Sent
 from trading.oms.enums import ReasonCode
+from trading.oms.interfaces import RateWish
 from trading.oms.models import Order, utc_now
 from trading.oms.routing.base import RoutingDenied
 
@@ -161,17 +162,19 @@ class OrderSteps:
         """
         order = await self._order(question.order_id)
         until = min((t for t in (order.send_by, order.expire_at) if t is not None), default=None)
-        slot = await self._parts.rate_limits.reserve(
-            question.exchange,
-            question.endpoint,
-            question.account,
+        wish = RateWish(
+            exchange=question.exchange,
+            endpoint=question.endpoint,
+            account=question.account,
+            symbol=order.symbol,
             order_id=question.order_id,
             strategy_id=order.strategy_id,
+            slot=question.slot,
             within_s=None if until is None else (until - utc_now()).total_seconds(),
         )
-        return RateAnswer(
-            wait_s=slot.wait_s, denied=None if slot.granted else _too_late(slot.wait_s)
-        )
+        slot = await self._parts.rate_limits.reserve(wish)
+        denied = None if slot.granted else _too_late(slot.wait_s)
+        return RateAnswer(wait_s=slot.wait_s, slot=slot.slot, denied=denied)
 
     @activity.defn(name="send_order")
     async def send_order(self, send: Send) -> SendAnswer:

@@ -10,14 +10,12 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
-import uuid
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from activities.rate_lease import RateLease
 from trading.oms.errors import ExchangeUnavailable, StoreUnavailable
-from trading.oms.interfaces import RateSlot
+from trading.oms.interfaces import RateSlot, RateWish
 from trading.oms.rate_card import Cost, PoolScope
 from trading.oms.rate_ledger import EVERYTHING, Want, status_of
 from trading.oms.request_gate import LOCAL_RATE_LIMIT, Permit
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 SHORT_S = 0.1
 """A wait up to this is slept through in place; a longer one is a durable timer."""
-_NOT_YET_S = 0.25
-"""When a slot has come due and what left before it has not been answered."""
 MAX_WAIT_S = 60.0
 PATIENCE_S = 10.0
 _patience: ContextVar[float] = ContextVar("rate_patience", default=SHORT_S)
@@ -57,7 +53,6 @@ class RateDesk:
         """An order that would wait longer than `max_wait_s` is denied."""
         self._store = store
         self._max_wait_s = max_wait_s
-        self._process = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._leases: dict[str, RateLease] = {}
         self._gates: dict[tuple[str, str], Gate] = {}
 
@@ -66,9 +61,7 @@ class RateDesk:
         name = connector.exchange
         lease = self._leases.get(name)
         if lease is None:
-            lease = RateLease(
-                name, self._process, self._store, lambda: connector.exchange_now().timestamp()
-            )
+            lease = RateLease(name, self._store, lambda: connector.exchange_now().timestamp())
             self._leases[name] = lease
         gate = Gate(lease, connector.account, connector.capabilities.rate_card)
         self._gates[name, connector.account] = gate
@@ -80,26 +73,16 @@ class RateDesk:
 
     # What orders ask (IRateLimitGuard).
 
-    async def reserve(
-        self,
-        exchange: str,
-        endpoint: str,
-        account: str | None = None,
-        *,
-        order_id: str = "",
-        strategy_id: str | None = None,
-        within_s: float | None = None,
-    ) -> RateSlot:
+    async def reserve(self, wish: RateWish) -> RateSlot:
         """A slot for the order: now, or later and then it is the order's, or none in time.
 
-        An order that comes back at its time has its slot, unless another strategy has taken it
-        over. Raises `StoreUnavailable`.
+        An order that comes back at its time names its `slot` and has it, whichever process it
+        comes to, unless another strategy has taken it over. Raises `StoreUnavailable`.
         """
-        gate = self._gate(exchange, account)
+        gate = self._gate(wish.exchange, wish.account)
         if gate is None:
             return RateSlot()
-        limit = self._max_wait_s if within_s is None else min(within_s, self._max_wait_s)
-        return await gate.slot(endpoint, order_id, strategy_id or "", limit)
+        return await gate.slot(wish, self._within_s(wish))
 
     async def check_rate_limit(
         self, exchange: str, endpoint: str, account: str | None = None
@@ -140,6 +123,9 @@ class RateDesk:
         if found is None:
             return {"exchange": exchange, "limited": False}
         return {"exchange": exchange, "limited": True, **found}
+
+    def _within_s(self, wish: RateWish) -> float:
+        return self._max_wait_s if wish.within_s is None else min(wish.within_s, self._max_wait_s)
 
     def _gate(self, exchange: str, account: str | None) -> Gate | None:
         if account:
@@ -246,37 +232,23 @@ class Gate:
 
     # For orders.
 
-    async def slot(self, endpoint: str, order_id: str, strategy: str, within_s: float) -> RateSlot:
+    async def slot(self, wish: RateWish, within_s: float) -> RateSlot:
         """See `RateDesk.reserve`."""
-        held = await self._held(order_id)
-        if held is not None:
-            return held
-        cost = self._cost(endpoint)
-        if (permit := self._lease.take_now(cost)) is not None:
+        cost = self._cost(wish.endpoint, symbol=wish.symbol)
+        if wish.slot is None and (permit := self._lease.take_now(cost)) is not None:
             return self._go(permit)
-        latest = self._lease.clock() + within_s
-        granted, permit = await self._lease.ask(Want(cost, latest, strategy))
-        wait_s = granted.at - self._lease.clock()
-        if not granted.booked:
-            return RateSlot(max(wait_s, 0.0), granted=False)
-        if wait_s > SHORT_S:
-            self._lease.keep(order_id, permit, strategy)
-            return RateSlot(wait_s)
-        await asyncio.sleep(max(0.0, wait_s))
-        return self._go(permit)
-
-    async def _held(self, order_id: str) -> RateSlot | None:
-        """What an order that comes back has; None: it has no slot, or not any more."""
-        held_s = self._lease.holds(order_id)
-        if held_s is None:
-            return None
-        if held_s > SHORT_S:
-            return RateSlot(held_s)
-        await asyncio.sleep(max(0.0, held_s))
-        permit = await self._lease.redeemed(order_id)
-        if permit is not None:
-            return self._go(permit)
-        return None if self._lease.holds(order_id) is None else RateSlot(_NOT_YET_S)
+        want = Want(cost, self._lease.clock() + within_s, wish.strategy_id or "", wish.slot)
+        while True:
+            granted, permit = await self._lease.ask(want)
+            wait_s = granted.at - self._lease.clock()
+            if not granted.booked:
+                return RateSlot(max(wait_s, 0.0), granted=False)
+            if granted.slot is None:
+                return self._go(permit)
+            if wait_s > SHORT_S:
+                return RateSlot(wait_s, slot=granted.slot)
+            await asyncio.sleep(max(0.0, wait_s))
+            want = want._replace(slot=granted.slot)
 
     def _go(self, permit: Permit) -> RateSlot:
         self._lease.promise(self._account, permit)

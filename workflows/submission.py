@@ -56,6 +56,7 @@ class Submission:
         self.unsent = True
         self.generation = 1
         self.next_stamp = 1
+        self._slot: float | None = None
         self.slot_at: datetime | None = None
         """When the exchange's rate limit has room for the order; None: it does not wait for it."""
 
@@ -116,7 +117,11 @@ class Submission:
         exchange, account = self.venue
         order_id = self._work.state.client_order_id
         question = RateQuestion(
-            exchange=exchange, account=account, endpoint="place", order_id=order_id
+            exchange=exchange,
+            account=account,
+            endpoint="place",
+            order_id=order_id,
+            slot=self._slot,
         )
         await self._take_slot(await steps.acquire_rate_limit(question))
 
@@ -126,6 +131,7 @@ class Submission:
         if answer.denied is not None:
             await self.deny(answer.denied)
         elif answer.wait_s > 0:
+            self._slot = answer.slot
             self.slot_at = workflow.now() + timedelta(seconds=answer.wait_s)
             self._work.later("send", answer.wait_s)
 
@@ -185,6 +191,7 @@ class Submission:
         """The send before this one placed nothing."""
         self.generation += 1
         self.next_stamp = 1
+        self._slot = None
 
     def first_leg(self) -> Send:
         """The send of the order as the trader gave it."""

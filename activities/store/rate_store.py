@@ -17,7 +17,8 @@ from activities.store.schema import rate_ledger
 from activities.store.transactions import Transactions
 from trading.oms.models import utc_now
 from trading.oms.rate_card import RatePool
-from trading.oms.rate_ledger import Granted, RateLedger, Seen, Want, status_of
+from trading.oms.rate_ledger import Granted, RateLedger, Want, status_of
+from trading.oms.rate_pools import Seen
 
 _Found = TypeVar("_Found")
 Tokens = dict[tuple[str, int], int]
@@ -39,7 +40,6 @@ class RateNews:
     """
 
     exchange: str
-    process: str
     now: float
     rules: Mapping[str, RatePool]
     wants: Sequence[Want] = ()
@@ -48,7 +48,6 @@ class RateNews:
     settled: Tokens = field(default_factory=dict)
     seen: Mapping[str, Seen] = field(default_factory=dict)
     pauses: Mapping[str, float] = field(default_factory=dict)
-    redeem: Sequence[float] = ()
 
 
 @dataclass(slots=True)
@@ -57,7 +56,6 @@ class RateWord:
 
     answers: list[Granted]
     blocks: Tokens
-    redeemed: dict[float, dict[str, int] | None]
     paused: dict[str, float]
     settled: Tokens
     document: Mapping[str, Any]
@@ -125,15 +123,14 @@ def _row(exchange: str, document: Mapping[str, Any]) -> dict[str, Any]:
 def _applied(ledger: RateLedger, news: RateNews) -> RateWord:
     """What is given back comes first, then what was learned, then what is asked for."""
     for (key, window), count in news.returned.items():
-        ledger.pools[key].change(window, -count, news.now)
+        ledger.pools[key].change(window, -count)
     for (key, window), count in news.settled.items():
         ledger.pools[key].settle(window, count)
     for key, seen in news.seen.items():
         ledger.pools[key].see(seen)
     for name, until in news.pauses.items():
         ledger.pause(name, until)
-    redeemed = {at: ledger.redeem(at, news.process) for at in news.redeem}
-    answers = [ledger.ask(want, news.process) for want in news.wants]
+    answers = [ledger.ask(want) for want in news.wants]
     blocks = {
         (key, window): count for key in news.blocks for window, count in ledger.block(key).items()
     }
@@ -142,7 +139,7 @@ def _applied(ledger: RateLedger, news: RateNews) -> RateWord:
         for key, pool in ledger.pools.items()
         for window, count in pool.settled().items()
     }
-    return RateWord(answers, blocks, redeemed, dict(ledger.paused), settled, ledger.document)
+    return RateWord(answers, blocks, dict(ledger.paused), settled, ledger.document)
 
 
 _NO_WAIT = sa.text("SET LOCAL synchronous_commit = off")

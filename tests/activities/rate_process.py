@@ -18,6 +18,7 @@ from activities.rate_desk import RateDesk, patient
 from activities.store import Store, StoreSettings
 from trading.oms.enums import OrderSide, OrderType, TimeInForce
 from trading.oms.errors import ExchangeUnavailable
+from trading.oms.interfaces import RateSlot, RateWish
 from trading.oms.venue import OrderRequest
 
 _TASKS = 12
@@ -41,7 +42,8 @@ class Trader:
     async def _trade(self) -> None:
         while time.monotonic() < self._until:
             name = f"o{os.getpid()}-{next(_numbers)}"
-            while (slot := await self._desk.reserve("limited", "place", order_id=name)).wait_s:
+            slot, wish = RateSlot(), RateWish("limited", "place")
+            while (slot := await self._desk.reserve(wish._replace(slot=slot.slot))).wait_s:
                 if time.monotonic() + slot.wait_s > self._until:
                     return
                 await asyncio.sleep(slot.wait_s)

@@ -21,7 +21,7 @@ from activities.rate_lease import RateLease
 from activities.store import Store
 from trading.oms.enums import OrderSide, OrderType
 from trading.oms.errors import ExchangeUnavailable
-from trading.oms.interfaces import IRateLimitGuard
+from trading.oms.interfaces import IRateLimitGuard, RateWish
 from trading.oms.rate_card import RateCard
 from trading.oms.rate_ledger import EVERYTHING
 from trading.oms.request_gate import LOCAL_RATE_LIMIT, Permit, Response
@@ -45,7 +45,7 @@ class Process(NamedTuple):
     async def slot(self, **more: Any) -> tuple[float, bool]:
         """Ask for an order's slot; (seconds to wait, granted)."""
         values: dict[str, Any] = {"order_id": f"o{next(_numbers)}", **more}
-        slot = await self.desk.reserve(EXCHANGE, "place", "main", **values)
+        slot = await self.desk.reserve(RateWish(EXCHANGE, "place", "main", **values))
         return slot.wait_s, slot.granted
 
     async def place(self, **more: Any) -> None:
@@ -171,11 +171,15 @@ class Clock:
 
 
 class Worker(NamedTuple):
-    """A lease of the ledger on a clock that stands still, and the gate before it."""
+    """A lease of the ledger on a clock that stands still, and the gate before it.
+
+    `slots` are those of the orders that wait: orders carry them from worker to worker.
+    """
 
     clock: Clock
     lease: RateLease
     gate: Gate
+    slots: dict[str, float | None]
 
     async def waits(self, names: str, strategy: str = "", within_s: float = 60) -> list[float]:
         """The seconds until each order's slot, an order a letter; -1: too late.
@@ -184,7 +188,9 @@ class Worker(NamedTuple):
         """
         waits = []
         for name in names:
-            slot = await self.gate.slot("place", name, strategy, within_s)
+            wish = RateWish(EXCHANGE, "place", strategy_id=strategy, slot=self.slots.get(name))
+            slot = await self.gate.slot(wish, within_s)
+            self.slots[name] = slot.slot
             if slot.granted and slot.wait_s == 0:
                 self.answer(await self.gate.enter("POST order"))
             waits.append(round(slot.wait_s, 1) if slot.granted else -1)
@@ -200,9 +206,10 @@ async def workers(store_url: str, limit: int, count: int = 1) -> AsyncIterator[l
     pool = _pool("ORDERS", "SECOND", 10, limit)
     card, clock = BINANCE_CARD.model_copy(update={"pools": (pool,)}), Clock()
     store = await Store.open(store_url, create=True)
-    leases = [RateLease(EXCHANGE, f"p{n}", store.rates, clock) for n in range(count)]
+    leases = [RateLease(EXCHANGE, store.rates, clock) for _ in range(count)]
+    slots: dict[str, float | None] = {}
     try:
-        yield [Worker(clock, lease, Gate(lease, "main", card)) for lease in leases]
+        yield [Worker(clock, lease, Gate(lease, "main", card), slots) for lease in leases]
     finally:
         for lease in leases:
             await lease.close()
@@ -222,13 +229,21 @@ async def test_an_order_that_comes_back_has_its_slot(sqlite_url: str) -> None:
 async def test_slots_wait_for_what_has_left_before_their_window(sqlite_url: str) -> None:
     """It may arrive late, and then it counts in their window."""
     async with workers(sqlite_url, 2) as [one]:
-        slow = await one.gate.enter("POST order")
-        assert await one.waits("abc") == [0, 5.1, 5.1]
+        slow = [await one.gate.enter("POST order") for _ in range(2)]
+        assert await one.waits("bc") == [5.1, 5.1]
         one.clock.now += 5.2
         assert await one.waits("bc") == [0.2, 0.2]
-        one.answer(slow)
-        one.lease._fresh_until = 0
-        assert await one.waits("bc") == [0, 0]
+        one.answer(slow[0])
+        assert await one.waits("bc") == [0, 0.2]
+        one.answer(slow[1])
+        assert await one.waits("c") == [0]
+
+
+async def test_an_order_has_its_slot_in_another_process_too(store_url: str) -> None:
+    async with workers(store_url, 2, count=2) as [one, two]:
+        assert await one.waits("abcd") == [0, 0, 5.1, 5.1]
+        one.clock.now += 5.2
+        assert await two.waits("cd") == [0, 0]
 
 
 async def test_an_order_whose_slot_would_be_too_late_is_denied(sqlite_url: str) -> None:

@@ -7,17 +7,8 @@ from typing import Any
 import pytest
 
 from trading.oms.rate_card import Cost, EndpointCost, PoolKind, PoolScope, RateCard, RatePool
-from trading.oms.rate_ledger import (
-    EVERYTHING,
-    MARGIN_S,
-    Granted,
-    RateLedger,
-    Seen,
-    Want,
-    block_size,
-    status_of,
-    windows_of,
-)
+from trading.oms.rate_ledger import EVERYTHING, Granted, RateLedger, Want, block_size, status_of
+from trading.oms.rate_pools import MARGIN_S, Seen, windows_of
 
 NOW = 1005.0
 ORDERS = RatePool(
@@ -51,9 +42,17 @@ class Ledger:
         return answer
 
     def ask(self, cost: Cost, latest: float = NEVER, strategy: str | None = None) -> Granted:
-        process = f"of-{strategy}"
-        granted: Granted = self.change(lambda one: one.ask(Want(cost, latest, strategy), process))
+        granted: Granted = self.change(lambda one: one.ask(Want(cost, latest, strategy)))
         return granted
+
+    def back(self, slot: float, strategy: str, cost: Cost = PLACE) -> Granted:
+        """One that has waited for a slot comes back."""
+        want = Want(cost, NEVER, strategy, slot)
+        granted: Granted = self.change(lambda one: one.ask(want))
+        return granted
+
+    def settle(self, name: str, window: int, count: int) -> None:
+        self.change(lambda one: one.pools[name].settle(window, count))
 
     def times(self, cost: Cost, count: int, strategy: str | None = None) -> list[float]:
         """The windows of ten seconds after this one in which so many get their slots."""
@@ -78,7 +77,7 @@ def test_near_an_edge_a_request_counts_in_both_windows() -> None:
     ledger.now = 1009.95
     assert [ledger.ask(PLACE).at for _ in range(10)] == [1009.95] * 10
     ledger.now = 1012.0
-    ledger.change(lambda one: one.pools["orders"].settle(100, 10))
+    ledger.settle("orders", 100, 10)
     assert ledger.ask(PLACE).at > 1020
 
 
@@ -87,7 +86,7 @@ def test_what_was_not_answered_in_its_window_may_arrive_in_the_next() -> None:
     ledger.times(PLACE, 8)
     ledger.now = 1011.0
     assert ledger.times(PLACE, 3) == [1, 1, 2]
-    ledger.change(lambda one: one.pools["orders"].settle(100, 7))
+    ledger.settle("orders", 100, 7)
     assert ledger.times(PLACE, 8) == [1] * 7 + [2]
 
 
@@ -147,17 +146,87 @@ def test_a_strategy_that_comes_later_is_not_behind_all_of_another() -> None:
     assert ledger.times(PLACE, 10, "few") == [1] * 5 + [2] * 5
     assert ledger.times(PLACE, 1, "third") == [1]
     ledger.now = 1010.2
-    assert ledger.change(lambda one: one.redeem(1010 + MARGIN_S + 0.001, "of-many")) is None
-    ledger.change(lambda one: one.pools["orders"].settle(100, 10))
-    kept = ledger.change(lambda one: one.redeem(1010 + MARGIN_S + 0.001, "of-many"))
-    assert kept == {"many": 4}
+    ledger.settle("orders", 100, 10)
+    slot = 1010.101
+    assert [ledger.back(slot, "few").at for _ in range(5)] == [ledger.now] * 5
+    assert ledger.back(slot, "third").at == ledger.now
+    assert [ledger.back(slot, "many").at for _ in range(4)] == [ledger.now] * 4
+    assert ledger.back(slot, "many").at > 1020
+    assert ledger.used("orders") == 10
+
+
+def test_who_has_waited_waits_on_for_no_more_than_what_is_on_its_way() -> None:
+    ledger = Ledger(ORDERS)
+    ledger.times(PLACE, 10)
+    slots = [ledger.ask(PLACE, strategy="one").slot or 0 for _ in range(10)]
+    ledger.now = 1010.2
+    ledger.settle("orders", 100, 8)
+    waits = [ledger.back(slot, "one") for slot in slots]
+    assert [granted.at for granted in waits[:8]] == [ledger.now] * 8
+    assert [granted.slot for granted in waits[8:]] == slots[8:]
+    ledger.now += 0.3
+    ledger.settle("orders", 100, 2)
+    assert [ledger.back(slot, "one").at for slot in slots[8:]] == [ledger.now] * 2
+
+
+def test_who_comes_after_his_window_takes_what_a_younger_one_waits_for() -> None:
+    """A machine that is too busy carries its orders in their turn and does not ask twice."""
+    ledger = Ledger(ORDERS)
+    ledger.times(PLACE, 10)
+    slots = [ledger.ask(PLACE, strategy="one").slot or 0 for _ in range(20)]
+    ledger.settle("orders", 100, 10)
+    ledger.now = 1015.0
+    assert [ledger.back(slot, "one").at for slot in slots[:4]] == [ledger.now] * 4
+    ledger.settle("orders", 101, 4)
+    ledger.now = 1021.0
+    assert [ledger.back(slot, "one").at for slot in slots[4:14]] == [ledger.now] * 10
+    assert ledger.back(slots[14], "one").at > 1030
+    assert ledger.used("orders") == 10
+
+
+def test_what_nobody_comes_for_is_anybodys_after_a_while() -> None:
+    ledger = Ledger(ORDERS)
+    ledger.times(PLACE, 10)
+    for _ in range(10):
+        ledger.ask(PLACE, strategy="gone")
+    ledger.settle("orders", 100, 10)
+    ledger.now = 1012.0
+    assert ledger.ask(PLACE, strategy="new").at > 1020
+    ledger.now = 1014.0
+    assert [ledger.ask(PLACE, strategy="new").at for _ in range(10)] == [ledger.now] * 10
+    assert ledger.ask(PLACE, strategy="new").at > 1020
+
+
+def test_who_waits_has_no_place_of_another_account() -> None:
+    other = ORDERS.model_copy(update={"name": "others"})
+    ledger = Ledger(ORDERS, other)
+    for _ in range(20):
+        ledger.ask(PLACE, strategy="many")
+        ledger.ask(Cost({"others": 1}), strategy="few")
+    assert ledger.ask(PLACE, strategy="few").slot == 1010.101
+    assert ledger.ask(Cost({"others": 1}), strategy="many").slot == 1010.101
+    ledger.settle("orders", 100, 10)
+    ledger.now = 1012.0
+    assert ledger.back(1010.101, "nobody").at > 1020
+    assert ledger.back(1010.101, "many").at == ledger.now
+
+
+def test_at_the_edge_of_a_window_who_has_waited_waits_for_the_next() -> None:
+    ledger = Ledger(ORDERS)
+    ledger.times(PLACE, 10)
+    slots = [ledger.ask(PLACE, strategy="one").slot or 0 for _ in range(11)]
+    ledger.settle("orders", 100, 10)
+    ledger.now = 1019.95
+    assert ledger.back(slots[0], "one").slot == slots[0]
+    ledger.now = 1020.2
+    assert ledger.back(slots[0], "one").at == ledger.now
 
 
 def test_what_the_exchange_gives_back_is_used_again() -> None:
     """Ten orders were answered before the request left, and the exchange counts only four."""
     ledger = Ledger(ORDERS)
     ledger.times(PLACE, 10)
-    ledger.change(lambda one: one.pools["orders"].settle(100, 10))
+    ledger.settle("orders", 100, 10)
     ledger.change(lambda one: one.pools["orders"].see(Seen(100, used=4, settled=10)))
     assert ledger.used("orders") == 4
     assert ledger.times(PLACE, 7) == [0] * 6 + [1]
@@ -178,14 +247,52 @@ def test_what_others_use_is_counted_against_us() -> None:
     assert ledger.times(PLACE, 2) == [0, 1]
 
 
-def test_a_decaying_counter_has_a_lane_of_its_own_for_what_is_urgent() -> None:
+def test_a_decaying_counter_keeps_a_share_for_what_is_urgent() -> None:
     ledger = Ledger(KRAKEN)
     one, cancel = Cost({"counter": 1}), Cost({"counter": 6}, urgent=True)
     assert [ledger.ask(one).at for _ in range(54)] == [NOW] * 54
-    waits = [ledger.ask(one).at - NOW for _ in range(3)]
-    assert waits == pytest.approx([1 / 0.9, 2 / 0.9, 3 / 0.9])
+    waits = [ledger.ask(one, strategy="one").at - NOW for _ in range(3)]
+    assert waits == pytest.approx([1, 2, 3], abs=0.01)
     assert ledger.ask(cancel).at == NOW
-    assert 50 < ledger.used("counter") <= 60
+    assert ledger.used("counter") == 60
+    assert ledger.ask(cancel, latest=NOW).booked is False
+    assert ledger.ask(cancel._replace(held=False)).at == NOW
+
+
+def test_a_decaying_counter_falls_only_by_what_has_been_answered() -> None:
+    ledger = Ledger(KRAKEN)
+    one = Cost({"counter": 1})
+    for _ in range(54):
+        ledger.ask(one)
+    ledger.now += 10
+    assert ledger.used("counter") == 54
+    ledger.settle("counter", math.floor(NOW), 54)
+    ledger.now += 10
+    assert ledger.used("counter") == 44
+    for _ in range(10):
+        ledger.ask(one)
+    ledger.now += 20  # Nobody ever heard of these: five seconds ago they were given up.
+    assert ledger.used("counter") == 34
+
+
+def test_who_waits_for_a_decaying_counter_comes_behind_what_was_urgent_and_in_turn() -> None:
+    ledger = Ledger(KRAKEN)
+    one = Cost({"counter": 1})
+    for _ in range(54):
+        ledger.ask(one)
+    ledger.settle("counter", math.floor(NOW), 54)
+    slots = [ledger.ask(one, strategy="one").slot or 0 for _ in range(3)]
+    ledger.ask(Cost({"counter": 6}, urgent=True))
+    ledger.settle("counter", math.floor(NOW), 6)
+    again = []
+    for slot in slots:
+        ledger.now = slot
+        again.append(ledger.back(slot, "one", one))
+    assert [granted.slot for granted in again] == slots
+    assert [granted.at - NOW for granted in again] == pytest.approx([7, 8, 9], abs=0.02)
+    for granted in again:
+        ledger.now = granted.at
+        assert ledger.back(granted.slot or 0, "one", one) == Granted(ledger.now, booked=True)
 
 
 def test_a_decaying_counter_is_shared_fairly_too() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading.oms.interfaces import IRateLimiter, IRateLimitGuard
+from trading.oms.interfaces import IRateLimiter, IRateLimitGuard, RateSlot, RateWish
 from trading.oms.rate_limit_guard import RateLimiter, RateLimitGuard
 from trading.oms.rate_limits import FixedWindow, RateBook, RateRule, TokenBucket
 
@@ -170,7 +170,7 @@ async def test_acquiring_waits_for_the_slot_and_checking_counts_nothing() -> Non
 
 
 async def waits(guard: RateLimitGuard, count: int, account: str | None = None) -> list[float]:
-    return [(await guard.reserve("sandbox", PLACE, account)).wait_s for _ in range(count)]
+    return [(await guard.reserve(RateWish("sandbox", PLACE, account))).wait_s for _ in range(count)]
 
 
 async def test_reserving_answers_now_or_the_seconds_to_wait() -> None:
@@ -182,10 +182,10 @@ async def test_reserving_answers_now_or_the_seconds_to_wait() -> None:
 async def test_an_order_that_comes_back_has_its_slot_and_one_too_late_has_none() -> None:
     limiter, _ = limited(1)
     guard = RateLimitGuard({"sandbox": limiter})
-    assert (await guard.reserve("sandbox", PLACE, order_id="first")).wait_s == 0
-    assert (await guard.reserve("sandbox", PLACE, order_id="second")).wait_s == 10
-    assert (await guard.reserve("sandbox", PLACE, order_id="second")).wait_s <= 10
-    late = await guard.reserve("sandbox", PLACE, order_id="third", within_s=15)
+    assert (await guard.reserve(RateWish("sandbox", PLACE, order_id="first"))).wait_s == 0
+    assert (await guard.reserve(RateWish("sandbox", PLACE, order_id="second"))).wait_s == 10
+    assert (await guard.reserve(RateWish("sandbox", PLACE, order_id="second"))).wait_s <= 10
+    late = await guard.reserve(RateWish("sandbox", PLACE, order_id="third", within_s=15))
     assert (late.wait_s, late.granted) == (20, False)
 
 
@@ -245,7 +245,7 @@ async def test_an_exchange_without_a_limiter_is_not_limited() -> None:
     guard.pause("elsewhere", 5)
     guard.sync("elsewhere", {})
     assert await guard.check_rate_limit("elsewhere", PLACE)
-    assert await guard.reserve("elsewhere", PLACE) == (0, True)
+    assert await guard.reserve(RateWish("elsewhere", PLACE)) == RateSlot()
     assert guard.get_rate_limit_status("elsewhere") == {"exchange": "elsewhere", "limited": False}
 
 

@@ -113,11 +113,32 @@ class IRateLimiter(Protocol):
         ...
 
 
+class RateWish(NamedTuple):
+    """An order's request that asks for a slot; one that has waited names its `slot`.
+
+    Without an `account` the exchange's first one is meant. It is not to leave later than after
+    `within_s` seconds.
+    """
+
+    exchange: str
+    endpoint: str
+    account: str | None = None
+    symbol: str = ""
+    order_id: str = ""
+    strategy_id: str | None = None
+    slot: float | None = None
+    within_s: float | None = None
+
+
 class RateSlot(NamedTuple):
-    """When a request may leave: after `wait_s` seconds; not `granted`: that would be too late."""
+    """When a request may leave: after `wait_s` seconds; not `granted`: that would be too late.
+
+    Who waits names the `slot` when he comes back.
+    """
 
     wait_s: float = 0.0
     granted: bool = True
+    slot: float | None = None
 
 
 class IRateLimitGuard(Protocol):
@@ -135,19 +156,10 @@ class IRateLimitGuard(Protocol):
         """Wait until a request may be sent, and count it."""
         ...
 
-    async def reserve(
-        self,
-        exchange: str,
-        endpoint: str,
-        account: str | None = None,
-        *,
-        order_id: str = "",
-        strategy_id: str | None = None,
-        within_s: float | None = None,
-    ) -> RateSlot:
+    async def reserve(self, wish: RateWish) -> RateSlot:
         """Count a request: a slot now, one in the future that is the order's, or none in time.
 
-        For callers that wait durably and not here: they ask again at the slot's time.
+        For callers that wait durably and not here: they ask again at the slot's time and name it.
         """
         ...
 

@@ -70,6 +70,8 @@ class EndpointCost(BaseModel):
     with_parameter: Mapping[str, Mapping[str, int]] = Field(default_factory=dict)
     urgent: bool = False
     """Whether it may use the share that is kept: cancels and look-ups."""
+    held: bool = True
+    """Whether it waits for room; the exchange counts what is not held, and never refuses it."""
 
 
 class Cost(NamedTuple):
@@ -77,6 +79,7 @@ class Cost(NamedTuple):
 
     costs: Mapping[str, int]
     urgent: bool = False
+    held: bool = True
 
 
 class RateCard(BaseModel):
@@ -122,6 +125,7 @@ class RateCard(BaseModel):
                 if by_family.get(pool.family)
             },
             row.urgent,
+            row.held,
         )
 
     def pool_of(self, key: str) -> RatePool:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from trading.oms.interfaces import IRateLimiter, RateSlot
+from trading.oms.interfaces import IRateLimiter, RateSlot, RateWish
 from trading.oms.rate_limits import RateBook, RateRule
 
 Clock = Callable[[], float]
@@ -105,26 +105,17 @@ class RateLimitGuard:
         if limiter is not None:
             await limiter.acquire(endpoint)
 
-    async def reserve(
-        self,
-        exchange: str,
-        endpoint: str,
-        account: str | None = None,
-        *,
-        order_id: str = "",
-        strategy_id: str | None = None,  # noqa: ARG002 - first come first served
-        within_s: float | None = None,
-    ) -> RateSlot:
+    async def reserve(self, wish: RateWish) -> RateSlot:
         """Count a request: now, or a slot in the future that an order finds when it comes back."""
-        limiter = self._limiter(exchange, account)
+        limiter = self._limiter(wish.exchange, wish.account)
         if limiter is None:
             return RateSlot()
-        at = self._slots.pop(order_id, None)
-        wait_s = limiter.reserve(endpoint) if at is None else max(0.0, at - self._clock())
-        if within_s is not None and wait_s > within_s:
+        at = self._slots.pop(wish.order_id, None)
+        wait_s = limiter.reserve(wish.endpoint) if at is None else max(0.0, at - self._clock())
+        if wish.within_s is not None and wait_s > wish.within_s:
             return RateSlot(wait_s, granted=False)
-        if order_id and wait_s > 0:
-            self._slots[order_id] = self._clock() + wait_s
+        if wish.order_id and wait_s > 0:
+            self._slots[wish.order_id] = self._clock() + wait_s
         return RateSlot(wait_s)
 
     def pause(self, exchange: str, seconds: float, account: str | None = None) -> None:

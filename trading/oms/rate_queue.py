@@ -1,78 +1,125 @@
-"""Who waits for which slot of an exchange's rate limits."""
+"""Who waits for which slot of an exchange's rate limits.
 
-from collections import defaultdict
+A place is kept for a strategy and not for an order or a process: an order whose worker has gone
+finds it from any other, and one that comes late takes a younger one of its strategy.
+"""
 
-LATE_S = 3.0
-"""For how long what left in the window before, and has not been answered, may still arrive."""
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from trading.oms.rate_pools import LATE_S
+
+KEPT_S = 60.0
+"""For so long an order that comes late finds its place, where its counter decays."""
+
+
+class Place(NamedTuple):
+    """One order may leave from `at` on."""
+
+    lane: str
+    at: float
+    strategy: str
 
 
 class Queue:
-    """Who waits for which slot: {time: {process and strategy: how many}}."""
+    """{lane: {"costs": …, "slots": {time: {strategy: how many}}}}.
 
-    def __init__(self, document: dict[str, dict[str, int]], now: float) -> None:
-        """Forget the slots that are long past."""
-        self._slots = document
+    What costs in the same counters is one lane: the orders of one account, where the exchange
+    counts so of one symbol.
+    """
+
+    def __init__(self, document: dict[str, dict[str, Any]], now: float) -> None:
+        """Forget what is long past."""
+        self._lanes = document
         self._now = now
-        for at in [at for at in document if moment(at) < now - 2 * LATE_S]:
-            del document[at]
+        for name, lane in list(document.items()):
+            slots = lane["slots"]
+            for at in [at for at in slots if float(at) < now - KEPT_S]:
+                del slots[at]
+            if not slots:
+                del document[name]
 
-    def add(self, at: float, process: str, strategy: str) -> None:
+    def booked(self) -> Iterator[tuple[Mapping[str, int], float, int]]:
+        """What is waited for: (costs by counter, time, how many)."""
+        for lane in self._lanes.values():
+            for at, slot in lane["slots"].items():
+                yield lane["costs"], float(at), sum(slot.values())
+
+    def add(self, place: Place, costs: Mapping[str, int]) -> None:
         """One more waits for this slot."""
-        slot = self._slots.setdefault(_time(at), {})
-        name = _name(process, strategy)
-        slot[name] = slot.get(name, 0) + 1
+        lane = self._lanes.setdefault(place.lane, {"costs": dict(costs), "slots": {}})
+        slot = lane["slots"].setdefault(_time(place.at), {})
+        slot[place.strategy] = slot.get(place.strategy, 0) + 1
 
-    def fair_slot(self, strategy: str, before: float) -> float | None:
-        """The first slot at which another strategy would have two more behind it than this one."""
-        counts: dict[str, int] = defaultdict(int)
-        for at in sorted(self._slots, key=moment):
-            if moment(at) >= before:
-                return None
-            for name, count in self._slots[at].items():
-                counts[strategy_of(name)] += count
-            most = self._most(at, strategy)
-            if moment(at) > self._now and most and counts[strategy_of(most)] > counts[strategy] + 1:
-                return moment(at)
+    def has(self, place: Place) -> bool:
+        """Whether it is still the strategy's."""
+        return bool(self._slots(place.lane).get(_time(place.at), {}).get(place.strategy))
+
+    def remove(self, place: Place) -> None:
+        """Nobody waits for it any more."""
+        slots = self._slots(place.lane)
+        slot = slots[_time(place.at)]
+        slot[place.strategy] -= 1
+        if not slot[place.strategy]:
+            del slot[place.strategy]
+        if not slot:
+            del slots[_time(place.at)]
+
+    def ahead_of(self, place: Place) -> int:
+        """How many places of the lane are older."""
+        slots = self._slots(place.lane)
+        return sum(sum(slot.values()) for at, slot in slots.items() if float(at) < place.at)
+
+    def due(self, lane: str, strategy: str, runs: Callable[[float], bool]) -> Place | None:
+        """A place that somebody else has not come for: the youngest of the strategy's own.
+
+        Else one of any strategy that is `LATE_S` overdue. `runs` says of a time whether what was
+        kept for it may be used now.
+        """
+        found = None
+        for at, slot in self._slots(lane).items():
+            moment = float(at)
+            if moment > self._now or not runs(moment):
+                continue
+            if strategy in slot and (found is None or moment > found.at):
+                found = Place(lane, moment, strategy)
+        return found or self.overdue(lane, runs)
+
+    def overdue(self, lane: str, runs: Callable[[float], bool]) -> Place | None:
+        """A place of any strategy for which nobody has come in `LATE_S`."""
+        for at, slot in self._slots(lane).items():
+            if float(at) < self._now - LATE_S and runs(float(at)):
+                return Place(lane, float(at), max(slot, key=lambda name: slot[name]))
         return None
 
-    def _most(self, at: str, strategy: str) -> str | None:
-        """Who of the other strategies has most of a slot."""
-        slot = {n: count for n, count in self._slots[at].items() if strategy_of(n) != strategy}
-        return max(slot, key=lambda name: slot[name], default=None)
+    def fair_place(self, lane: str, strategy: str, before: float) -> Place | None:
+        """The first place of a strategy that would have two more behind it than this one."""
+        counts: Counter[str] = Counter()
+        slots = self._slots(lane)
+        for at in sorted(slots, key=float):
+            if float(at) >= before:
+                return None
+            counts.update(slots[at])
+            others = {n: count for n, count in slots[at].items() if n != strategy}
+            most = max(others, key=lambda name: others[name], default=None)
+            if float(at) > self._now and most is not None and counts[most] > counts[strategy] + 1:
+                return Place(lane, float(at), most)
+        return None
 
-    def take_over(self, at: float, process: str, strategy: str) -> None:
-        """Of the strategy that has most of this slot one has to ask again."""
-        slot = self._slots[_time(at)]
-        loser = self._most(_time(at), strategy)
-        if loser is not None:
-            slot[loser] -= 1
-            if not slot[loser]:
-                del slot[loser]
-        self.add(at, process, strategy)
+    def waiting(self) -> dict[str, int]:
+        """How many wait, by strategy."""
+        counts: Counter[str] = Counter()
+        for lane in self._lanes.values():
+            for at, slot in lane["slots"].items():
+                if float(at) >= self._now:
+                    counts.update(slot)
+        return dict(sorted(counts.items()))
 
-    def redeem(self, at: float, process: str) -> dict[str, int]:
-        """Take a process's places out of a slot, by strategy."""
-        slot = self._slots.get(_time(at), {})
-        mine = [name for name in slot if name.startswith(f"{process}|")]
-        found = {strategy_of(name): slot.pop(name) for name in mine}
-        if not slot:
-            self._slots.pop(_time(at), None)
+    def _slots(self, lane: str) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = self._lanes.get(lane, {}).get("slots", {})
         return found
 
 
 def _time(at: float) -> str:
     return f"{at:.3f}"
-
-
-def _name(process: str, strategy: str) -> str:
-    return f"{process}|{strategy}"
-
-
-def strategy_of(name: str) -> str:
-    """Whose place it is."""
-    return name.partition("|")[2]
-
-
-def moment(at_s: str) -> float:
-    """The time that a slot is written under."""
-    return float(at_s)

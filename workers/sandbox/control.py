@@ -54,6 +54,7 @@ class Control:
         self._streams = streams
         self._log = log
         self.lift_lockouts: Callable[[], None] = lambda: None
+        self.refused: Callable[[], int] = lambda: limits.refused
         self.paths: dict[str, Callable[[Json], Any]] = {
             "GET /control/config": self.config,
             "GET /control/ledger": self.ledger,
@@ -113,7 +114,11 @@ class Control:
 
     def requests(self, asked: Json) -> Json:
         most = read_long("last", str(asked.get("last", REQUESTS_DEFAULT)))
-        return {"count": self._log.count, "requests": self._log.last(most)}
+        return {
+            "count": self._log.count,
+            "refused_for_limits": self.refused(),
+            "requests": self._log.last(most),
+        }
 
     def faults(self, _: Json) -> Json:
         return {"faults": [fault.describe() for fault in self._faults.active]}

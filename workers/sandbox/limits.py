@@ -71,12 +71,15 @@ class Limits:
         self._config = config
         self._addresses: dict[str, Address] = {}
         self._orders: dict[Account, list[Counter]] = {}
+        self.refused = 0
+        """Requests refused with 429 or 418 because a limit was passed."""
 
     def enter(self, ip: str, weight: int) -> None:
         """Charge a request. Raises -1003 with 429 when over the limit, with 418 when banned."""
         now = time.time()
         address = self.address(ip)
         if address.banned_until_ms > now * 1000:
+            self.refused += 1
             raise errors.banned(address.banned_until_ms)
         for counters, amount in ((address.weights, weight), (address.requests, 1)):
             for counter in counters:
@@ -112,6 +115,7 @@ class Limits:
         for counter in self.orders(account):
             if counter.current(now) >= counter.limit.limit:
                 limit = counter.limit
+                self.refused += 1
                 raise errors.too_many_orders(
                     limit.limit, f"{limit.number} {limit.interval}", counter.resets_ms(now)
                 )
@@ -169,6 +173,7 @@ class Limits:
 
     def _violated(self, address: Address, counter: Counter, now: float) -> None:
         address.violations += 1
+        self.refused += 1
         if address.violations > self._config.ban_after_429:
             address.violations = 0
             seconds = self._config.ban_seconds * 2**address.bans

@@ -69,7 +69,9 @@ class Sandbox:
             self.engine, self.maker, self.faults, self.limits, self.user_streams, self.log
         )
         if self.kraken is not None:
-            self.control.lift_lockouts = self.kraken.limits.lift_lockouts
+            limits = self.kraken.limits
+            self.control.lift_lockouts = limits.lift_lockouts
+            self.control.refused = lambda: limits.refused
 
     def executed(self, order: Order, execution: Execution) -> None:
         trade = execution.trade

@@ -51,13 +51,17 @@ class TradingLimits:
         self._calls: dict[Account, Counter] = {}
         self._trading: dict[tuple[Account, str], Counter] = {}
         self._locked_until: dict[Account, float] = {}
+        self.refused = 0
+        """Requests refused because a limit was passed."""
 
     def call(self, account: Account, points: int) -> None:
         """Charge a REST call. Errors: EAPI:Rate limit exceeded, EGeneral:Temporary lockout."""
         if self._locked_until.get(account, 0.0) > time.monotonic():
+            self.refused += 1
             raise KrakenError(LOCKED_OUT)
         counter = self._calls.setdefault(account, Counter(self.limits.calls_decay))
         if counter.now() + points > self.limits.calls:
+            self.refused += 1
             raise KrakenError(CALLS_EXCEEDED)
         counter.add(points)
 
@@ -71,6 +75,7 @@ class TradingLimits:
         """Charge a new order or a change. Errors: EOrder:Rate limit exceeded."""
         counter = self.counter(account, symbol)
         if counter.now() + 1 > self.limits.trading:
+            self.refused += 1
             raise KrakenError(ORDERS_EXCEEDED)
         counter.add(1)
 
