@@ -118,14 +118,13 @@ class RiskAnswer(_Message):
 
 
 class RateQuestion(_Message):
-    """May one request of this kind leave for the exchange now?"""
+    """May one request of this kind leave now? An order that has waited names its `slot`."""
 
     exchange: str
     account: str
     endpoint: str
     order_id: str
     slot: float | None = None
-    """That of an order which has waited, as it was answered."""
 
 
 class RateAnswer(_Message):

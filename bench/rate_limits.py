@@ -44,7 +44,7 @@ from bench.rig import until_said
 from trading.oms.enums import OrderSide, OrderType, TimeInForce
 from trading.oms.errors import ServiceUnavailable
 from trading.oms.interfaces import RateWish
-from trading.oms.models import Order
+from trading.oms.models import Order, utc_now
 from trading.oms.order_manager import OrderManager
 from trading.oms.request_gate import Response
 from workers.child_process import ChildProcess
@@ -205,14 +205,14 @@ async def throughput(seconds: float, limit: int) -> dict[str, Any]:
         async with _place(Path(name), limit) as place, _workers(place) as workers:
             clocks = dict(place.cpu)
             clocks["workers"] = lambda: sum(tree_cpu_s(worker.pid) for worker in workers)
-            begun = {name: clock() for name, clock in clocks.items()}
+            begun, begun_at = {name: clock() for name, clock in clocks.items()}, utc_now()
             await _run(place, seconds, limit)
             cpu_s = {name: clock() - begun[name] for name, clock in clocks.items()}
             by_window = await _orders_by_window(place)
             refused = (await _ask(place, "requests?last=0"))["refused_for_limits"]
             store = await Store.open(place.store_url)
-            known = sorted(await store.orders(limit=None), key=lambda order: order.created_at)
-            sent = [order for order in known if order.submitted_at is not None]
+            sent = [order for order in await store.orders(limit=None) if order.submitted_at]
+            sent.sort(key=lambda order: order.submitted_at or begun_at)
             await store.close()
             sample = [o.client_order_id for o in sent if o.is_terminal][-_SAMPLE:]
             costs = await _what_waiting_costs(place, sample)

@@ -190,9 +190,9 @@ def test_what_nobody_comes_for_is_anybodys_after_a_while() -> None:
     for _ in range(10):
         ledger.ask(PLACE, strategy="gone")
     ledger.settle("orders", 100, 10)
-    ledger.now = 1012.0
+    ledger.now = 1015.0
     assert ledger.ask(PLACE, strategy="new").at > 1020
-    ledger.now = 1014.0
+    ledger.now = 1017.0
     assert [ledger.ask(PLACE, strategy="new").at for _ in range(10)] == [ledger.now] * 10
     assert ledger.ask(PLACE, strategy="new").at > 1020
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from trading.oms.rate_card import Cost, RatePool
 from trading.oms.rate_pools import NOT_YET_S, Pool, limit_of, pool_of, windows_of
-from trading.oms.rate_queue import Place, Queue
+from trading.oms.rate_queue import FORGOTTEN_S, Place, Queue
 
 _BLOCK_SHARE, _BLOCK_MAX = 10, 100
 EVERYTHING = "*"
@@ -107,7 +107,7 @@ class RateLedger:
             return None
         runs = partial(self._runs, cost)
         if want.slot is None:
-            found = self._queue.overdue(place.lane, runs)
+            found = self._queue.overdue(place.lane, FORGOTTEN_S, runs)
         else:
             found = self._queue.due(place.lane, place.strategy, runs)
         return None if found is None else self._now_for(found, cost)

@@ -230,7 +230,8 @@ class Decaying:
             document["count"] += self._pending.pop(second)
 
     def _used(self) -> float:
-        return float(self._document["count"]) + sum(self._pending.values())
+        counted: float = self._document["count"]
+        return counted + sum(self._pending.values())
 
     def earliest(self, at: float, weight: int, *, urgent: bool) -> float:
         """When enough of it has decayed; an urgent request is not behind those that wait."""

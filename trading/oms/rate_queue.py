@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from trading.oms.rate_pools import LATE_S
 
+FORGOTTEN_S = 6.0
+"""Who has not come for his place by then will hardly come: somebody new may have it."""
 KEPT_S = 60.0
 """For so long an order that comes late finds its place, where its counter decays."""
 
@@ -35,7 +37,7 @@ class Queue:
         self._now = now
         for name, lane in list(document.items()):
             slots = lane["slots"]
-            for at in [at for at in slots if float(at) < now - KEPT_S]:
+            for at in [at for at in slots if _moment(at) < now - KEPT_S]:
                 del slots[at]
             if not slots:
                 del document[name]
@@ -44,7 +46,7 @@ class Queue:
         """What is waited for: (costs by counter, time, how many)."""
         for lane in self._lanes.values():
             for at, slot in lane["slots"].items():
-                yield lane["costs"], float(at), sum(slot.values())
+                yield lane["costs"], _moment(at), sum(slot.values())
 
     def add(self, place: Place, costs: Mapping[str, int]) -> None:
         """One more waits for this slot."""
@@ -69,7 +71,7 @@ class Queue:
     def ahead_of(self, place: Place) -> int:
         """How many places of the lane are older."""
         slots = self._slots(place.lane)
-        return sum(sum(slot.values()) for at, slot in slots.items() if float(at) < place.at)
+        return sum(sum(slot.values()) for at, slot in slots.items() if _moment(at) < place.at)
 
     def due(self, lane: str, strategy: str, runs: Callable[[float], bool]) -> Place | None:
         """A place that somebody else has not come for: the youngest of the strategy's own.
@@ -79,32 +81,32 @@ class Queue:
         """
         found = None
         for at, slot in self._slots(lane).items():
-            moment = float(at)
+            moment = _moment(at)
             if moment > self._now or not runs(moment):
                 continue
             if strategy in slot and (found is None or moment > found.at):
                 found = Place(lane, moment, strategy)
-        return found or self.overdue(lane, runs)
+        return found or self.overdue(lane, LATE_S, runs)
 
-    def overdue(self, lane: str, runs: Callable[[float], bool]) -> Place | None:
-        """A place of any strategy for which nobody has come in `LATE_S`."""
+    def overdue(self, lane: str, since_s: float, runs: Callable[[float], bool]) -> Place | None:
+        """A place of any strategy for which nobody has come in so many seconds."""
         for at, slot in self._slots(lane).items():
-            if float(at) < self._now - LATE_S and runs(float(at)):
-                return Place(lane, float(at), max(slot, key=lambda name: slot[name]))
+            if _moment(at) < self._now - since_s and runs(_moment(at)):
+                return Place(lane, _moment(at), max(slot, key=lambda name: slot[name]))
         return None
 
     def fair_place(self, lane: str, strategy: str, before: float) -> Place | None:
         """The first place of a strategy that would have two more behind it than this one."""
         counts: Counter[str] = Counter()
         slots = self._slots(lane)
-        for at in sorted(slots, key=float):
-            if float(at) >= before:
+        for at in sorted(slots, key=_moment):
+            if _moment(at) >= before:
                 return None
             counts.update(slots[at])
             others = {n: count for n, count in slots[at].items() if n != strategy}
             most = max(others, key=lambda name: others[name], default=None)
-            if float(at) > self._now and most is not None and counts[most] > counts[strategy] + 1:
-                return Place(lane, float(at), most)
+            if _moment(at) > self._now and most is not None and counts[most] > counts[strategy] + 1:
+                return Place(lane, _moment(at), most)
         return None
 
     def waiting(self) -> dict[str, int]:
@@ -112,13 +114,18 @@ class Queue:
         counts: Counter[str] = Counter()
         for lane in self._lanes.values():
             for at, slot in lane["slots"].items():
-                if float(at) >= self._now:
+                if _moment(at) >= self._now:
                     counts.update(slot)
         return dict(sorted(counts.items()))
 
     def _slots(self, lane: str) -> dict[str, dict[str, int]]:
         found: dict[str, dict[str, int]] = self._lanes.get(lane, {}).get("slots", {})
         return found
+
+
+def _moment(at_s: str) -> float:
+    """The time that a slot is written under."""
+    return float(at_s)
 
 
 def _time(at: float) -> str:
