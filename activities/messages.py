@@ -64,10 +64,7 @@ class Routed(_Message):
 
 
 class SplitQuestion(_Message):
-    """Divide a quantity of an order into legs, the first of them with this number.
-
-    `refused` are the exchanges that do not count any more, with the reasons.
-    """
+    """Divide a quantity into legs, numbered from `first`; `refused` exchanges, why, do not count."""
 
     order_id: str
     quantity: Exact
