@@ -96,6 +96,10 @@ class ExchangeSteps:
             return await self._not_now(at, error)
         except (ExchangeRejected, OutcomeUnknown) as error:
             return await self._after_unclear_reduction(connector, ref, message, target, error)
+        if report.cumulative_quantity is None:
+            # More may have been traded than the new total: then it has cancelled the rest.
+            taken = OutcomeUnknown("the change was taken, without a word on what was traded")
+            return await self._after_unclear_reduction(connector, ref, message, target, taken)
         return await self._reduced(at, message, report)
 
     @activity.defn(name="collect_fills")
@@ -161,7 +165,8 @@ class ExchangeSteps:
         except ExchangeError as failure:
             state = await self._state(at.order_id)
             return ChangeAnswer(kind=ChangeKind.UNKNOWN, state=state, reason=str(failure))
-        if report is not None and report.quantity == target:
+        executed = report.cumulative_quantity or Decimal(0) if report is not None else Decimal(0)
+        if report is not None and report.quantity == target and executed <= target:
             return await self._reduced(at, message, report)
         booked = await self._booking.book(at.order_id, [report] if report else [])
         refused = isinstance(error, ExchangeRejected)

@@ -165,6 +165,25 @@ async def test_a_cancel_at_kraken_answers_with_what_was_filled_unheard(
     assert (answer.outcome, answer.filled_quantity) == (CancelOutcome.CANCELLED, Decimal("0.004"))
 
 
+async def test_a_reduction_at_kraken_below_what_was_filled_unheard_is_refused_and_ends_the_order(
+    desk: Desk, kraken: Exchange
+) -> None:
+    """Kraken takes it, cancels the rest, and does not say so."""
+    resting = await desk.resting(exchange=kraken.name)
+    kraken.fault("stream_drop")
+    kraken.market("SELL", "30000", "0.006")
+
+    changed = await desk.oms.modify_order(resting.client_order_id, new_quantity=Decimal("0.005"))
+    closed = await desk.until_closed(resting.client_order_id)
+
+    assert not changed.success
+    assert closed.state is not None
+    assert (closed.status, closed.state.filled_quantity, closed.state.quantity) == (
+        OrderStatus.CANCELLED, Decimal("0.006"), Decimal("0.01"),
+    )  # fmt: skip
+    assert "order_alarm" not in await desk.names(resting.client_order_id)
+
+
 async def _has_fills(desk: Desk, order_id: str) -> bool:
     return len(await desk.store.fills(order_id)) == 1
 

@@ -49,16 +49,26 @@ async def _claims(world: World, order_id: str) -> list[str]:
 
 
 async def _workflow(world: World, order_id: str) -> list[str]:
-    """The events of its newest run, each in a line."""
-    handle = world.client.get_workflow_handle(f"order-{order_id}")
+    """The events of its runs, each in a line."""
+    id_, lines = f"order-{order_id}", []
     try:
-        return [
-            f"  {event.event_time.ToDatetime():%H:%M:%S.%f} {name} {_said(event)}"
-            async for event in handle.fetch_history_events()
-            if not (name := EventType.Name(event.event_type)[11:]).startswith(_SAYS_NOTHING)
-        ]
+        runs = [found async for found in world.client.list_workflows(f"WorkflowId='{id_}'")]
+        for run in sorted(runs, key=lambda found: found.start_time):
+            lines.append(f"  run {run.run_id}:")
+            handle = world.client.get_workflow_handle(id_, run_id=run.run_id)
+            lines += [
+                line async for event in handle.fetch_history_events() if (line := _line(event))
+            ]
     except RPCError as error:
-        return [f"  its workflow cannot be read: {error}"]
+        lines.append(f"  its workflow cannot be read: {error}")
+    return lines
+
+
+def _line(event: Any) -> str:
+    name = EventType.Name(event.event_type)[11:]
+    if name.startswith(_SAYS_NOTHING):
+        return ""
+    return f"  {event.event_time.ToDatetime():%H:%M:%S.%f} {name} {_said(event)}"
 
 
 def _said(event: Any) -> str:
