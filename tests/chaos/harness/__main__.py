@@ -29,6 +29,7 @@ def settings_of(arguments: Sequence[str]) -> tuple[Settings, Path | None]:
     add("--store", choices=("sqlite", "postgresql"), default=usual.store)
     add("--workers", type=int, default=usual.workers)
     add("--patience-s", type=float, default=usual.patience_s, help="for the settling, seconds")
+    add("--pause-s", type=float, default=usual.pause_s, help="between two disasters, the mean")
     add("--without", choices=("claims", "catch-up"), default="", help="to see that it is seen")
     add("--keep", type=Path, help="a folder for the logs and the databases of the run")
     given = vars(parser.parse_args(arguments))

@@ -31,7 +31,11 @@ ONE_TAKES = Decimal("0.1")
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is asked for; `without` names a safeguard that is taken away."""
+    """What a run is asked for; `without` names a safeguard that is taken away.
+
+    `pause_s` is the mean time between two disasters: on a slow machine all that has just been
+    broken needs longer to come back.
+    """
 
     orders: int = 200
     seed: int = 1
@@ -40,6 +44,7 @@ class Settings:
     workers: int = 3
     patience_s: float = 180.0
     without: str = ""
+    pause_s: float = 2.0
 
     @property
     def seconds(self) -> float:
@@ -249,5 +254,5 @@ def disasters(settings: Settings) -> list[Disaster]:
             which = 0  # After Kraken's lockout we ask nothing for a minute: the run would stand.
         lasts_s = dice.uniform(*_LASTS_S.get(what, (0, 0)))
         found.append(Disaster(at_s, what, lasts_s, which, dice.uniform(-1, 1)))
-        at_s += dice.uniform(0.5, 3.5)
+        at_s += settings.pause_s * dice.uniform(0.25, 1.75)
     return found
