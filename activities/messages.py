@@ -11,18 +11,20 @@ from trading.oms.models import Exact, Order, OrderState, Utc
 from trading.oms.venue import ExecutionReport
 
 
-class _Message(BaseModel):
+class Message(BaseModel):
+    """What all of them have in common: they are values."""
+
     model_config = ConfigDict(frozen=True)
 
 
-class Account(_Message):
+class Account(Message):
     """One account at one exchange; the two names that name a connector."""
 
     exchange: str
     account: str
 
 
-class ClaimFacts(_Message):
+class ClaimFacts(Message):
     """The send claim that carries an order; `outcome` None means that its sender said nothing.
 
     `strays` are the generations of other sends of the leg that may be alive.
@@ -35,7 +37,7 @@ class ClaimFacts(_Message):
     strays: tuple[int, ...] = ()
 
 
-class Known(_Message):
+class Known(Message):
     """An order that a former run left: the trader's words, the state, the claim that carries it."""
 
     order: Order
@@ -43,7 +45,7 @@ class Known(_Message):
     claim: ClaimFacts | None = None
 
 
-class Denied(_Message):
+class Denied(Message):
     """A refusal by our own rules, before anything was sent; `numbers` are those compared."""
 
     reason_code: ReasonCode
@@ -51,7 +53,7 @@ class Denied(_Message):
     numbers: dict[str, str] = Field(default_factory=dict)
 
 
-class Routed(_Message):
+class Routed(Message):
     """The venue chosen for an order, or why there is none.
 
     An order that was split has a `state` instead, which is the sum of its legs.
@@ -63,40 +65,7 @@ class Routed(_Message):
     state: OrderState | None = None
 
 
-class SplitQuestion(_Message):
-    """Divide a quantity into legs, numbered from `first`; `refused` exchanges, why, do not count."""
-
-    order_id: str
-    quantity: Exact
-    first: int = 1
-    refused: dict[str, str] = Field(default_factory=dict)
-
-
-class Legs(_Message):
-    """A split order and its legs, by number."""
-
-    state: OrderState
-    legs: tuple[OrderState, ...]
-
-
-class LegWish(_Message):
-    """Ask a leg for a cancel, or for a modification where new values are given."""
-
-    order_id: str
-    reason: str | None = None
-    new_quantity: Exact | None = None
-    new_price: Exact | None = None
-
-
-class LegAnswer(_Message):
-    """Whether a leg has done what was asked, as far as it said, and else why not."""
-
-    order_id: str
-    success: bool
-    reason: str | None = None
-
-
-class RiskQuestion(_Message):
+class RiskQuestion(Message):
     """May this order go to this venue? The quantity and price are those to be checked."""
 
     order_id: str
@@ -107,14 +76,14 @@ class RiskQuestion(_Message):
     is_modification: bool = False
 
 
-class RiskAnswer(_Message):
+class RiskAnswer(Message):
     """Which checks ran, and the denial of the first that did not pass."""
 
     checks_run: tuple[str, ...] = ()
     denied: Denied | None = None
 
 
-class RateQuestion(_Message):
+class RateQuestion(Message):
     """May one request of this kind leave now? An order that has waited names its `slot`."""
 
     exchange: str
@@ -124,7 +93,7 @@ class RateQuestion(_Message):
     slot: float | None = None
 
 
-class RateAnswer(_Message):
+class RateAnswer(Message):
     """How long to wait first, in seconds; 0 means now. The slot is the asker's, unless `denied`."""
 
     wait_s: float = 0.0
@@ -132,7 +101,7 @@ class RateAnswer(_Message):
     denied: Denied | None = None
 
 
-class Prepared(_Message):
+class Prepared(Message):
     """An order admitted, and what was decided about its first send.
 
     The order's row was `created` now, or is known; `difference` says what a known one has else.
@@ -150,7 +119,7 @@ class Prepared(_Message):
     rate: RateAnswer | None = None
 
 
-class OrderAt(_Message):
+class OrderAt(Message):
     """One exchange order of ours: which order, which leg, which generation."""
 
     order_id: str
@@ -164,7 +133,7 @@ class LookUp(OrderAt):
     as_it_is: bool = False
 
 
-class Send(_Message):
+class Send(Message):
     """One send of an order: leg and generation name it, `stamp` counts its stamped requests.
 
     `revision` is that of the modification which this leg carries out, 0 for the first leg;
@@ -195,7 +164,7 @@ class SendKind(StrEnum):
     REFUSED = "refused"
 
 
-class SendAnswer(_Message):
+class SendAnswer(Message):
     """The outcome of a send. `retry_after_s` goes with NEVER_REACHED, `denied` with REFUSED."""
 
     kind: SendKind
@@ -206,7 +175,7 @@ class SendAnswer(_Message):
     fills_missing: bool = False
 
 
-class Note(_Message):
+class Note(Message):
     """Events to commit for an order, and with them a word on one of its claims.
 
     `not_placed` names a claim that is concluded, `in_doubt` one whose sender said nothing. Where
@@ -222,7 +191,7 @@ class Note(_Message):
     unsent_after: ClaimFacts | None = None
 
 
-class Reports(_Message):
+class Reports(Message):
     """What the exchange said about an order, to be translated and committed.
 
     `generation` is the send that carries the order as far as the workflow knows.
@@ -233,7 +202,7 @@ class Reports(_Message):
     generation: int = 1
 
 
-class Booked(_Message):
+class Booked(Message):
     """The state after a commit. `fills_missing`: the exchange's total is above the booked sum.
 
     `strays` are sends of the order that are alive beside the one that carries it; `carrier` is
@@ -250,7 +219,7 @@ class Booked(_Message):
     executed: Exact = Decimal(0)
 
 
-class CancelAt(_Message):
+class CancelAt(Message):
     """Cancel an exchange order; one that is to be replaced is not marked as cancelled by wish.
 
     One that ends strays (`of_strays`) is meant for that very send, whatever carries the order.
@@ -262,7 +231,7 @@ class CancelAt(_Message):
     of_strays: bool = False
 
 
-class Reduce(_Message):
+class Reduce(Message):
     """Reduce an order in place to this total quantity."""
 
     order_id: str
@@ -281,7 +250,7 @@ class ChangeKind(StrEnum):
     UNSUPPORTED = "unsupported"
 
 
-class ChangeAnswer(_Message):
+class ChangeAnswer(Message):
     """The outcome of a cancel or a reduction, with the state after it; the rest as in `Booked`."""
 
     kind: ChangeKind
@@ -302,7 +271,7 @@ class SightingKind(StrEnum):
     NO_OBSERVATION = "no_observation"
 
 
-class Sighting(_Message):
+class Sighting(Message):
     """One observation of an order in doubt."""
 
     kind: SightingKind
@@ -313,7 +282,7 @@ class Sighting(_Message):
     reason: str | None = None
 
 
-class StoreMark(_Message):
+class StoreMark(Message):
     """Which store it is, how far its journal has come, and a hash of the newest entry there.
 
     The head never goes back, and the entry at a head never becomes another: a restored store that
@@ -325,7 +294,7 @@ class StoreMark(_Message):
     entry: str = ""
 
 
-class ReconcileRequest(_Message):
+class ReconcileRequest(Message):
     """Compare accounts with their exchanges; `dry_run` only says what differs.
 
     Without an account all of the exchange's are meant, without an exchange all there are.
@@ -347,7 +316,7 @@ class Outcome(StrEnum):
     LEFT = "left"
 
 
-class Finding(_Message):
+class Finding(Message):
     """One thing that differed, and what became of it; `numbers` are those compared."""
 
     kind: str
@@ -358,7 +327,7 @@ class Finding(_Message):
     numbers: dict[str, Exact] = {}
 
 
-class ReconcileReport(_Message):
+class ReconcileReport(Message):
     """One pass over one account. A query that `failed` is no observation: nothing follows from it.
 
     `looked_at` counts what was compared, `balances` are the exchange's totals by asset (free and
@@ -386,13 +355,13 @@ class ReconcileReport(_Message):
         return sum(1 for finding in self.findings if finding.outcome is outcome)
 
 
-class Accounts(_Message):
+class Accounts(Message):
     """The accounts that a worker is connected to."""
 
     accounts: tuple[Account, ...]
 
 
-class ReconcileReports(_Message):
+class ReconcileReports(Message):
     """The reports of one run, one for each account."""
 
     reports: tuple[ReconcileReport, ...]

@@ -29,9 +29,9 @@ from activities.messages import (
     Routed,
     Send,
     SendAnswer,
-    SplitQuestion,
 )
 from activities.sending import Sender
+from activities.split_messages import SplitQuestion
 from activities.splitting import Splitting, is_to_be_split
 from activities.store import ClaimOutcome
 from activities.store.types import Sent

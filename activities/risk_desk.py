@@ -90,11 +90,11 @@ class RiskDesk:
         return _answer([*answer.checks_run, *reserved.checks_run], reserved.denial)
 
     async def split(
-        self, parent: Order, legs: Sequence[Order]
+        self, parent: Order, legs: Sequence[Order], *, adds: bool = False
     ) -> tuple[OrderState | None, LegDenied | None]:
         """Check every leg and make them all with their reservations, or say which was denied.
 
-        The parent after it, where the store was asked.
+        The parent after it, where the store was asked. `adds`: it becomes greater by the legs.
         """
         wishes = []
         for leg in legs:
@@ -109,7 +109,7 @@ class RiskDesk:
             if answer.denied is not None:
                 return None, LegDenied(question.exchange, answer.denied)
             wishes.append(wish)
-        state, denied = await self._store.risk.split(parent.client_order_id, wishes)
+        state, denied = await self._store.risk.split(parent.client_order_id, wishes, adds=adds)
         if denied is None:
             return state, None
         said = _answer([], denied.denial).denied

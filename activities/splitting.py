@@ -8,14 +8,23 @@ from temporalio import activity
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.messages import Denied, LegAnswer, Legs, LegWish, Routed, SplitQuestion
+from activities.messages import Denied, Routed
 from activities.order_door import OrderDoor
+from activities.split_messages import (
+    LegAnswer,
+    Legs,
+    LegWish,
+    SplitPlan,
+    SplitQuestion,
+    SplitWish,
+)
 from activities.store import OrderFilter
 from trading.oms.commands import ModifyRequest
 from trading.oms.enums import ReasonCode
 from trading.oms.models import utc_now
 from trading.oms.routing.base import IOrderSplitter, RoutingDenied
 from trading.oms.split import LEGS_MAX, PARENT_ID_LENGTH_MAX, is_leg, leg_id, leg_number
+from trading.oms.split_change import planned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,10 +60,7 @@ class Splitting:
         An exchange whose leg is denied is left out, and the rest divided anew. A quantity that
         one exchange takes whole needs no legs, where it is the order's first division.
         """
-        order = await self._store.trader_order(question.order_id)
-        if order is None:
-            msg = f"no order has the id {question.order_id!r}"
-            raise LookupError(msg)
+        order = await self._order(question.order_id)
         found = await self.load_legs(question.order_id)
         if any(leg_number(leg.client_order_id) >= question.first for leg in found.legs):
             return Routed(state=found.state)
@@ -64,8 +70,9 @@ class Splitting:
                 f"an order that is split may have {PARENT_ID_LENGTH_MAX}"
             )
             return Routed(denied=Denied(reason_code=ReasonCode.UNSUPPORTED, reason=reason))
+        price = question.price or found.state.price
         try:
-            return await self._divide(order, question)
+            return await self._divide(order.model_copy(update={"price": price}), question)
         except RoutingDenied as denial:
             return Routed(denied=Denied(reason_code=denial.reason_code, reason=str(denial)))
 
@@ -82,7 +89,7 @@ class Splitting:
                 msg = f"an order has at most {LEGS_MAX} legs"
                 raise RoutingDenied(msg)
             state, denied = await self._parts.risk.split(
-                order, self._legs(order, shares, question.first)
+                order, self._legs(order, shares, question.first), adds=question.adds
             )
             if state is not None:
                 self._parts.on_state(state)
@@ -105,6 +112,13 @@ class Splitting:
             for leg, share in enumerate(shares, first)
         ]
 
+    async def _order(self, order_id: str) -> Order:
+        order = await self._store.trader_order(order_id)
+        if order is None:
+            msg = f"no order has the id {order_id!r}"
+            raise LookupError(msg)
+        return order
+
     def _account(self, order: Order, exchange: str) -> str:
         return order.account or self._parts.default_accounts.get(exchange, "")
 
@@ -118,6 +132,19 @@ class Splitting:
             msg = f"no order has the id {order_id!r}"
             raise LookupError(msg)
         return Legs(state=state, legs=tuple(mine))
+
+    @activity.defn(name="plan_split_change")
+    async def plan_split_change(self, question: SplitWish) -> SplitPlan:
+        """Share a change out over the legs, by the rules of their exchanges. Nothing is changed."""
+        order = await self._order(question.order_id)
+        found = await self.load_legs(question.order_id)
+        rules = {
+            leg.exchange: self._parts.connectors[leg.exchange, leg.account].instrument(leg.symbol)
+            for leg in found.legs
+            if leg.is_open
+        }
+        plan = planned(order, found.state, found.legs, question.wish, rules)
+        return SplitPlan(legs=found, plan=plan)
 
 
 class AskingLegs:

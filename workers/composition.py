@@ -116,6 +116,7 @@ class Runtime:
                 exchange.collect_fills,
                 splitting.split_order,
                 splitting.load_legs,
+                splitting.plan_split_change,
             ],
             interceptors=[OneArgument()],
             workflow_runner=runner,

@@ -17,7 +17,8 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.messages import Booked, Denied, LegWish, SplitQuestion
+    from activities.messages import Booked, Denied
+    from activities.split_messages import Legs, LegWish, SplitQuestion
     from trading.oms.enums import OrderStatus, Pending
     from trading.oms.lifecycle import EventKind
     from trading.oms.models import OrderState
@@ -79,6 +80,7 @@ class Split:
         if not work.state.is_split:
             return  # Somebody has sent the signal to an order that has no legs.
         await self._look()
+        await self.start_new_legs()
         await self.modification.advance()
         if work.state.status is OrderStatus.FILLED:
             self.ask_all_to_cancel("the order is filled")
@@ -88,13 +90,27 @@ class Split:
             await self._end()
 
     async def _look(self) -> None:
-        found = await steps.load_legs(self._work.state.client_order_id)
+        self.take(await steps.load_legs(self._work.state.client_order_id))
+
+    def take(self, found: Legs) -> None:
+        """Take the legs and the order as they were read."""
         self.legs = {leg.client_order_id: leg for leg in found.legs}
         self._work.take(Booked(state=found.state))
 
     async def _start_legs(self) -> None:
         waiting = [leg for leg in self.open_legs if leg.client_order_id not in self._running]
         await asyncio.gather(*(self._start_leg(leg) for leg in waiting))
+
+    async def start_new_legs(self) -> None:
+        """Start the legs that a task has made that a crash ended before it could start them."""
+        work = self._work
+        if work.state.pending is Pending.CANCEL or work.cancellation.is_wanted:
+            return
+        unsent = {OrderStatus.CREATED, OrderStatus.PENDING_SUBMISSION}
+        new = [leg for leg in self.open_legs if leg.status in unsent]
+        new = [leg for leg in new if leg.client_order_id not in self._running]
+        for leg in new:
+            await self._start_leg(leg)
 
     async def _start_leg(self, leg: OrderState) -> None:
         """The leg is in the store already, so its workflow takes it up there."""
@@ -128,18 +144,21 @@ class Split:
         again = to_be_routed_again(order, work.state, self.legs.values(), is_fresh=work.is_fresh)
         if not again.quantity:
             return
-        first = max(map(leg_number, self.legs)) + 1
-        routed = await steps.split(
+        self._unroutable = await self.make_legs(
             SplitQuestion(
                 order_id=work.state.client_order_id,
                 quantity=again.quantity,
-                first=first,
                 refused=again.refused,
             )
         )
-        self._unroutable = routed.denied
+
+    async def make_legs(self, question: SplitQuestion) -> Denied | None:
+        """Make further legs and start them, or say why there are none."""
+        first = max(map(leg_number, self.legs)) + 1
+        routed = await steps.split(question.model_copy(update={"first": first}))
         await self._look()
         await self._start_legs()
+        return routed.denied
 
     def _goes_on(self) -> bool:
         work = self._work
@@ -179,6 +198,10 @@ class Split:
             if leg.client_order_id not in self._asked_to_cancel:
                 self._asked_to_cancel.add(leg.client_order_id)
                 self.ask(LegWish(order_id=leg.client_order_id, reason=reason))
+
+    def is_settled(self, leg_id: str) -> bool:
+        """Whether a leg has ended, and its workflow too, which counts the last fills."""
+        return self.legs[leg_id].is_terminal and leg_id not in self._running
 
     def ask(self, wish: LegWish) -> None:
         """Ask a leg beside the loop, until it has taken the wish."""

@@ -1,8 +1,8 @@
-"""Changing an order that is split.
+"""Changing an order that is split: how is decided by `trading.oms.split_change`.
 
-A new price goes to every open leg. A change of the quantity goes whole to the last open leg that
-can carry it, because only so the sum stays exact. The order's own totals follow what the legs have
-taken: where some refuse, it says which, and has the totals of the others.
+The store adds what the legs' quantities have become to the order's own, in the transaction that
+changes a leg. What is left for the workflow is to ask the legs, to take off what ended legs had
+left, and to say what did not come out as it was wished.
 """
 
 from __future__ import annotations
@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.messages import LegAnswer, LegWish
+    from activities.split_messages import LegAnswer, LegWish, SplitQuestion, SplitWish
     from trading.oms.answers import modification_refused, result_of
     from trading.oms.enums import Pending
     from trading.oms.exact import EXACT
     from trading.oms.lifecycle import EventKind
-    from trading.oms.split import Change, changes_of
+    from trading.oms.reading import number
+    from trading.oms.split_change import Change, Plan, Wish
+
+from workflows import steps
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from trading.oms.models import OrderState
     from workflows.order_work import OrderWork
     from workflows.requests import Modify
@@ -32,6 +37,7 @@ class SplitModification:
         """Nothing is being changed."""
         self._work = work
         self._request: Modify | None = None
+        self._plan = Plan()
         self._changes: dict[str, Change] = {}
         self._answers: dict[str, LegAnswer] = {}
 
@@ -41,33 +47,63 @@ class SplitModification:
         return self._request is not None
 
     async def begin(self, request: Modify) -> None:
-        """Refuse it, or ask the legs."""
-        work, wish = self._work, request.command
+        """Refuse it, or make the new legs and ask the others."""
+        work = self._work
         if self.is_running:
             request.answer = modification_refused(work.state, "a modify is still under way")
             return
-        changes = changes_of(
-            work.state, work.split.legs.values(), wish.new_quantity, wish.new_price
-        )
-        if isinstance(changes, str):
-            request.answer = modification_refused(work.state, changes)
+        wish = Wish(new_quantity=request.command.new_quantity, new_price=request.command.new_price)
+        order_id = work.state.client_order_id
+        planned = await steps.plan_split_change(SplitWish(order_id=order_id, wish=wish))
+        work.split.take(planned.legs)
+        await work.split.start_new_legs()
+        plan = planned.plan
+        if plan.refusal is not None:
+            request.answer = modification_refused(work.state, plan.refusal)
             return
-        if not changes:
+        changes = {change.order_id: change for change in plan.changes}
+        if plan.more and not await self._grow(request, plan, changes):
+            return
+        if not changes and not plan.given_up:
             request.answer = result_of(work.state)
             return
-        self._request = request
-        self._changes = {change.order_id: change for change in changes}
-        self._answers = {}
-        details = {change.order_id: change.said for change in changes}
+        self._request, self._plan = request, plan
+        self._changes, self._answers = changes, {}
+        details = {change.order_id: change.said for change in changes.values()}
         await work.record(work.event(EventKind.MODIFY_REQUESTED, details=dict(details)))
-        for change in changes:
-            work.split.ask(
-                LegWish(
-                    order_id=change.order_id,
-                    new_quantity=change.new_quantity,
-                    new_price=change.new_price,
-                )
+        self._ask_legs()
+        await self.advance()
+
+    async def _grow(self, request: Modify, plan: Plan, changes: dict[str, Change]) -> bool:
+        """Make legs for what is more, or let one leg carry it; False: neither can be."""
+        work = self._work
+        denied = await work.split.make_legs(
+            SplitQuestion(
+                order_id=work.state.client_order_id,
+                quantity=plan.more,
+                price=request.command.new_price,
+                adds=True,
             )
+        )
+        if denied is None:
+            return True
+        if plan.carrier is None:
+            request.answer = modification_refused(work.state, denied.reason).model_copy(
+                update={"reason_code": denied.reason_code}
+            )
+            return False
+        changes[plan.carrier.order_id] = plan.carrier
+        return True
+
+    def _ask_legs(self) -> None:
+        for change in self._changes.values():
+            wish = LegWish(
+                order_id=change.order_id,
+                new_quantity=change.new_quantity,
+                new_price=change.new_price,
+                reason="the order's quantity is reduced" if change.ends else None,
+            )
+            self._work.split.ask(wish)
 
     def answered(self, answer: LegAnswer) -> None:
         """A leg has answered: it has changed, refused, or goes on trying."""
@@ -79,25 +115,21 @@ class SplitModification:
         work = self._work
         if self._request is None or self._answers.keys() != self._changes.keys():
             return
-        legs = [work.split.legs[one] for one in self._changes]
-        if any(leg.is_open and _is_at_it(leg) for leg in legs):
+        legs = {one: work.split.legs[one] for one in self._changes}
+        if any(self._is_at_it(leg) for leg in legs.values()):
             return
-        refusals = [
-            f"{leg.client_order_id}: {self._answers[leg.client_order_id].reason or leg.status}"
-            for leg in legs
-            if not self._changes[leg.client_order_id].is_in(leg)
-        ]
-        quantity = work.state.quantity
-        for leg in legs:
-            before = self._changes[leg.client_order_id].old_quantity
-            quantity = EXACT.add(quantity, EXACT.subtract(leg.quantity, before))
-        wish = self._request.command
-        price = work.state.price if refusals else wish.new_price or work.state.price
+        given_up = self._plan.given_up
+        for one, leg in legs.items():
+            if self._changes[one].ends:
+                given_up = EXACT.add(given_up, leg.remaining_quantity)
+        quantity = EXACT.subtract(work.state.quantity, given_up)
+        refusals = self._refusals(legs, quantity)
+        price = work.state.price if refusals else self._request.command.new_price
         events = []
-        if (quantity, price) != (work.state.quantity, work.state.price):
-            revision = work.state.revision + 1
+        if given_up or price not in {None, work.state.price}:
+            revision, total = work.state.revision + 1, quantity if given_up else None
             events.append(
-                work.event(EventKind.MODIFIED, revision=revision, quantity=quantity, price=price)
+                work.event(EventKind.MODIFIED, revision=revision, quantity=total, price=price)
             )
         events.append(work.event(EventKind.REQUEST_ENDED, reason="; ".join(refusals) or None))
         request, self._request = self._request, None
@@ -108,6 +140,20 @@ class SplitModification:
             else result_of(work.state)
         )
 
+    def _is_at_it(self, leg: OrderState) -> bool:
+        if self._changes[leg.client_order_id].ends:
+            return not self._work.split.is_settled(leg.client_order_id)
+        waits = leg.pending is Pending.MODIFY or leg.replacing or leg.in_doubt_since is not None
+        return leg.is_open and waits
 
-def _is_at_it(leg: OrderState) -> bool:
-    return leg.pending is Pending.MODIFY or leg.replacing or leg.in_doubt_since is not None
+    def _refusals(self, legs: dict[str, OrderState], quantity: Decimal) -> list[str]:
+        """What did not come out as it was wished."""
+        found = []
+        for one, leg in legs.items():
+            refusal = self._changes[one].refusal_of(leg, self._answers[one].reason)
+            if refusal is not None:
+                found.append(f"{one}: {refusal}")
+        wanted = self._request.command.new_quantity if self._request else None
+        if not found and wanted not in {None, quantity}:
+            found.append(f"the quantity is {number(quantity)}: legs were filled meanwhile")
+        return found

@@ -20,9 +20,6 @@ with workflow.unsafe.imports_passed_through():
         ChangeAnswer,
         ClaimFacts,
         Known,
-        LegAnswer,
-        Legs,
-        LegWish,
         LookUp,
         Note,
         OrderAt,
@@ -37,7 +34,14 @@ with workflow.unsafe.imports_passed_through():
         Send,
         SendAnswer,
         Sighting,
+    )
+    from activities.split_messages import (
+        LegAnswer,
+        Legs,
+        LegWish,
+        SplitPlan,
         SplitQuestion,
+        SplitWish,
     )
     from trading.oms.lifecycle import LifecycleEvent
     from trading.oms.models import Order
@@ -98,6 +102,11 @@ async def split(question: SplitQuestion) -> Routed:
 async def load_legs(order_id: str) -> Legs:
     """Read a split order with its legs."""
     return await _local("load_legs", order_id, Legs)
+
+
+async def plan_split_change(question: SplitWish) -> SplitPlan:
+    """Share a change of a split order out over its legs."""
+    return await _local("plan_split_change", question, SplitPlan)
 
 
 async def ask_leg(wish: LegWish) -> LegAnswer:

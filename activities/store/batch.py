@@ -9,6 +9,7 @@ The head's lock is held until the commit, so sequences become visible in order a
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -29,6 +30,7 @@ from activities.store.rows import (
 from activities.store.types import ClaimKey, JournalEntry, resend_scope
 from trading.oms.enums import TradingState
 from trading.oms.errors import OrderNotFound
+from trading.oms.exact import EXACT
 from trading.oms.inference import to_book
 from trading.oms.lifecycle import LifecycleEvent, apply
 from trading.oms.models import Fill, OrderState, utc_now
@@ -257,11 +259,20 @@ class Batch:
         for row in parents:
             own = row.state.client_order_id
             mine = [leg for leg in legs.values() if leg.parent_order_id == own and is_leg(leg)]
-            after = summed(row.state, mine)
+            after = summed(row.state, mine, self._grown(mine))
             if after is not row.state:
                 drafts = drafts_of_sum(row.state, after, self.now)
                 self._drafts += [(row, draft) for draft in drafts]
                 row.state = after
+
+    def _grown(self, legs: Iterable[OrderState]) -> Decimal:
+        """By how much modifications have changed the legs' quantities; new legs do not count."""
+        total = Decimal(0)
+        for leg in legs:
+            row = self.orders.get(leg.client_order_id)
+            if row is not None and row.loaded is not None:
+                total = EXACT.add(total, EXACT.subtract(leg.quantity, row.loaded.quantity))
+        return total
 
     # Writing, all at once.
 

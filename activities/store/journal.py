@@ -187,6 +187,8 @@ def drafts_of_sum(before: OrderState, after: OrderState, at: datetime) -> list[D
     names = []
     if before.status is not after.status or before.filled_quantity < after.filled_quantity:
         names.append(_NAME_OF_STATUS[after.status])
+    if before.quantity != after.quantity:
+        names.append("order_modified")
     if before.in_doubt_since is None and after.in_doubt_since is not None:
         names.append(_NAME_OF_MARK[EventKind.IN_DOUBT])
     elif before.in_doubt_since is not None and after.in_doubt_since is None:

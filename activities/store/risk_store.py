@@ -74,13 +74,14 @@ class RiskStore:
         return await self._writer.do(Reserve(wish))  # type: ignore[no-any-return]
 
     async def split(
-        self, parent_id: str, wishes: Sequence[ReserveWish]
+        self, parent_id: str, wishes: Sequence[ReserveWish], *, adds: bool = False
     ) -> tuple[OrderState, SplitDenied | None]:
         """Make the legs of an order with their reservations, in one transaction, or none of them.
 
-        The parent after it, and why it was not split. Raises `OrderNotFound`.
+        `adds`: the order becomes greater by them; else further legs are of what it has. The
+        parent after it, and why it was not split. Raises `OrderNotFound`.
         """
-        return await self._writer.do(Split(parent_id, wishes))  # type: ignore[no-any-return]
+        return await self._writer.do(Split(parent_id, wishes, adds=adds))  # type: ignore[no-any-return]
 
     async def preview(self, wish: ReserveWish, trading_state: TradingState) -> Reserved:
         """What `reserve` would answer for an order that is not there yet; nothing is reserved."""

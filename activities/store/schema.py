@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from activities.store.columns import Exact, Json, UtcTime
 
-SCHEMA_VERSION = "0008"
+SCHEMA_VERSION = "0009"
 """The newest migration; a store with another version is refused when it is opened."""
 
 metadata = sa.MetaData()
@@ -54,6 +54,7 @@ orders = sa.Table(
     sa.Column("remaining_quantity", Exact(60), nullable=False),
     sa.Column("filled_notional", Exact(60), nullable=False),
     sa.Column("inferred_quantity", Exact(60), nullable=False),
+    sa.Column("rerouted_quantity", Exact(60), nullable=False),
     sa.Column("fees_by_currency", Json(), nullable=False),
     sa.Column("rejected_by", sa.String(16)),
     sa.Column("reason_code", sa.String(64)),

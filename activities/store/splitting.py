@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import NamedTuple
 
 from activities.store.batch import Batch
 from activities.store.orders import OnOrder
 from activities.store.reservations import Reserve, ReserveWish
 from trading.oms.enums import Pending, ReasonCode
+from trading.oms.exact import EXACT
 from trading.oms.identity import content_hash
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import Order, OrderState
@@ -25,15 +27,17 @@ class SplitDenied(NamedTuple):
 class Split(OnOrder):
     """Insert the legs of an order with their reservations, and mark the order as their sum.
 
-    Where its first leg is known, somebody has split the order before, and that stands.
+    Where its first leg is known, somebody has split the order before, and that stands. Further legs
+    are what was refused and is routed again, or make the order greater.
     """
 
     waits = True
 
-    def __init__(self, parent_id: str, wishes: Sequence[ReserveWish]) -> None:
+    def __init__(self, parent_id: str, wishes: Sequence[ReserveWish], *, adds: bool) -> None:
         """One wish for each leg, each on an account of its own."""
         super().__init__(parent_id)
         self._wishes = wishes
+        self._adds = adds
         self._denied: SplitDenied | None = None
         reserves = [Reserve(wish) for wish in wishes]
         self.others = [reserve.order_id for reserve in reserves]
@@ -59,7 +63,21 @@ class Split(OnOrder):
         for reserve, wish in zip(reserves, self._wishes, strict=True):
             _insert(batch, wish.order, self.received_at)
             reserve.plan(batch)
-        batch.apply(parent, [_event(batch, self._wishes)], self.received_at)
+        batch.apply(parent, self._events(batch, parent.state), self.received_at)
+
+    def _events(self, batch: Batch, parent: OrderState) -> list[LifecycleEvent]:
+        total = Decimal(0)
+        for wish in self._wishes:
+            total = EXACT.add(total, wish.order.quantity)
+        again = total if parent.is_split and not self._adds else None
+        events = [_event(batch, self._wishes, again)]
+        if self._adds:
+            grown = EXACT.add(parent.quantity, total)
+            kind, revision = EventKind.MODIFIED, parent.revision + 1
+            events.append(
+                LifecycleEvent(kind=kind, at=batch.now, revision=revision, quantity=grown)
+            )
+        return events
 
     def answer(self, batch: Batch) -> tuple[OrderState, SplitDenied | None]:
         """The parent as it is now, and why it was not split, if so."""
@@ -72,9 +90,9 @@ def _insert(batch: Batch, order: Order, received_at: datetime) -> None:
     batch.insert(OrderState.of(order), extra, received_at)
 
 
-def _event(batch: Batch, wishes: Sequence[ReserveWish]) -> LifecycleEvent:
+def _event(batch: Batch, wishes: Sequence[ReserveWish], again: Decimal | None) -> LifecycleEvent:
     legs = {
         wish.order.client_order_id: f"{number(wish.order.quantity)} at {wish.order.exchange}"
         for wish in wishes
     }
-    return LifecycleEvent(kind=EventKind.SPLIT, at=batch.now, details=dict(legs))
+    return LifecycleEvent(kind=EventKind.SPLIT, at=batch.now, quantity=again, details=dict(legs))

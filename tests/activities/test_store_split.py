@@ -153,6 +153,45 @@ async def test_two_processes_that_book_for_two_legs_leave_the_whole_sum(store_ur
             assert booked == sorted(booked)
 
 
+async def test_the_order_has_what_its_legs_have_become_in_the_same_commit(store: Store) -> None:
+    parent, legs = await split(store, "6", "4")
+    ids = [leg.client_order_id for leg in legs]
+    smaller = event(EventKind.MODIFIED, revision=1, quantity=d("4.5"), price=d(99))
+    await store.record(ids[0], [smaller])
+    state = await the_sum(store, parent)
+    assert (state.quantity, state.remaining_quantity, state.price) == (d("8.5"), d("8.5"), d(100))
+    greater = event(EventKind.LEG_STARTED, leg=2, revision=1, quantity=d(7), exchange_client_id="x")
+    await asyncio.gather(
+        store.record(ids[1], [greater]),
+        store.record(ids[0], [fill_event(legs[0], "t", "4.5", exchange="sandbox")]),
+    )
+    state = await the_sum(store, parent)
+    assert (state.quantity, state.filled_quantity, state.remaining_quantity) == (
+        d("11.5"), d("4.5"), d(7)
+    )  # fmt: skip
+    names = [entry.name for entry in await store.events_of(parent.client_order_id)]
+    assert names.count("order_modified") == 2
+
+
+async def test_further_legs_are_routed_again_or_make_the_order_greater(store: Store) -> None:
+    parent, _ = await split(store, "6", "4")
+
+    def further(first: int) -> list[ReserveWish]:
+        made = legs_for(parent, "0.5", "1", first=first)
+        return wishes([leg.model_copy(update={"account": "main"}) for leg in made])
+
+    again, denied = await store.risk.split(parent.client_order_id, further(3))
+    assert denied is None
+    assert (again.quantity, again.rerouted_quantity) == (d(10), d("1.5"))
+    for _ in range(2):  # Whoever asks again gets what there is.
+        more, denied = await store.risk.split(parent.client_order_id, further(5), adds=True)
+        assert denied is None
+        assert (more.quantity, more.rerouted_quantity, more.remaining_quantity) == (
+            d("11.5"), d("1.5"), d("11.5")
+        )  # fmt: skip
+    assert more == await the_sum(store, parent)
+
+
 async def test_an_order_that_only_calls_another_its_parent_is_no_leg_of_it(store: Store) -> None:
     parent, legs = await split(store, "6", "4")
     other = new_order(parent_order_id=parent.client_order_id)

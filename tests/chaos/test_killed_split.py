@@ -1,5 +1,6 @@
 """A worker dies in the middle of splits: no leg is doubled, and the parent is still their sum."""
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 from activities.store import OrderFilter
 from tests.chaos.doomed_worker import Plan
 from tests.chaos.world import Shape, World, a_world, deeds, until
+from trading.oms.commands import ModifyRequest
 from trading.oms.enums import OrderStatus
 from trading.oms.identity import exchange_client_id
 from trading.oms.models import Order, OrderState
+from trading.oms.order_client import OrderClient
 from trading.oms.split import summed
 from workers.temporal_server import TemporalServer
 
@@ -64,6 +67,82 @@ async def test_a_worker_killed_at_any_await_of_a_split_leaves_the_whole_sum(
             return not any([await world.is_running(order) for order in orders])
 
         await until(closed, "every parent has ended")
+
+
+CHANGE = ("plan_split_change", "split_order", "record_events", "load_legs", "reduce_at_exchange")
+CHANGE_POINTS = 26
+LESS, MORE = Decimal("0.003"), Decimal("0.014")
+
+
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.chaos_long)])
+async def test_a_worker_killed_at_any_await_of_a_change_leaves_the_new_total(
+    temporal_server: TemporalServer, tmp_path: Path, step: int
+) -> None:
+    """Less ends the second leg and takes from the first; more is a leg of its own."""
+    async with a_world(temporal_server, tmp_path, Shape(exchanges=2)) as world:
+        world.environment["OMS_ROUTING"] = "split"
+        await world.control("symbol", world.name, symbol="BTCUSDT", max_quantity=str(MOST))
+        arm = tmp_path / "armed"
+        plan = world.plan(*CHANGE, armed_by=str(arm))
+        doomed = await world.working(world.worker(plan))
+        points = range(0, CHANGE_POINTS, step)
+        orders = [world.order(f"-{what}-at-{n}") for n in points for what in ("less", "more")]
+        orders += [world.order(f"-{what}-legs-{n}") for n in points for what in ("less", "more")]
+        orders += [world.order("-less-at-last"), world.order("-more-at-last")]
+        await world.start_all(orders, task_timeout_s=8)
+        await until(lambda: all_rest(world, orders), "every leg rests", seconds=60)
+        arm.touch()
+        client = OrderClient(world.client, world.task_queue)
+        answers = {
+            order.client_order_id: asyncio.create_task(
+                client.modify(
+                    order.client_order_id, ModifyRequest(new_quantity=wanted(order), wait_s=60)
+                )
+            )
+            for order in orders
+        }
+
+        async def stand_or_are_answered() -> bool:
+            standing = {str(deed["order"]).partition(".leg")[0] for deed in deeds(plan)}
+            return all(answers[one].done() for one in answers if one not in standing)
+
+        await until(stand_or_are_answered, "all orders stand")
+        doomed.kill()
+        parked = {str(deed["order"]) for deed in deeds(plan)}
+        assert len([one for one in parked if "-at-" in one]) * step > 20, parked
+        assert any(".leg" in one for one in parked), parked
+        assert len({one.partition(".leg")[0] for one in parked}) < len(orders)
+
+        await world.working(world.worker())
+        for order in orders:
+            answer = await answers[order.client_order_id]
+            assert answer.success, (order.client_order_id, answer)
+        await until(lambda: all_have_the_total(world, orders), "every order has its new total")
+        live = [
+            Decimal(entry["origQty"])
+            for name in world.venues
+            for entry in (await world.ledger(name))["orders"]
+            if entry["status"] == "NEW" and entry["side"] == "BUY" and "price" in entry
+            and Decimal(entry["price"]) == Decimal(30000)
+        ]  # fmt: skip
+        assert sum(live, Decimal(0)) == sum(map(wanted, orders), Decimal(0))
+
+
+def wanted(order: Order) -> Decimal:
+    return LESS if "-less-" in order.client_order_id else MORE
+
+
+async def all_have_the_total(world: World, orders: list[Order]) -> bool:
+    for order in orders:
+        state, legs = await family(world, order)
+        assert summed(state, legs) == state
+        alive = [leg for leg in legs if leg.is_open]
+        if any(leg.status is not OrderStatus.ACCEPTED for leg in alive):
+            return False
+        total = sum((leg.remaining_quantity for leg in alive), Decimal(0))
+        if not (state.quantity == total == wanted(order)):
+            return False
+    return True
 
 
 async def family(world: World, order: Order) -> tuple[OrderState, list[OrderState]]:

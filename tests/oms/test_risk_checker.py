@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -18,8 +19,15 @@ from trading.oms.risk import checker as checker_module
 from trading.oms.risk.checker import RiskChecker, run_checks
 from trading.oms.risk.checks import STANDARD_CHECKS
 from trading.oms.risk.instrument_checks import is_multiple
-from trading.oms.risk.limits import LimitRule, RiskLimits, WithoutQuote, limits_for
-from trading.oms.risk.snapshot import RiskSnapshot, required_funds
+from trading.oms.risk.limits import (
+    LimitRule,
+    OwnLimits,
+    RiskLimits,
+    Scope,
+    WithoutQuote,
+    limits_for,
+)
+from trading.oms.risk.snapshot import Denial, OwnNumbers, RiskSnapshot, required_funds
 
 R = ReasonCode
 SELL = OrderSide.SELL
@@ -266,21 +274,102 @@ def test_required_funds_are_what_a_reservation_needs() -> None:
 
 def test_later_rules_replace_only_the_limits_they_give() -> None:
     rules = [
-        LimitRule(strategy_id="mm", limits=limits(max_open_orders=5, max_exposure="100")),
-        LimitRule(symbol="ETH/USDT", limits=limits(max_open_orders=1)),
+        LimitRule(exchange="binance", limits=limits(max_open_orders=5, max_exposure="100")),
+        LimitRule(account="main", limits=limits(max_open_orders=1)),
         LimitRule(strategy_id="mm", exchange="kraken", limits=RiskLimits(max_price_deviation=None)),
     ]
     default = limits(max_position_size="3")
-    own = limits_for(order(strategy_id="mm"), "binance", "main", default, rules)
-    assert (own.max_open_orders, own.max_exposure, own.max_position_size) == (
-        5,
+    found = limits_for(order(strategy_id="mm"), "binance", "main", default, rules)
+    assert (found.max_open_orders, found.max_exposure, found.max_position_size, found.own) == (
+        1,
         d("100"),
         d("3"),
+        (),
     )
-    assert own.max_price_deviation == d("0.05")
+    assert found.max_price_deviation == d("0.05")
     kraken = limits_for(order(strategy_id="mm"), "kraken", "main", default, rules)
-    assert (kraken.max_open_orders, kraken.max_price_deviation) == (5, None)
-    assert limits_for(order(), "binance", "main", default, rules) == default
+    assert (kraken.max_open_orders, kraken.max_price_deviation) == (1, None)
+    plain = limits_for(order(), "other", "another", default, rules)
+    assert plain.model_dump(exclude={"own"}) == default.model_dump()
+
+
+def test_a_limit_is_about_what_its_rule_names_and_the_accounts_holds_besides() -> None:
+    default = limits(max_position_size="3", max_open_orders=9, max_exposure="1000")
+    rules = [
+        LimitRule(strategy_id="mm", limits=limits(max_position_size="2", max_open_orders=5)),
+        LimitRule(strategy_id="mm", limits=limits(max_open_orders=4, max_exposure="100")),
+        LimitRule(symbol="BTC/USDT", limits=limits(max_position_size="7", max_open_orders=3)),
+        LimitRule(strategy_id="mm", symbol="BTC/USDT", limits=limits(max_position_size="1")),
+        LimitRule(strategy_id="mm", symbol="BTC/USDT", limits=limits(max_orders_per_minute=8)),
+        LimitRule(strategy_id="other", limits=limits(max_exposure="1")),
+    ]
+
+    found = limits_for(order(strategy_id="mm"), "binance", "main", default, rules)
+
+    # A position is always that of the order's symbol, so the rule for the symbol replaces it.
+    assert (found.max_position_size, found.max_open_orders, found.max_exposure) == (
+        d("7"), 9, d("1000")
+    )  # fmt: skip
+    own = {one.scope: one for one in found.own}
+    assert own.keys() == {Scope("mm"), Scope(None, "BTC/USDT"), Scope("mm", "BTC/USDT")}
+    mm = own[Scope("mm")]
+    assert (mm.max_position_size, mm.max_open_orders, mm.max_exposure) == (d("1"), 4, d("100"))
+    assert own[Scope(None, "BTC/USDT")].max_open_orders == 3
+    assert own[Scope("mm", "BTC/USDT")].max_orders_per_minute == 8
+
+
+def test_off_ends_a_strategys_own_limit_and_leaves_the_accounts() -> None:
+    default = limits(max_exposure="1000")
+    rules = [
+        LimitRule(strategy_id="mm", limits=limits(max_exposure="10")),
+        LimitRule(strategy_id="mm", exchange="kraken", limits=limits(max_exposure=None)),
+    ]
+    found = limits_for(order(strategy_id="mm"), "kraken", "main", default, rules)
+    assert (found.max_exposure, found.own) == (d("1000"), ())
+
+
+OWN_DENIED: list[tuple[ReasonCode, str, dict[str, Any], dict[str, Any]]] = [
+    (R.STRATEGY_POSITION_LIMIT, "the position of strategy mm may become 12, the limit is 11",
+        {"max_position_size": d("11")}, {"position": d("2")}),
+    (R.STRATEGY_ORDER_COUNT_LIMIT, "4 orders of strategy mm are open, the limit is 4",
+        {"max_open_orders": 4}, {"open_orders": 4}),
+    (R.STRATEGY_ORDER_RATE_LIMIT, "4 orders of strategy mm were submitted in the last minute",
+        {"max_orders_per_minute": 4}, {"orders_last_minute": 4}),
+    (R.STRATEGY_EXPOSURE_LIMIT, "the exposure of strategy mm would be 1500, the limit is 1400",
+        {"max_exposure": d("1400")}, {"exposure": d("500")}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "text", "limit", "numbers"), OWN_DENIED)
+def test_a_strategys_own_limit_denies_in_its_name(
+    code: ReasonCode, text: str, limit: dict[str, Any], numbers: dict[str, Any]
+) -> None:
+    """The account's numbers are larger, and nothing limits them."""
+    account = {"position": d("50"), "open_orders": 90, "orders_last_minute": 90}
+    own = OwnNumbers(limits=OwnLimits(scope=Scope("mm"), **limit), **numbers)
+    around = snapshot(own=(own,), exposure=d("90000"), **account)
+
+    _, denial = run_checks(order(strategy_id="mm"), around)
+
+    assert denial is not None
+    assert denial.code is code
+    assert text in denial.message
+    assert denial.numbers.keys() >= {f"strategy_{name}" for name in (*limit, *numbers)}
+    wider = {name: value + 1000 for name, value in limit.items()}
+    lets = OwnNumbers(limits=OwnLimits(scope=Scope("mm"), **wider), **numbers)
+    _, denial = run_checks(order(strategy_id="mm"), replace(around, own=(lets,)))
+    assert denial is None
+
+
+def test_a_limit_of_a_symbol_denies_with_the_symbols_numbers() -> None:
+    own = OwnNumbers(limits=OwnLimits(scope=Scope(None, "BTC/USDT"), max_open_orders=2),
+                     open_orders=2)  # fmt: skip
+    _, denial = run_checks(order(), snapshot(own=(own,)))
+    assert denial == Denial(
+        R.ORDER_COUNT_LIMIT,
+        "2 orders in BTC/USDT are open, the limit is 2",
+        {"symbol_open_orders": d("2"), "symbol_max_open_orders": d("2")},
+    )
 
 
 class Mapper:

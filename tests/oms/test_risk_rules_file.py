@@ -35,7 +35,9 @@ def test_rules_are_laid_over_the_limits_of_all() -> None:
     assert (plain.max_open_orders, plain.max_exposure) == (200, Decimal(1_000_000))
     assert plain.max_price_deviation == Decimal("0.05")
     both = rules.limits_for(order(strategy_id="momentum"), "alpha", "main")
-    assert (both.max_position_size, both.max_exposure) == (Decimal("2.5"), None)
+    assert (both.max_position_size, both.max_exposure) == (None, Decimal(1_000_000))
+    [own] = both.own
+    assert (own.scope.strategy_id, own.max_position_size) == ("momentum", Decimal("2.5"))
     assert (both.without_quote, both.check_capital) == (WithoutQuote.SKIP, False)
     assert both.max_open_orders == 200
 

@@ -22,7 +22,6 @@ from trading.oms.models import Instrument, Order, OrderState
 from trading.oms.routing.legs import Venue, divided
 from trading.oms.routing.markets import Level, VenueMarket
 from trading.oms.split import (
-    changes_of,
     end_of,
     is_leg,
     leg_id,
@@ -151,20 +150,29 @@ def test_its_own_word_ends_it_once_every_leg_has_ended(
 
 
 def test_only_what_is_proved_dead_is_routed_again_and_only_once() -> None:
-    parent, whole = PARENT, order(client_order_id="p", exchange=None)
+    whole = order(client_order_id="p", exchange=None)
     dead = leg(1, "6", status=REJECTED, rejection_reason="no")
 
-    def again(*legs: OrderState, is_fresh: bool = True, asked: Order = whole) -> Decimal:
+    def again(
+        *legs: OrderState, is_fresh: bool = True, asked: Order = whole, before: str = "0"
+    ) -> Decimal:
+        known = PARENT.model_copy(update={"rerouted_quantity": D(before)})
+        parent = summed(known, legs)
         return to_be_routed_again(asked, parent, legs, is_fresh=is_fresh).quantity
 
     doubtful = leg(2, "4", status=SUBMITTED, in_doubt_since=NOW)
     assert again(dead, doubtful) == 6
     assert again(leg(1, "6", status=CANCELLED), leg(2, "4", status=EXPIRED)) == 0
-    assert again(dead, leg(2, "4"), leg(3, "6")) == 0
-    assert again(dead, leg(2, "4"), leg(3, "5", status=REJECTED), leg(4, "1")) == 5
-    assert to_be_routed_again(whole, parent, [dead], is_fresh=True).refused == {"b": "no"}
-    # While a modification is on its way the legs may already have less than the parent.
-    assert again(leg(1, "5"), leg(2, "4")) == 0
+    assert again(dead, leg(2, "4"), leg(3, "6"), before="6") == 0
+    assert again(dead, leg(2, "4"), leg(3, "5", status=REJECTED), leg(4, "1"), before="6") == 5
+    assert to_be_routed_again(whole, PARENT, [dead], is_fresh=True).refused == {"b": "no"}
+    # A cancelled leg is not replaced, and what legs have been made smaller by is nobody's.
+    assert again(dead, leg(2, "4", status=CANCELLED)) == 6
+    # The order was made smaller after a leg was refused: only what it still lacks goes on.
+    parent = PARENT.model_copy(update={"quantity": D(7)})
+    legs = [dead, leg(2, "4")]
+    found = to_be_routed_again(whole, summed(parent, legs), legs, is_fresh=True)
+    assert found.quantity == 3
     market = order(client_order_id="p", exchange=None, order_type=OrderType.MARKET)
     assert again(dead, leg(2, "4"), asked=market) == 6
     assert again(dead, leg(2, "4"), asked=market, is_fresh=False) == 0
@@ -192,30 +200,6 @@ def test_an_order_ends_as_its_legs_did(
     assert end.kind is kind
     assert str(end.word["reason"]).startswith("10 is left: p.leg")
     assert str(end.word["reason"]).endswith("(so); nobody is left")
-
-
-def test_a_change_of_quantity_goes_whole_to_the_last_leg_that_can_carry_it() -> None:
-    legs = [leg(1, "6", status=ACCEPTED), leg(2, "4", status=ACCEPTED, filled_quantity=D(1))]
-
-    def wanted(quantity: str | None, price: str | None = None) -> list[tuple[str, Any, Any]] | str:
-        found = changes_of(
-            PARENT, legs, D(quantity) if quantity else None, D(price) if price else None
-        )
-        return (
-            found
-            if isinstance(found, str)
-            else [(c.order_id, c.new_quantity, c.new_price) for c in found]
-        )
-
-    assert wanted("8") == [("p.leg2", D(2), None)]
-    assert wanted("7") == [("p.leg1", D(3), None)]
-    assert wanted("11") == [("p.leg2", D(5), None)]
-    assert wanted(None, "99") == [("p.leg1", None, D(99)), ("p.leg2", None, D(99))]
-    assert wanted("8", "99") == [("p.leg1", None, D(99)), ("p.leg2", D(2), D(99))]
-    assert wanted("10", "100") == []
-    assert wanted("4") == "no open leg has more than 6 left; cancel a leg instead"
-    legs[0] = leg(1, "6", status=SUBMITTED, in_doubt_since=NOW)
-    assert wanted("8") == "p.leg1 is submitted and not at rest at its exchange"
 
 
 # Dividing.

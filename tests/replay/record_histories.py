@@ -187,6 +187,16 @@ async def split_and_cancelled(desk: Desk) -> str:
     return order_id
 
 
+async def split_and_changed(desk: Desk) -> str:
+    """More is a new leg, less ends it again."""
+    order_id = await split(desk)
+    for quantity in ("0.03", "0.019"):
+        result = await desk.oms.modify_order(order_id, new_quantity=Decimal(quantity), wait=20)
+        assert result.error is None, result
+    await desk.cancel(order_id)
+    return order_id
+
+
 async def split_and_filled_by_leg(desk: Desk) -> str:
     """The history of a leg."""
     leg_id = f"{await split(desk)}.leg1"
@@ -204,6 +214,7 @@ async def split_and_routed_again(desk: Desk) -> str:
 
 SPLIT_LIVES: tuple[Life, ...] = (
     split_and_cancelled,
+    split_and_changed,
     split_and_filled_by_leg,
     split_and_routed_again,
 )

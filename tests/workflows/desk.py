@@ -123,6 +123,10 @@ class Exchange:
         found = self._control.requests({"last": 20_000})["requests"]
         return sum(1 for request in found if request["endpoint"] == name)
 
+    def rules(self, **values: str) -> None:
+        """The exchange changes its rules for the symbol: status, sizes, steps."""
+        self._control.symbol({"symbol": "BTCUSDT", **values})
+
     def cancel(self, order: dict[str, Any]) -> None:
         """The exchange cancels an order of its own accord."""
         self._control.cancel(

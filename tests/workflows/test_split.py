@@ -13,7 +13,14 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from activities import markets
 from activities.store import OrderFilter
 from tests.workflows.desk import Desk, Exchange, a_desk, until
-from trading.oms.enums import CancelOutcome, OrderStatus, Pending, ReasonCode, RejectedBy
+from trading.oms.enums import (
+    CancelOutcome,
+    OrderStatus,
+    Pending,
+    ReasonCode,
+    RejectedBy,
+    TradingState,
+)
 from trading.oms.models import OrderState
 from trading.oms.routing.smart import RoutingStrategy
 from trading.oms.split import summed
@@ -40,6 +47,8 @@ async def module_desk(
 async def no_halt_is_remembered(desk: Desk) -> None:
     """The test before may have halted an exchange, which is looked at again only now and then."""
     assert desk.runtime is not None
+    for exchange in desk.exchanges:
+        exchange.rules(max_quantity="9000")
     for connector in desk.runtime.parts.connectors.values():
         await connector.load_instruments()
 
@@ -72,6 +81,39 @@ async def two_at_rest(desk: Desk, **fields: str) -> tuple[str, list[OrderState]]
     order_id = result.order_id
     legs = await legs_of(desk, order_id)
     return order_id, legs
+
+
+async def three_at_rest(desk: Desk) -> tuple[str, list[OrderState]]:
+    """A split order of 0.03 at 28000 with three legs of 0.01, all at rest: no exchange takes more.
+
+    The third was made by making the order greater.
+    """
+    for exchange in desk.exchanges:
+        exchange.rules(max_quantity="0.01")
+    assert desk.runtime is not None
+    for connector in desk.runtime.parts.connectors.values():
+        await connector.load_instruments()
+    result = await desk.submit(quantity="0.02", price="28000")
+    assert result.error is None
+    await until(lambda: all_are(desk, result.order_id, ACCEPTED))
+    result = await desk.oms.modify_order(result.order_id, new_quantity=Decimal("0.03"), wait=20)
+    assert result.error is None
+    await until(lambda: all_are(desk, result.order_id, ACCEPTED))
+    return result.order_id, await legs_of(desk, result.order_id)
+
+
+async def all_are(desk: Desk, order_id: str, status: OrderStatus) -> bool:
+    return {leg.status for leg in await legs_of(desk, order_id)} == {status}
+
+
+async def quantities(desk: Desk, order_id: str) -> list[str]:
+    return [str(leg.quantity) for leg in await legs_of(desk, order_id)]
+
+
+def resting(desk: Desk) -> set[tuple[Decimal, Decimal]]:
+    """Quantity and price of what rests at any exchange."""
+    found = [one for exchange in desk.exchanges for one in exchange.orders(status="NEW")]
+    return {(Decimal(one["origQty"]), Decimal(one["price"])) for one in found}
 
 
 async def ends_of_workflows(desk: Desk, order_id: str) -> None:
@@ -217,28 +259,142 @@ async def test_what_cannot_be_split_is_denied(
     assert reason in str(result.error)
 
 
-async def test_a_change_of_price_reaches_every_leg_and_of_quantity_the_last(desk: Desk) -> None:
-    order_id, _ = await two_at_rest(desk)
-    await desk.until(order_id, filled("0.008"))
+async def test_a_change_of_price_reaches_every_leg(desk: Desk) -> None:
+    order_id, _ = await three_at_rest(desk)
 
-    result = await desk.oms.modify_order(order_id, new_price=Decimal(30100), wait=20)
+    result = await desk.oms.modify_order(order_id, new_price=Decimal(28100), wait=20)
 
     assert result.error is None
     state = await a_whole(desk, order_id)
-    assert (state.price, state.pending) == (Decimal(30100), Pending.NONE)
-    assert (await legs_of(desk, order_id))[0].price == Decimal(30100)
-    result = await desk.oms.modify_order(order_id, new_quantity=Decimal("0.019"), wait=20)
-    assert result.error is None
-    state = await a_whole(desk, order_id)
-    assert (state.quantity, state.remaining_quantity) == (Decimal("0.019"), Decimal("0.011"))
+    assert (state.price, state.pending, state.quantity) == (
+        Decimal(28100), Pending.NONE, Decimal("0.03")
+    )  # fmt: skip
     legs = await legs_of(desk, order_id)
-    assert sum(leg.quantity for leg in legs) == Decimal("0.019")
-    refused = await desk.oms.modify_order(order_id, new_quantity=Decimal("0.008"), wait=20)
-    assert "must be greater than the 0.008 already filled" in str(refused.error)
-    off = await desk.oms.modify_order(order_id, new_price=Decimal("30100.001"), wait=20)
-    assert f"{order_id}.leg1: price is 30100.001, the tick is 0.01" in str(off.error)
+    assert {leg.price for leg in legs} == {Decimal(28100)}
+    assert resting(desk) == {(leg.quantity, leg.price) for leg in legs}
+    off = await desk.oms.modify_order(order_id, new_price=Decimal("28100.001"), wait=20)
+    assert f"{order_id}.leg1: price is 28100.001, the tick is 0.01" in str(off.error)
     assert (await desk.cancel(order_id)).success
     await ends_of_workflows(desk, order_id)
+
+
+async def test_less_is_taken_from_the_last_legs_and_ends_what_has_nothing_left(desk: Desk) -> None:
+    order_id, legs = await three_at_rest(desk)
+    second, third = legs[1].client_order_id, legs[2].client_order_id
+
+    result = await desk.oms.modify_order(order_id, new_quantity=Decimal("0.025"), wait=20)
+
+    assert result.error is None
+    assert await quantities(desk, order_id) == ["0.01", "0.01", "0.005"]
+    result = await desk.oms.modify_order(order_id, new_quantity=Decimal("0.012"), wait=20)
+    assert result.error is None
+    state = await a_whole(desk, order_id)
+    assert (state.quantity, state.remaining_quantity) == (Decimal("0.012"), Decimal("0.012"))
+    assert (await desk.state(third)).status is CANCELLED
+    assert (await desk.state(second)).quantity == Decimal("0.002")
+    assert resting(desk) == {(Decimal("0.01"), Decimal(28000)), (Decimal("0.002"), Decimal(28000))}
+    refused = await desk.oms.modify_order(order_id, new_quantity=Decimal("0.0119999"), wait=20)
+    assert "no open legs can give 0.0000001 up" in str(refused.error)
+    for exchange in desk.exchanges:
+        exchange.market("SELL", "28000", "0.03")
+    await desk.until_status(order_id, FILLED)
+    state = await a_whole(desk, order_id)
+    assert (state.filled_quantity, state.remaining_quantity) == (Decimal("0.012"), Decimal(0))
+    await ends_of_workflows(desk, order_id)
+    told = [entry for entry in await desk.journal(order_id) if entry.name == "order_modified"]
+    assert [entry.state.quantity for entry in told][-1] == Decimal("0.012")
+
+
+async def test_more_becomes_new_legs_and_those_at_rest_keep_their_place(desk: Desk) -> None:
+    order_id, legs = await three_at_rest(desk)
+    before = {leg.exchange_order_id for leg in legs}
+
+    result = await desk.oms.modify_order(order_id, new_quantity=Decimal("0.045"), wait=20)
+
+    assert result.error is None
+    state = await a_whole(desk, order_id)
+    assert state.quantity == Decimal("0.045")
+    legs = await legs_of(desk, order_id)
+    assert sum(leg.quantity for leg in legs) == Decimal("0.045")
+    await until(lambda: all_are(desk, order_id, ACCEPTED))
+    found = {leg.exchange_order_id for leg in await legs_of(desk, order_id)}
+    assert before < found
+    # 0.0001 is too little for a leg of its own: one takes it.
+    count = len(legs)
+    result = await desk.oms.modify_order(order_id, new_quantity=Decimal("0.0451"), wait=20)
+    assert result.error is None
+    state = await a_whole(desk, order_id)
+    assert state.quantity == Decimal("0.0451")
+    assert len(await legs_of(desk, order_id)) == count
+    # Nobody can pay for this, and nothing has changed.
+    result = await desk.oms.modify_order(order_id, new_quantity=Decimal(900), wait=20)
+    assert not result.success
+    assert await a_whole(desk, order_id) == state
+    assert (await desk.cancel(order_id)).success
+    await ends_of_workflows(desk, order_id)
+
+
+async def test_a_leg_that_refuses_its_part_is_named_and_the_sum_is_what_the_legs_have(
+    desk: Desk,
+) -> None:
+    order_id, legs = await three_at_rest(desk)
+    scope = f"account:{legs[1].exchange}/{legs[1].account}"
+    await desk.store.set_trading_state(scope, TradingState.HALTED, by="the test")
+
+    result = await desk.oms.modify_order(
+        order_id, new_quantity=Decimal("0.028"), new_price=Decimal(28001), wait=20
+    )
+
+    assert not result.success
+    assert result.error == f"{legs[1].client_order_id}: trading is halted"
+    state = await a_whole(desk, order_id)
+    assert (state.quantity, state.price, state.pending) == (
+        Decimal("0.028"), Decimal(28000), Pending.NONE
+    )  # fmt: skip
+    found = [(str(leg.quantity), str(leg.price)) for leg in await legs_of(desk, order_id)]
+    assert found == [("0.01", "28001"), ("0.01", "28000"), ("0.008", "28001")]
+    await desk.cancel(order_id)
+    await ends_of_workflows(desk, order_id)
+    await a_whole(desk, order_id)
+
+
+async def test_a_leg_that_is_filled_before_it_could_be_ended_is_told(desk: Desk) -> None:
+    """The exchange reports late, so we ask for an end of what has traded already."""
+    order_id, legs = await three_at_rest(desk)
+    last = next(one for one in desk.exchanges if one.name == legs[2].exchange)
+    last.fault("stream_delay_ms", ms=1500, event="executionReport")
+    for _ in range(2):  # More than all that rests there.
+        last.market("SELL", "28000", "0.02")
+
+    result = await desk.oms.modify_order(order_id, new_quantity=Decimal("0.02"), wait=20)
+
+    assert not result.success
+    assert f"{legs[2].client_order_id}: " in str(result.error)
+    state = await a_whole(desk, order_id)
+    assert state.quantity == Decimal("0.03")
+    await desk.cancel(order_id)
+    await ends_of_workflows(desk, order_id)
+    await a_whole(desk, order_id)
+
+
+async def test_a_change_whose_workflow_was_terminated_leaves_the_whole_sum(desk: Desk) -> None:
+    order_id, _ = await three_at_rest(desk)
+    for exchange in desk.exchanges:
+        exchange.fault("reply_delayed_ms", ms=700, endpoint="DELETE order")
+    change = asyncio.create_task(
+        desk.oms.modify_order(order_id, new_quantity=Decimal("0.005"), wait=1)
+    )
+    await desk.until(order_id, lambda state: state.pending is Pending.MODIFY)
+    await desk.handle(order_id).terminate("an operator's mistake")
+    await asyncio.gather(change, return_exceptions=True)
+
+    answer = await desk.cancel(order_id)
+
+    assert answer.outcome is CancelOutcome.CANCELLED
+    await ends_of_workflows(desk, order_id)
+    state = await a_whole(desk, order_id)
+    assert state.pending is Pending.NONE
+    assert not resting(desk)
 
 
 async def test_a_fill_that_comes_late_is_in_the_sum(desk: Desk) -> None:

@@ -148,6 +148,10 @@ class ReasonCode(_Word):
     ORDER_COUNT_LIMIT = "order_count_limit"
     ORDER_RATE_LIMIT = "order_rate_limit"
     EXPOSURE_LIMIT = "exposure_limit"
+    STRATEGY_POSITION_LIMIT = "strategy_position_limit"
+    STRATEGY_ORDER_COUNT_LIMIT = "strategy_order_count_limit"
+    STRATEGY_ORDER_RATE_LIMIT = "strategy_order_rate_limit"
+    STRATEGY_EXPOSURE_LIMIT = "strategy_exposure_limit"
     DAILY_LOSS_LIMIT = "daily_loss_limit"
     # Said by the exchange.
     EXCHANGE_REJECTED = "exchange_rejected"

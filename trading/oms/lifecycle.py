@@ -60,7 +60,7 @@ class LifecycleEvent(BaseModel):
     it speaks of. `quantity` and `price` of MODIFIED are the order's new totals (each revision
     repeats those that stay, so that the newest alone decides), `revision` its number, counted
     from 1. A fill comes in a FILL event and nowhere else; of an inferred one `quantity` is the
-    executed total of its exchange order by which it was inferred.
+    executed total of its exchange order by which it was inferred; of SPLIT what is routed again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -313,15 +313,11 @@ def average(notional: Decimal, filled: Decimal) -> Decimal | None:
 
 
 def _with_modification(state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
-    change: dict[str, Any] = {"revision": event.revision}
+    new = {"quantity": event.quantity, "price": event.price, "stop_price": event.stop_price}
+    change: dict[str, Any] = {name: value for name, value in new.items() if value is not None}
     if event.quantity is not None:
-        change["quantity"] = event.quantity
         change["remaining_quantity"] = EXACT.subtract(event.quantity, state.filled_quantity)
-    if event.price is not None:
-        change["price"] = event.price
-    if event.stop_price is not None:
-        change["stop_price"] = event.stop_price
-    return change
+    return {"revision": event.revision, **change}
 
 
 def _routed(_state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
@@ -360,13 +356,18 @@ def _replace_started(state: OrderState, event: LifecycleEvent) -> dict[str, Any]
     return {"replacing": True} if state.is_open and event.leg >= state.leg else {}
 
 
+def _split(state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
+    again = EXACT.add(state.rerouted_quantity, event.quantity or Decimal(0))
+    return {"leg": 0, "rerouted_quantity": again}
+
+
 def _nothing(_state: OrderState, _event: LifecycleEvent) -> dict[str, Any]:
     return {}
 
 
 _MARKS = {
     EventKind.ROUTED: _routed,
-    EventKind.SPLIT: lambda _state, _event: {"leg": 0},
+    EventKind.SPLIT: _split,
     EventKind.IN_DOUBT: _doubted,
     EventKind.DOUBT_ENDED: lambda _state, _event: {"in_doubt_since": None},
     EventKind.CANCEL_REQUESTED: _pending(Pending.CANCEL),

@@ -241,7 +241,8 @@ class OrderState(BaseModel):
     says that the next leg is being prepared, `revision` counts
     modifications, `ended_as` keeps the exchange's final word beneath FILLED, `sequence`
     is the number of its newest journal entry, `inferred_quantity` the part of what is filled whose
-    trades the exchange has not listed.
+    trades the exchange has not listed, `rerouted_quantity` what a split order's legs were refused
+    and other legs were made for.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -279,6 +280,7 @@ class OrderState(BaseModel):
     remaining_quantity: Total = Decimal(0)
     average_fill_price: Exact | None = None
     inferred_quantity: Total = Decimal(0)
+    rerouted_quantity: Total = Decimal(0)
 
     # Timestamps
     created_at: Utc = Field(default_factory=utc_now)

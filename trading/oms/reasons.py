@@ -65,6 +65,18 @@ MEANINGS: Mapping[ReasonCode, Meaning] = {
     ReasonCode.ORDER_COUNT_LIMIT: Meaning(_DENIED, "Too many orders are open."),
     ReasonCode.ORDER_RATE_LIMIT: Meaning(_DENIED, "Too many orders in the last minute."),
     ReasonCode.EXPOSURE_LIMIT: Meaning(_DENIED, "The exposure could pass its limit."),
+    ReasonCode.STRATEGY_POSITION_LIMIT: Meaning(
+        _DENIED, "The strategy's own position could pass its limit."
+    ),
+    ReasonCode.STRATEGY_ORDER_COUNT_LIMIT: Meaning(
+        _DENIED, "Too many orders of the strategy are open."
+    ),
+    ReasonCode.STRATEGY_ORDER_RATE_LIMIT: Meaning(
+        _DENIED, "Too many orders of the strategy in the last minute."
+    ),
+    ReasonCode.STRATEGY_EXPOSURE_LIMIT: Meaning(
+        _DENIED, "The strategy's own exposure could pass its limit."
+    ),
     ReasonCode.DAILY_LOSS_LIMIT: Meaning(_DENIED, "The strategy has lost its limit today."),
     ReasonCode.EXCHANGE_REJECTED: Meaning(
         _REJECTED, "The exchange refused it; its code and text follow."

@@ -21,7 +21,7 @@ LEGS_MAX = 99
 PARENT_ID_LENGTH_MAX = 58
 _LEG_ID = re.compile(r"(.{1,58})\.leg[1-9][0-9]?")
 _REASON_MAX = 1000
-_LIVE = frozenset({OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
+_NONE = Decimal(0)
 _NUMBER = re.compile(r"[0-9]+\Z")
 _AS_OPEN = {
     OrderStatus.CREATED: OrderStatus.PENDING_SUBMISSION,
@@ -64,14 +64,17 @@ def is_leg(state: OrderState) -> bool:
     return parent is not None and parent_id_of(state.client_order_id) == parent
 
 
-def summed(parent: OrderState, legs: Iterable[OrderState]) -> OrderState:
+def summed(parent: OrderState, legs: Iterable[OrderState], more: Decimal = _NONE) -> OrderState:
     """The parent with fills, fees, doubt and status from its legs; itself where all is as it was.
 
+    `more` is by how much the legs' quantities have become greater, or smaller, with this change.
     Filled is filled. Otherwise it is open while a leg is open, and also when all have ended until
     the parent's own word on its end (`ended_as`) is there: what was refused may be routed again.
     A leg that comes back to life makes an ended parent open again.
     """
     legs = list(legs)
+    if more:
+        parent = parent.model_copy(update={"quantity": EXACT.add(parent.quantity, more)})
     filled = _sum(leg.filled_quantity for leg in legs)
     notional = _sum(leg.filled_notional for leg in legs)
     doubts = [leg.in_doubt_since for leg in legs if leg.in_doubt_since is not None]
@@ -111,12 +114,12 @@ def _fees(legs: Iterable[OrderState]) -> dict[str, Decimal]:
     fees: dict[str, Decimal] = {}
     for leg in legs:
         for currency, fee in leg.fees_by_currency.items():
-            fees[currency] = EXACT.add(fees.get(currency, Decimal(0)), fee)
+            fees[currency] = EXACT.add(fees.get(currency, _NONE), fee)
     return fees
 
 
 def _sum(values: Iterable[Decimal]) -> Decimal:
-    total = Decimal(0)
+    total = _NONE
     for value in values:
         total = EXACT.add(total, value)
     return total
@@ -135,9 +138,10 @@ def to_be_routed_again(
     """What legs were refused and nothing was sent for since; what is in doubt is alive.
 
     Only a leg that ended REJECTED (denied, rejected, proved not placed) is proved dead; one that
-    nobody sent in time is a trade that nobody asks for any more. The legs'
-    quantities beyond the parent's are what was routed again before. A market or IOC order that is
-    not fresh any more, or whose leg proved not placed, would be a late trade nobody asked for.
+    nobody sent in time is a trade that nobody asks for any more. What was routed again before is
+    taken off, and never is there more than the parent lacks: a smaller quantity may have given it
+    up. A market or IOC order that is not fresh any more, or whose leg proved not placed, would be
+    a late trade nobody asked for.
     """
     legs = list(legs)
     dead = [leg for leg in legs if leg.status is OrderStatus.REJECTED]
@@ -145,12 +149,18 @@ def to_be_routed_again(
     refused = {leg.exchange: leg.rejection_reason or leg.status.value for leg in dead}
     if not order.resend_if_not_placed:
         if not is_fresh:
-            return Again(Decimal(0), refused)
+            return Again(_NONE, refused)
         dead = [leg for leg in dead if leg.reason_code is not ReasonCode.NOT_PLACED]
-    routed_again = EXACT.subtract(_sum(leg.quantity for leg in legs), parent.quantity)
-    refused_quantity = _sum(leg.remaining_quantity for leg in dead)
-    quantity = EXACT.subtract(refused_quantity, max(routed_again, Decimal(0)))
-    return Again(max(quantity, Decimal(0)), refused)
+    quantity = EXACT.subtract(
+        _sum(leg.remaining_quantity for leg in dead), parent.rerouted_quantity
+    )
+    return Again(max(min(quantity, dead_quantity(parent, legs)), _NONE), refused)
+
+
+def dead_quantity(parent: OrderState, legs: Iterable[OrderState]) -> Decimal:
+    """What of the parent's quantity is neither filled nor in a leg that may still trade."""
+    alive = _sum(leg.remaining_quantity for leg in legs if leg.is_open)
+    return EXACT.subtract(parent.remaining_quantity, alive)
 
 
 class End(NamedTuple):
@@ -189,76 +199,3 @@ def end_of(
 
 def _because(leg: OrderState) -> str:
     return f" ({leg.rejection_reason})" if leg.rejection_reason else ""
-
-
-class Change(NamedTuple):
-    """What one leg is asked for, and what it had."""
-
-    order_id: str
-    old_quantity: Decimal
-    new_quantity: Decimal | None
-    new_price: Decimal | None
-
-    @property
-    def said(self) -> str:
-        """In words, for the journal."""
-        wish = {"quantity": self.new_quantity, "price": self.new_price}
-        return ", ".join(f"{name} {number(v)}" for name, v in wish.items() if v is not None)
-
-    def is_in(self, leg: OrderState) -> bool:
-        """Whether the leg has what it was asked for."""
-        return self.new_quantity in {None, leg.quantity} and self.new_price in {None, leg.price}
-
-
-def changes_of(
-    parent: OrderState,
-    legs: Iterable[OrderState],
-    new_quantity: Decimal | None,
-    new_price: Decimal | None,
-) -> list[Change] | str:
-    """What the legs are asked for; in words why the wish is refused.
-
-    A new price goes to every open leg. A change of the quantity goes whole to the last open leg
-    that has more than that left.
-    """
-    legs = [leg for leg in legs if leg.is_open]
-    refusal = _refusal_of_change(parent, legs, new_quantity, new_price)
-    if refusal is not None:
-        return refusal
-    more = EXACT.subtract(new_quantity, parent.quantity) if new_quantity else Decimal(0)
-    carrier = None
-    if more:
-        able = [leg for leg in legs if EXACT.add(leg.remaining_quantity, more) > 0]
-        if not able:
-            return f"no open leg has more than {number(-more)} left; cancel a leg instead"
-        carrier = able[-1]
-    changes = []
-    for leg in legs:
-        quantity = EXACT.add(leg.quantity, more) if leg is carrier else None
-        price = new_price if new_price not in {None, leg.price} else None
-        if quantity is not None or price is not None:
-            changes.append(Change(leg.client_order_id, leg.quantity, quantity, price))
-    return changes
-
-
-def _refusal_of_change(
-    parent: OrderState,
-    legs: list[OrderState],
-    new_quantity: Decimal | None,
-    new_price: Decimal | None,
-) -> str | None:
-    if parent.is_terminal or not legs:
-        return f"the order is {parent.status.value} and no leg of it is open"
-    if parent.pending is not Pending.NONE:
-        return f"a {parent.pending.value} of this order is still under way"
-    for leg in legs:
-        if leg.status not in _LIVE or leg.in_doubt_since or leg.pending is not Pending.NONE:
-            return f"{leg.client_order_id} is {leg.status} and not at rest at its exchange"
-    if new_price is not None and parent.price is None:
-        return f"new_price is {number(new_price)}; a {parent.order_type} order has no price"
-    if new_quantity is not None and new_quantity <= parent.filled_quantity:
-        return (
-            f"new_quantity is {number(new_quantity)}; "
-            f"must be greater than the {number(parent.filled_quantity)} already filled"
-        )
-    return None

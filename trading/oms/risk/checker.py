@@ -84,7 +84,11 @@ class RiskChecker:
         self._custom[name] = check_func
 
     async def check_order(self, order: Order, portfolio: Portfolio) -> RiskCheckResult:
-        """Check against the portfolio and the sources given to the constructor."""
+        """Check against the portfolio and the sources given to the constructor.
+
+        A portfolio is an account's: limits of a strategy's own numbers, or of a symbol's, are not
+        compared here but where the order is reserved for, in the store.
+        """
         return await self.check(order, await self._snapshot(order, portfolio), portfolio)
 
     async def check(

@@ -19,6 +19,14 @@ from trading.oms.risk.instrument_checks import (
     check_quantity_valid,
     stale_quote,
 )
+from trading.oms.risk.limit_checks import (
+    check_exposure_limit,
+    check_order_count,
+    check_order_rate,
+    check_position_limit,
+    only_shrinks,
+    worst_positions,
+)
 from trading.oms.risk.limits import WithoutQuote
 from trading.oms.risk.snapshot import (
     ZERO,
@@ -26,7 +34,6 @@ from trading.oms.risk.snapshot import (
     Denial,
     RiskSnapshot,
     required_funds,
-    worst_price,
 )
 
 _CENT = Decimal("0.01")
@@ -102,69 +109,6 @@ def check_sufficient_capital(order: Order, snapshot: RiskSnapshot) -> Denial | N
     )
 
 
-def check_position_limit(order: Order, snapshot: RiskSnapshot) -> Denial | None:
-    """The position must stay within the limit even if all orders of this side are filled."""
-    limit = snapshot.limits.max_position_size
-    if limit is None:
-        return None
-    before, after = _worst_positions(order, snapshot)
-    if after.copy_abs() <= limit or _only_shrinks(before, after):
-        return None
-    return Denial(
-        ReasonCode.POSITION_LIMIT,
-        f"the position may become {number(after)}, the limit is {number(limit)}",
-        {"position": snapshot.position, "worst_position": after, "max_position_size": limit},
-    )
-
-
-def check_order_count(order: Order, snapshot: RiskSnapshot) -> Denial | None:  # noqa: ARG001
-    """One more open order must fit."""
-    limit = snapshot.limits.max_open_orders
-    if limit is None or snapshot.open_orders < limit:
-        return None
-    return Denial(
-        ReasonCode.ORDER_COUNT_LIMIT,
-        f"{snapshot.open_orders} orders are open, the limit is {limit}",
-        {"open_orders": Decimal(snapshot.open_orders), "max_open_orders": Decimal(limit)},
-    )
-
-
-def check_order_rate(order: Order, snapshot: RiskSnapshot) -> Denial | None:  # noqa: ARG001
-    """One more order must fit into the minute."""
-    limit = snapshot.limits.max_orders_per_minute
-    count = snapshot.orders_last_minute
-    if limit is None or count < limit:
-        return None
-    return Denial(
-        ReasonCode.ORDER_RATE_LIMIT,
-        f"{count} orders were submitted in the last minute, the limit is {limit}",
-        {"orders_last_minute": Decimal(count), "max_orders_per_minute": Decimal(limit)},
-    )
-
-
-def check_exposure_limit(order: Order, snapshot: RiskSnapshot) -> Denial | None:
-    """All that is held and ordered, and what this order adds to it, must stay within the limit."""
-    limit = snapshot.limits.max_exposure
-    if limit is None:
-        return None
-    before, after = _worst_positions(order, snapshot)
-    increase = EXACT.subtract(after.copy_abs(), before.copy_abs())
-    if increase <= 0:
-        return None
-    price = worst_price(order, snapshot)
-    if price is None or snapshot.exposure is None:
-        return stale_quote(order, snapshot)
-    added = EXACT.multiply(increase, price)
-    exposure = EXACT.add(snapshot.exposure, added)
-    if exposure <= limit:
-        return None
-    return Denial(
-        ReasonCode.EXPOSURE_LIMIT,
-        f"the exposure would be {number(exposure)}, the limit is {number(limit)}",
-        {"exposure": snapshot.exposure, "added": added, "max_exposure": limit},
-    )
-
-
 def check_daily_loss(order: Order, snapshot: RiskSnapshot) -> Denial | None:
     """A strategy that has lost its limit today may only make its position smaller."""
     limit = snapshot.limits.max_daily_loss
@@ -205,28 +149,14 @@ STANDARD_CHECKS = ORDER_CHECKS + ACCOUNT_CHECKS
 """Name and function, in the order in which they run."""
 
 
-def _worst_positions(order: Order, snapshot: RiskSnapshot) -> tuple[Decimal, Decimal]:
-    """The position if all open orders of the order's side are filled, without and with it."""
-    if order.side is OrderSide.BUY:
-        before = EXACT.add(snapshot.position, snapshot.open_buys)
-        return before, EXACT.add(before, order.quantity)
-    before = EXACT.subtract(snapshot.position, snapshot.open_sells)
-    return before, EXACT.subtract(before, order.quantity)
-
-
-def _only_shrinks(before: Decimal, after: Decimal) -> bool:
-    """Whether `after` lies between 0 and `before`: nearer to 0, and not past it."""
-    return ZERO <= after <= before or before <= after <= ZERO
-
-
 def _is_reducing(order: Order, snapshot: RiskSnapshot) -> bool:
-    return _only_shrinks(*_worst_positions(order, snapshot))
+    return only_shrinks(*worst_positions(order, snapshot))
 
 
 def _must_reduce(order: Order, snapshot: RiskSnapshot, why: str) -> Denial | None:
     if _is_reducing(order, snapshot):
         return None
-    before, _ = _worst_positions(order, snapshot)
+    before, _ = worst_positions(order, snapshot)
     closes = before if order.side is OrderSide.SELL else before.copy_negate()
     reducible = max(ZERO, closes)
     return Denial(

@@ -1,9 +1,14 @@
-"""The limits of the risk checks, and how rules narrow them by account, strategy and symbol."""
+"""The limits of the risk checks, and how rules narrow them by account, strategy and symbol.
+
+A limit is about what its rule names. Under `[limits]`, or a rule for an exchange or an account, it
+is about the account. A rule for a strategy limits that strategy's own position, count, rate and
+exposure, and one for a symbol those in that symbol; the account's limits hold besides.
+"""
 
 from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -54,8 +59,51 @@ class RiskLimits(BaseModel):
     max_balance_drift: Positive | None = Decimal("0.001")
 
 
+class Scope(NamedTuple):
+    """Whose numbers a limit is about: a strategy's, those in a symbol, or both; None: all."""
+
+    strategy_id: str | None = None
+    symbol: str | None = None
+
+    @property
+    def said(self) -> str:
+        """In words, as in "of strategy momentum in BTC/USDT"; empty for the whole account."""
+        words = [f"of strategy {self.strategy_id}"] if self.strategy_id is not None else []
+        words += [f"in {self.symbol}"] if self.symbol is not None else []
+        return " ".join(words)
+
+
+class OwnLimits(BaseModel):
+    """The limits of a strategy's own numbers, or of an account's in one symbol; None: no limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scope: Scope
+    max_position_size: Positive | None = None
+    max_open_orders: int | None = None
+    max_exposure: Positive | None = None
+    max_orders_per_minute: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is limited."""
+        return all(getattr(self, name) is None for name in _OWN)
+
+
+_OWN = frozenset(OwnLimits.model_fields) - {"scope"}
+
+
+class OrderLimits(RiskLimits):
+    """The limits of one order: the account's, and in `own` those of its strategy and symbol."""
+
+    own: tuple[OwnLimits, ...] = ()
+
+
 class LimitRule(BaseModel):
-    """Limits for the orders that match; only those that are given here replace the others'."""
+    """Limits for the orders that match; only those that are given here replace the others'.
+
+    A rule that names a strategy or a symbol is about that one's own numbers, see `limits_for`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,21 +122,46 @@ class LimitRule(BaseModel):
             and self.symbol in {None, order.symbol}
         )
 
+    @property
+    def scope(self) -> Scope:
+        """Whose numbers its limits are about."""
+        return Scope(self.strategy_id, self.symbol)
+
+    @property
+    def given(self) -> dict[str, object]:
+        """The limits that are given here."""
+        return {name: getattr(self.limits, name) for name in self.limits.model_fields_set}
+
     def over(self, limits: RiskLimits) -> RiskLimits:
         """Those limits, with what is given here laid over them."""
-        given = {name: getattr(self.limits, name) for name in self.limits.model_fields_set}
-        return limits.model_copy(update=given)
+        return limits.model_copy(update=self.given)
 
 
 def limits_for(
     order: Order, exchange: str, account: str, default: RiskLimits, rules: Iterable[LimitRule]
-) -> RiskLimits:
-    """The default with every matching rule laid over it, the later over the earlier."""
+) -> OrderLimits:
+    """The default with every matching rule laid over it, the later over the earlier.
+
+    What a rule for a strategy or a symbol says of position, count, rate and exposure is laid over
+    what earlier rules with the same names say; the account's limits hold besides. A position is
+    always that in the order's symbol: a rule for a symbol replaces the account's limit of it.
+    """
     limits = default
+    own: dict[Scope, dict[str, object]] = {}
     for rule in rules:
-        if rule.matches(order, exchange, account):
-            limits = rule.over(limits)
-    return limits
+        if not rule.matches(order, exchange, account):
+            continue
+        given = rule.given
+        for name in _OWN & given.keys():
+            scope = rule.scope
+            if name == "max_position_size":
+                scope = scope._replace(symbol=None)
+            if any(one is not None for one in scope):
+                own.setdefault(scope, {})[name] = given.pop(name)
+        limits = limits.model_copy(update=given)
+    found = (OwnLimits.model_construct(scope=scope, **own[scope]) for scope in own)
+    values = {name: getattr(limits, name) for name in RiskLimits.model_fields}
+    return OrderLimits.model_construct(**values, own=tuple(o for o in found if not o.is_empty))
 
 
 class RiskRules(BaseModel):
@@ -99,7 +172,7 @@ class RiskRules(BaseModel):
     limits: RiskLimits = Field(default_factory=RiskLimits)
     rules: tuple[LimitRule, ...] = ()
 
-    def limits_for(self, order: Order, exchange: str, account: str) -> RiskLimits:
+    def limits_for(self, order: Order, exchange: str, account: str) -> OrderLimits:
         """The limits of this order on the venue chosen for it."""
         return limits_for(order, exchange, account, self.limits, self.rules)
 

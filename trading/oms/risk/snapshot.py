@@ -12,10 +12,27 @@ from typing import NamedTuple
 from trading.oms.enums import OrderSide, OrderType, ReasonCode, TradingState
 from trading.oms.exact import EXACT
 from trading.oms.models import Instrument, Order, Quote
-from trading.oms.risk.limits import RiskLimits
+from trading.oms.risk.limits import OwnLimits, RiskLimits, Scope
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnNumbers:
+    """What limits of a scope are compared with, in the units of `RiskSnapshot`.
+
+    `open_buys` and `open_sells` are in the order's symbol, `position` too; `open_orders`,
+    `orders_last_minute` and `exposure` are of all that the scope holds.
+    """
+
+    limits: OwnLimits
+    position: Decimal = ZERO
+    open_buys: Decimal = ZERO
+    open_sells: Decimal = ZERO
+    open_orders: int = 0
+    orders_last_minute: int = 0
+    exposure: Decimal | None = ZERO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +45,7 @@ class RiskSnapshot:
     account at their worst; None: it is not known. `balance_age_s` is how long ago the balances
     were fetched, in seconds; None: never. `fee_rate` is the worst fee as a fraction.
     `lost_today` is the strategy's loss since the start of the UTC day (0 where it has gained).
+    `own` are the numbers of the order's strategy, and of its symbol, where they have limits.
     """
 
     now: datetime
@@ -46,6 +64,28 @@ class RiskSnapshot:
     exposure: Decimal | None = ZERO
     lost_today: Decimal = ZERO
     fee_rate: Decimal = ZERO
+    own: tuple[OwnNumbers, ...] = ()
+
+    @property
+    def compared(self) -> tuple[OwnNumbers, ...]:
+        """All numbers that are limited: the account's first."""
+        limits = self.limits
+        account = OwnNumbers(
+            limits=OwnLimits.model_construct(
+                scope=Scope(),
+                max_position_size=limits.max_position_size,
+                max_open_orders=limits.max_open_orders,
+                max_exposure=limits.max_exposure,
+                max_orders_per_minute=limits.max_orders_per_minute,
+            ),
+            position=self.position,
+            open_buys=self.open_buys,
+            open_sells=self.open_sells,
+            open_orders=self.open_orders,
+            orders_last_minute=self.orders_last_minute,
+            exposure=self.exposure,
+        )
+        return (account, *self.own)
 
     @property
     def fresh_quote(self) -> Quote | None:
