@@ -22,6 +22,7 @@ from trading.oms.models import utc_now
 from trading.oms.reading import number
 from trading.oms.risk.checker import RiskChecker, run_checks
 from trading.oms.risk.checks import ORDER_CHECKS
+from trading.oms.risk.limits import OrderLimits
 from trading.oms.risk.snapshot import RiskSnapshot
 
 if TYPE_CHECKING:
@@ -233,7 +234,9 @@ class RiskDesk:
         self, order: Order, limits: RiskLimits, question: RiskQuestion
     ) -> dict[str, Decimal]:
         """What the positions are worth, where a limit asks for it."""
-        if limits.max_exposure is None:
+        own = limits.own if isinstance(limits, OrderLimits) else ()
+        wanted = [limits.max_exposure, *(one.max_exposure for one in own)]
+        if all(limit is None for limit in wanted):
             return {}
         _, _, quote = order.symbol.partition("/")
         book = await self._store.risk.book(question.exchange, question.account)

@@ -1,5 +1,6 @@
 """What stands on one account in the memory of a transaction: reserved, held, and fetched."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -9,9 +10,14 @@ from trading.oms.enums import OrderSide, TradingState
 from trading.oms.exact import EXACT
 from trading.oms.models import Fill
 from trading.oms.positions import Position, effects, with_fill
+from trading.oms.risk.limits import Scope
 from trading.oms.risk.reservation import Held
 
+BySide = tuple[str, OrderSide]
+"""A symbol and a side."""
+HeldBySide = Mapping[BySide, Held]
 _ZERO = Decimal(0)
+_WHOLE = Scope()
 
 
 class Watermark(NamedTuple):
@@ -44,7 +50,7 @@ class AccountBook:
     exchange: str
     account: str
     watermark: Watermark = field(default_factory=Watermark)
-    held: dict[tuple[str, OrderSide], Held] = field(default_factory=dict)
+    held: dict[BySide, Held] = field(default_factory=dict)
     positions: dict[tuple[str, str], Position] = field(default_factory=dict)
     balances: dict[str, AssetBalance] = field(default_factory=dict)
     trading: dict[str, TradingState] = field(default_factory=dict)
@@ -94,28 +100,42 @@ class AccountBook:
         balance = self.balances.get(asset, AssetBalance())
         return EXACT.subtract(balance.ours, self.reserved(asset))
 
-    def position(self, symbol: str) -> Decimal:
-        """The position of a symbol, over all strategies."""
+    def position(self, symbol: str, strategy_id: str | None = None) -> Decimal:
+        """The position of a symbol: a strategy's, or over all strategies."""
+        if strategy_id is not None:
+            known = self.positions.get((symbol, strategy_id))
+            return _ZERO if known is None else known.quantity
         return _added(p.quantity for (s, _), p in self.positions.items() if s == symbol)
 
     def open_orders(self) -> int:
         """How many orders are open: reserved, live, in doubt, untriggered, foreign."""
         return sum(held.orders for held in self.held.values())
 
-    def exposure(self, quote: str, prices: dict[str, Decimal]) -> Decimal | None:
-        """The worth of the positions and open buys in one quote asset; None: a price is missing."""
+    def exposure(
+        self,
+        quote: str,
+        prices: Mapping[str, Decimal],
+        held: HeldBySide | None = None,
+        scope: Scope = _WHOLE,
+    ) -> Decimal | None:
+        """The worth of the positions and open buys in one quote asset; None: a price is missing.
+
+        With a scope only of what is its own, of which `held` is what its open orders hold.
+        """
         total = _ZERO
         for symbol in {symbol for symbol, _ in self.positions}:
-            quantity = self.position(symbol)
-            if not quantity or symbol.partition("/")[2] != quote:
+            if symbol.partition("/")[2] != quote or scope.symbol not in {None, symbol}:
+                continue
+            quantity = self.position(symbol, scope.strategy_id)
+            if not quantity:
                 continue
             if symbol not in prices:
                 return None
             worth = EXACT.multiply(quantity.copy_abs(), prices[symbol])
             total = EXACT.add(total, worth)
-        for (symbol, side), held in self.held.items():
+        for (symbol, side), one in (self.held if held is None else held).items():
             if side is OrderSide.BUY and symbol.partition("/")[2] == quote:
-                total = EXACT.add(total, held.notional)
+                total = EXACT.add(total, one.notional)
         return total
 
     def lost(self, strategy_id: str, day: str) -> Decimal:

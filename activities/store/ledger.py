@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from activities.store import risk_statements as sql
-from activities.store.account_book import AccountBook, AssetBalance, Watermark
+from activities.store.account_book import AccountBook, AssetBalance, BySide, Watermark
 from trading.oms.enums import OrderSide
 from trading.oms.models import Fill, OrderState
 from trading.oms.positions import Position
+from trading.oms.risk.limits import Scope
 from trading.oms.risk.reservation import (
     Held,
     Reservation,
@@ -69,6 +70,7 @@ class Ledger:
         self.books: dict[AccountKey, AccountBook] = {}
         self._stored: dict[str, Reservation] = {}
         self._moved: dict[SumKey, Held] = {}
+        self._stored_sums: dict[tuple[str, str, str], dict[BySide, Held]] = {}
 
     # Reading.
 
@@ -93,14 +95,16 @@ class Ledger:
             row = self._connection.execute(sql.LOCK_ACCOUNT, names).one()
         return Watermark(row.as_of, row.as_of_latest, row.fetched_at)
 
-    def orders_since(self, book: AccountBook, since: datetime) -> int:
+    def orders_since(self, book: AccountBook, since: datetime, scope: Scope) -> int:
         """How many orders of ours were reserved after then; those of this transaction count."""
-        names = {**_named(book.exchange, book.account), "since": since}
-        stored = int(self._connection.execute(sql.RESERVED_SINCE, names).scalar_one())
+        names = {**_named(book.exchange, book.account), "since": since, **scope._asdict()}
+        stored = int(self._connection.execute(sql.reserved_since(scope), names).scalar_one())
         new = sum(
             one.order_id not in self._stored and not one.external
             for one in self.reservations.values()
             if (one.exchange, one.account) == (book.exchange, book.account)
+            and scope.strategy_id in {None, one.strategy_id}
+            and scope.symbol in {None, one.symbol}
         )
         return stored + new
 
@@ -109,14 +113,13 @@ class Ledger:
         names = {**_named(book.exchange, book.account), "since": since}
         return list(self._connection.execute(sql.FILLS_SINCE, names))
 
-    def held_by(self, book: AccountBook, strategy_id: str) -> dict[tuple[str, OrderSide], Held]:
+    def held_by(self, book: AccountBook, strategy_id: str) -> dict[BySide, Held]:
         """What a strategy's open orders hold of the account, with this transaction's changes."""
-        names = {**_named(book.exchange, book.account), "strategy_id": strategy_id}
-        found = {
-            (row.symbol, OrderSide(row.side)): _held(row)
-            for row in self._connection.execute(sql.SUMS_OF_STRATEGY, names)
-        }
         own = (book.exchange, book.account, strategy_id)
+        if own not in self._stored_sums:
+            names = {**_named(book.exchange, book.account), "strategy_id": strategy_id}
+            self._stored_sums[own] = sums_of(self._connection.execute(sql.SUMS_OF_STRATEGY, names))
+        found = dict(self._stored_sums[own])
         for key, moved in self._moved.items():
             if (key.exchange, key.account, key.strategy_id) == own:
                 known = found.get((key.symbol, key.side), Held())
@@ -255,6 +258,11 @@ def _named(exchange: str, account: str) -> dict[str, str]:
 
 def _key_of_sums(one: Reservation) -> SumKey:
     return SumKey(one.exchange, one.account, one.symbol, one.side, one.strategy_id or "")
+
+
+def sums_of(rows: Iterable[Any]) -> dict[BySide, Held]:
+    """The rows of one strategy's running sums."""
+    return {(row.symbol, OrderSide(row.side)): _held(row) for row in rows}
 
 
 def _held(row: sa.Row[Any]) -> Held:

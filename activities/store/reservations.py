@@ -1,12 +1,12 @@
 """The reservation: the checks that depend on all else that is open, and the row, in one step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-from activities.store.account_book import AccountBook
+from activities.store.account_book import AccountBook, HeldBySide
 from activities.store.batch import Batch, strictest
 from activities.store.ledger import AccountKey, SumKey
 from activities.store.orders import OnOrder
@@ -16,7 +16,7 @@ from trading.oms.models import Instrument, Order, OrderState, Quote
 from trading.oms.positions import day_of
 from trading.oms.risk.checker import run_checks
 from trading.oms.risk.checks import ACCOUNT_CHECKS
-from trading.oms.risk.limits import RiskLimits
+from trading.oms.risk.limits import OrderLimits, OwnLimits, RiskLimits, Scope, account_limits
 from trading.oms.risk.reservation import (
     Held,
     Reservation,
@@ -24,7 +24,7 @@ from trading.oms.risk.reservation import (
     following,
     reservation_for,
 )
-from trading.oms.risk.snapshot import Denial, RiskSnapshot, worst_price
+from trading.oms.risk.snapshot import Denial, OwnNumbers, RiskSnapshot, worst_price
 
 _ZERO = Decimal(0)
 _MINUTE = timedelta(minutes=1)
@@ -110,18 +110,19 @@ class Reserve(OnOrder):
         exchange, account = self._account
         book = batch.ledger.books[exchange, account]
         state = strictest(book.trading, exchange, account, self._wish.order.strategy_id)
-        rate = self._orders_last_minute(batch, book, own)
         here = own is not None and (own.exchange, own.account) == (exchange, account)
         mine = own.held if own is not None and here else Held()
-        surroundings = Surroundings(batch.now, state, mine, rate)
-        return snapshot_of(self._wish, book, surroundings)
-
-    def _orders_last_minute(self, batch: Batch, book: AccountBook, own: Reservation | None) -> int:
-        if self._wish.limits.max_orders_per_minute is None:
-            return 0
         since = batch.now - _MINUTE
-        counted = batch.ledger.orders_since(book, since)
-        return counted - (own is not None and own.reserved_at > since)
+        counts_itself = own is not None and own.reserved_at > since
+
+        def rate(scope: Scope) -> int:
+            return batch.ledger.orders_since(book, since, scope) - counts_itself
+
+        def held_by(strategy_id: str) -> HeldBySide:
+            return batch.ledger.held_by(book, strategy_id)
+
+        surroundings = Surroundings(batch.now, state, mine, rate, held_by)
+        return snapshot_of(self._wish, book, surroundings)
 
     def answer(self, batch: Batch) -> Reserved:  # noqa: ARG002 - the protocol's
         """Granted, or the denial with its numbers."""
@@ -170,54 +171,77 @@ class MendSums(OnOrder):
 
 
 class Surroundings(NamedTuple):
-    """What a snapshot needs beside the account's book: `mine` is the order's own reservation."""
+    """What a snapshot needs beside the account's book.
+
+    `mine` is the order's own reservation. `rate` counts the orders of the last minute, `held_by`
+    is what a strategy's open orders hold; both are asked only where a limit needs them.
+    """
 
     now: datetime
     trading_state: TradingState
-    mine: Held = Held()
-    orders_last_minute: int = 0
+    mine: Held
+    rate: Callable[[Scope], int]
+    held_by: Callable[[str], HeldBySide]
 
 
 def snapshot_of(wish: ReserveWish, book: AccountBook, around: Surroundings) -> RiskSnapshot:
     """The account as the checks of this order look at it, its own reservation left out."""
-    order, mine = wish.order, around.mine
+    order, limits = wish.order, wish.limits
     base, _, quote = order.symbol.partition("/")
-    buys = book.held.get((order.symbol, OrderSide.BUY), Held())
-    sells = book.held.get((order.symbol, OrderSide.SELL), Held())
-    if order.side is OrderSide.BUY:
-        buys = buys.minus(mine)
-    else:
-        sells = sells.minus(mine)
+    whole = _numbers(wish, book, around, account_limits(limits))
+    own = limits.own if isinstance(limits, OrderLimits) else ()
     return RiskSnapshot(
         now=around.now,
-        limits=wish.limits,
+        limits=limits,
         trading_state=around.trading_state,
         instrument=wish.instrument,
         quote=wish.quote,
         balance_age_s=_age(around.now, book),
-        available_quote=EXACT.add(book.available(quote), mine.quote),
-        available_base=EXACT.add(book.available(base), mine.base),
-        position=book.position(order.symbol),
-        open_buys=buys.quantity,
-        open_sells=sells.quantity,
-        open_orders=book.open_orders() - mine.orders,
-        orders_last_minute=around.orders_last_minute,
-        exposure=_exposure(wish, book, quote, mine),
+        available_quote=EXACT.add(book.available(quote), around.mine.quote),
+        available_base=EXACT.add(book.available(base), around.mine.base),
+        position=whole.position,
+        open_buys=whole.open_buys,
+        open_sells=whole.open_sells,
+        open_orders=whole.open_orders,
+        orders_last_minute=whole.orders_last_minute,
+        exposure=whole.exposure,
         lost_today=book.lost(order.strategy_id or "", day_of(around.now)),
-        fee_rate=wish.limits.fee_rate,
+        fee_rate=limits.fee_rate,
+        own=tuple(_numbers(wish, book, around, one) for one in own),
     )
 
 
-def _exposure(wish: ReserveWish, book: AccountBook, quote: str, mine: Held) -> Decimal | None:
-    if wish.limits.max_exposure is None:
-        return _ZERO
-    prices = dict(wish.prices)
-    if wish.quote is not None:
-        prices.setdefault(wish.order.symbol, wish.quote.mid)
-    exposure = book.exposure(quote, prices)
-    if exposure is None or wish.order.side is OrderSide.SELL:
-        return exposure
-    return EXACT.subtract(exposure, mine.notional)
+def _numbers(
+    wish: ReserveWish, book: AccountBook, around: Surroundings, limits: OwnLimits
+) -> OwnNumbers:
+    """What is compared with the limits of a scope, without the order's own reservation."""
+    order, mine, scope = wish.order, around.mine, limits.scope
+    held = book.held if scope.strategy_id is None else around.held_by(scope.strategy_id)
+    if scope.symbol is not None:
+        held = {key: one for key, one in held.items() if key[0] == scope.symbol}
+    buys = held.get((order.symbol, OrderSide.BUY), Held()).quantity
+    sells = held.get((order.symbol, OrderSide.SELL), Held()).quantity
+    if order.side is OrderSide.BUY:
+        buys = EXACT.subtract(buys, mine.quantity)
+    else:
+        sells = EXACT.subtract(sells, mine.quantity)
+    exposure: Decimal | None = _ZERO
+    if limits.max_exposure is not None:
+        prices = dict(wish.prices)
+        if wish.quote is not None:
+            prices.setdefault(order.symbol, wish.quote.mid)
+        exposure = book.exposure(order.symbol.partition("/")[2], prices, held, scope)
+        if exposure is not None and order.side is OrderSide.BUY:
+            exposure = EXACT.subtract(exposure, mine.notional)
+    return OwnNumbers(
+        limits=limits,
+        position=book.position(order.symbol, scope.strategy_id),
+        open_buys=buys,
+        open_sells=sells,
+        open_orders=sum(one.orders for one in held.values()) - mine.orders,
+        orders_last_minute=0 if limits.max_orders_per_minute is None else around.rate(scope),
+        exposure=exposure,
+    )
 
 
 def _age(now: datetime, book: AccountBook) -> Decimal | None:

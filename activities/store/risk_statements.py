@@ -15,6 +15,7 @@ from activities.store.schema import (
     risk_accounts,
 )
 from activities.store.statements import Among
+from trading.oms.risk.limits import Scope
 
 _HERE = "exchange = :exchange AND account = :account"
 
@@ -96,7 +97,7 @@ SUMS_OF_STRATEGY = sa.select(reserved_sums).where(
     _of_account(reserved_sums), reserved_sums.c.strategy_id == sa.bindparam("strategy_id")
 )
 
-RESERVED_SINCE = (
+_RESERVED_SINCE = (
     sa.select(sa.func.count())
     .select_from(reservations)
     .where(
@@ -105,6 +106,17 @@ RESERVED_SINCE = (
         reservations.c.external.is_(sa.false()),
     )
 )
+
+
+def reserved_since(scope: Scope) -> sa.Select[int]:
+    """How many orders of the account were reserved for after a time: of what the scope names."""
+    query = _RESERVED_SINCE
+    for name, value in scope._asdict().items():
+        if value is not None:
+            query = query.where(reservations.c[name] == sa.bindparam(name))
+    return query
+
+
 FILLS_SINCE = sa.select(fills).where(
     fills.c.exchange == sa.bindparam("exchange"),
     fills.c.account == sa.bindparam("account"),

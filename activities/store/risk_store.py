@@ -13,6 +13,7 @@ from activities.store import risk_statements as sql
 from activities.store.account_book import AccountBook, AssetBalance, Watermark
 from activities.store.accounts import Adjustment, AdjustPosition, Fetched, TakeBalances
 from activities.store.expected import Drift, Reckon, Seen, TakeOver
+from activities.store.ledger import sums_of
 from activities.store.reservations import (
     Mend,
     MendSums,
@@ -31,6 +32,7 @@ from trading.oms.models import Balance, OrderState, utc_now
 from trading.oms.portfolio import Portfolio
 from trading.oms.risk.checker import run_checks
 from trading.oms.risk.checks import ACCOUNT_CHECKS
+from trading.oms.risk.reservation import Held
 
 _log = logging.getLogger(__name__)
 _MEND_AT_ONCE = 200
@@ -86,7 +88,14 @@ class RiskStore:
     async def preview(self, wish: ReserveWish, trading_state: TradingState) -> Reserved:
         """What `reserve` would answer for an order that is not there yet; nothing is reserved."""
         book = await self.book(wish.order.exchange or "", wish.order.account or "")
-        snapshot = snapshot_of(wish, book, Surroundings(utc_now(), trading_state))
+        own = {
+            "exchange": book.exchange,
+            "account": book.account,
+            "strategy_id": wish.order.strategy_id or "",
+        }
+        held = await self._read(lambda c: sums_of(c.execute(sql.SUMS_OF_STRATEGY, own)))
+        around = Surroundings(utc_now(), trading_state, Held(), lambda _: 0, lambda _: held)
+        snapshot = snapshot_of(wish, book, around)
         names, denial = run_checks(wish.order, snapshot, ACCOUNT_CHECKS)
         return Reserved(tuple(names), denial)
 

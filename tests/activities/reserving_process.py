@@ -1,7 +1,8 @@
 """A process that submits orders against one account until told to stop: for the overspending test.
 
-`python -m tests.activities.reserving_process URL PREFIX COUNT`: prints the ids that passed. Each
-order is admitted and reserved, many at once, as a worker does it.
+`python -m tests.activities.reserving_process URL PREFIX COUNT [STRATEGY]`: prints the ids that
+passed. Each order is admitted and reserved, many at once, as a worker does it; the strategy
+"bounded" may hold 100.
 """
 
 import asyncio
@@ -12,23 +13,32 @@ from activities.store import Store, StoreSettings
 from activities.store.reservations import ReserveWish
 from tests.activities.store_builders import new_order
 from trading.oms.models import Order
-from trading.oms.risk.limits import RiskLimits
+from trading.oms.risk.limits import LimitRule, RiskLimits, RiskRules
 
-LIMITS = RiskLimits(max_price_deviation=None)
+RULES = RiskRules(
+    limits=RiskLimits(max_price_deviation=None),
+    rules=(LimitRule(strategy_id="bounded", limits=RiskLimits(max_position_size=Decimal(100))),),
+)
 
 
 async def submit(store: Store, order: Order) -> bool:
     await store.admit(order)
-    answer = await store.risk.reserve(ReserveWish(order=order, limits=LIMITS))
+    limits = RULES.limits_for(order, "sandbox", "main")
+    answer = await store.risk.reserve(ReserveWish(order=order, limits=limits))
     if answer.denial is None:
         print(order.client_order_id, flush=True)  # noqa: T201 - the parent reads it
     return answer.denial is None
 
 
-async def main(url: str, prefix: str, count: int) -> None:
+async def main(url: str, prefix: str, count: int, strategy_id: str | None) -> None:
     store = await Store.open(url, settings=StoreSettings(answer_within_s=60))
     orders = [
-        new_order(client_order_id=f"{prefix}-{number}", quantity=Decimal(1), price=Decimal(100))
+        new_order(
+            client_order_id=f"{prefix}-{number}",
+            quantity=Decimal(1),
+            price=Decimal(100),
+            strategy_id=strategy_id,
+        )
         for number in range(count)
     ]
     print("ready", flush=True)  # noqa: T201
@@ -38,4 +48,6 @@ async def main(url: str, prefix: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(
+        main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] if sys.argv[4:] else None)
+    )

@@ -76,7 +76,8 @@ def test_less_is_taken_from_the_last_legs_first(
         new_quantity=D(quantity) if quantity else None, new_price=D(price) if price else None
     )
     plan = planned(ORDER, parent_of(LEGS, "10"), LEGS, wish, rules)
-    assert (plan.refusal, plan.more, plan.given_up) == (None, 0, 0)
+    assert plan.refusal is None
+    assert plan.more == plan.given_up == 0
     assert asked(plan) == wanted
 
 
@@ -96,14 +97,14 @@ def test_one_leg_alone_gives_where_ending_the_last_does_not_add_up() -> None:
 def test_what_has_no_open_leg_any_more_is_given_up_first() -> None:
     legs = [leg(1, "6"), leg(2, "4", "1", status=CANCELLED)]
     plan = planned(ORDER, parent_of(legs, "10"), legs, Wish(new_quantity=D(8)), RULES)
-    assert (plan.given_up, asked(plan)) == (2, [])
+    assert (str(plan.given_up), asked(plan)) == ("2", [])
     plan = planned(ORDER, parent_of(legs, "10"), legs, Wish(new_quantity=D(6)), RULES)
-    assert (plan.given_up, asked(plan)) == (3, [(1, "5", None)])
+    assert (str(plan.given_up), asked(plan)) == ("3", [(1, "5", None)])
 
 
 def test_more_is_for_new_legs_or_else_for_the_first_that_takes_it() -> None:
     plan = planned(ORDER, parent_of(LEGS, "10"), LEGS, Wish(new_quantity=D(12)), RULES)
-    assert (plan.more, asked(plan)) == (2, [])
+    assert (str(plan.more), asked(plan)) == ("2", [])
     assert plan.carrier is not None
     assert (plan.carrier.order_id, plan.carrier.new_quantity) == ("p.leg1", D(7))
     off = Wish(new_quantity=D("12.00001"))

@@ -93,6 +93,12 @@ class OwnLimits(BaseModel):
 _OWN = frozenset(OwnLimits.model_fields) - {"scope"}
 
 
+def account_limits(limits: RiskLimits) -> OwnLimits:
+    """Those of an account's own numbers."""
+    given = {name: getattr(limits, name) for name in _OWN}
+    return OwnLimits.model_construct(scope=Scope(), **given)
+
+
 class OrderLimits(RiskLimits):
     """The limits of one order: the account's, and in `own` those of its strategy and symbol."""
 
@@ -159,7 +165,7 @@ def limits_for(
             if any(one is not None for one in scope):
                 own.setdefault(scope, {})[name] = given.pop(name)
         limits = limits.model_copy(update=given)
-    found = (OwnLimits.model_construct(scope=scope, **own[scope]) for scope in own)
+    found = (OwnLimits.model_validate({"scope": scope, **own[scope]}) for scope in own)
     values = {name: getattr(limits, name) for name in RiskLimits.model_fields}
     return OrderLimits.model_construct(**values, own=tuple(o for o in found if not o.is_empty))
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from trading.oms.enums import OrderSide, OrderType, ReasonCode, TradingState
 from trading.oms.exact import EXACT
 from trading.oms.models import Instrument, Order, Quote
-from trading.oms.risk.limits import OwnLimits, RiskLimits, Scope
+from trading.oms.risk.limits import OwnLimits, RiskLimits, account_limits
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
@@ -69,15 +69,8 @@ class RiskSnapshot:
     @property
     def compared(self) -> tuple[OwnNumbers, ...]:
         """All numbers that are limited: the account's first."""
-        limits = self.limits
         account = OwnNumbers(
-            limits=OwnLimits.model_construct(
-                scope=Scope(),
-                max_position_size=limits.max_position_size,
-                max_open_orders=limits.max_open_orders,
-                max_exposure=limits.max_exposure,
-                max_orders_per_minute=limits.max_orders_per_minute,
-            ),
+            limits=account_limits(self.limits),
             position=self.position,
             open_buys=self.open_buys,
             open_sells=self.open_sells,
