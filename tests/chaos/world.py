@@ -97,6 +97,8 @@ class World:
     venues: dict[str, Venue] = field(default_factory=dict)
     workers: list[ChildProcess] = field(default_factory=list)
     claims: dict[str, ClaimKey] = field(default_factory=dict)
+    terminated: set[str] = field(default_factory=set)
+    """The runs of workflows that were ended from outside: they return nothing."""
 
     @property
     def task_queue(self) -> str:

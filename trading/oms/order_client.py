@@ -58,8 +58,12 @@ TASK_TIMEOUT = timedelta(seconds=5)
 _RPC_TIMEOUT = timedelta(seconds=15)
 _PATIENCE_S = 45.0
 _PAUSE_S = 0.2
-_CUT_OFF = frozenset(
+_RUNS_MAX = 3
+"""How many runs of one order are asked in turn: each may be cut off, or know no order."""
+_NOT_ENDED = frozenset(
     {
+        WorkflowExecutionStatus.RUNNING,
+        WorkflowExecutionStatus.CONTINUED_AS_NEW,
         WorkflowExecutionStatus.TERMINATED,
         WorkflowExecutionStatus.TIMED_OUT,
         WorkflowExecutionStatus.CANCELED,
@@ -209,11 +213,15 @@ class OrderClient:
 
         try:
             return await self._until_answered(call)
-        except OrderNotFound:
-            if not await self._was_cut_off(order):
-                raise
+        except OrderNotFound as error:
+            not_found = error
         reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
-        return await self._with_start(order, name, request, answer, reuse)
+        for _ in range(_RUNS_MAX):
+            if not await self._goes_on(order):
+                break
+            with contextlib.suppress(OrderNotFound):
+                return await self._with_start(order, name, request, answer, reuse)
+        raise not_found
 
     async def _with_start(
         self,
@@ -263,8 +271,8 @@ class OrderClient:
             **shown,
         )
 
-    async def _was_cut_off(self, order: Order | str) -> bool:
-        """Whether the workflow ended without settling its order.
+    async def _goes_on(self, order: Order | str) -> bool:
+        """Whether the workflow ended without settling its order, or another run has begun since.
 
         One that failed was given no order; only a whole order can take its place.
         """
@@ -277,7 +285,7 @@ class OrderClient:
                 return False
             raise unavailable(error) from error
         failed = described.status is WorkflowExecutionStatus.FAILED
-        return described.status in _CUT_OFF or (failed and isinstance(order, Order))
+        return described.status in _NOT_ENDED or (failed and isinstance(order, Order))
 
     async def _until_answered(self, call: Callable[[str], Awaitable[_Answer]]) -> _Answer:
         """Repeat a call under one update id until the server has its answer."""

@@ -58,13 +58,16 @@ class Books:
         return found, ours
 
     async def _never_arrived(self, order_id: str) -> bool:
-        """Nobody was promised anything, and nothing happened: the start reached no server."""
+        """Nobody was promised anything, and nothing happened.
+
+        The start reached no server, or an operator ended the workflow before its first step.
+        """
         if order_id in self.answered or await self.world.store.order(order_id) is not None:
             return False
         found = [
             w async for w in self.world.client.list_workflows(f"WorkflowId='order-{order_id}'")
         ]
-        return not found
+        return all(run.run_id in self.world.terminated for run in found)
 
     def still_open(self, order_id: str) -> None:
         """Note an order that no cancel has ended."""

@@ -9,7 +9,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Any
 
+from temporalio.service import RPCError
+
 from tests.chaos.harness import hands
+from tests.chaos.harness.operators import reset, terminate
 from tests.chaos.harness.plan import (
     EXCHANGES,
     LATE_MS,
@@ -107,6 +110,8 @@ class Breaking:
             Breaks.BAN: (at, self._ban),
             Breaks.UNSOLICITED_CANCEL: (f"orders of {at}", self._unsolicited_cancel),
             Breaks.EXTERNAL_ORDERS: (f"others at {at}", self._external_orders),
+            Breaks.TERMINATE: ("operators", self._operators),
+            Breaks.RESET: ("operators", self._operators),
         }[disaster.what]
 
     # Workers.
@@ -173,6 +178,11 @@ class Breaking:
         cable.freeze()
         await asyncio.sleep(disaster.lasts_s)
         cable.mend()
+
+    async def _operators(self, disaster: Disaster) -> None:
+        """What an operator may do in the web UI, to two of the orders that are worked on."""
+        with suppress(RPCError):
+            await (terminate if disaster.what is Breaks.TERMINATE else reset)(self._world)
 
     # Exchanges.
 

@@ -83,9 +83,8 @@ def _said(event: Any) -> str:
         value = getattr(fields, name, None)
         if value is not None and value.message:
             found.append(f"{name} {value.message[:200]}")
-    details = getattr(fields, "details", None)
-    if details is not None and "data" in details:
-        found.append(str(details["data"].payloads[0].data[:160]))
+    if hasattr(fields, "marker_name") and "data" in fields.details:
+        found.append(str(fields.details["data"].payloads[0].data[:160]))
     if hasattr(fields, "start_to_fire_timeout"):
         found.append(f"in {fields.start_to_fire_timeout.ToTimedelta().total_seconds()} s")
     return ", ".join(found)

@@ -52,11 +52,17 @@ class Settings:
         return self.minutes * 60
 
 
+WAYS = ("update", "update", "signal", "request cancellation")
+"""How somebody cancels: through our client, or with what Temporal's own tools have."""
+
+
 class Wish(NamedTuple):
     """An order to come. Prices are fractions of the market's price at the time.
 
     `exchange` is where it goes; None: it names none and is too large for one, so it is split.
-    A `hurried` client does not wait for its answer. `change` follows after `change_after_s`.
+    A `hurried` client does not wait for its answer; `again_after_s` later, where that is given,
+    it submits the same order once more. `change` follows after `change_after_s`, a cancel one of
+    `WAYS`.
     """
 
     at_s: float
@@ -66,7 +72,9 @@ class Wish(NamedTuple):
     stop_price: Decimal | None
     lives_s: float | None
     hurried: bool
+    again_after_s: float | None
     change: str
+    way: str
     change_after_s: float
     change_to: Decimal
 
@@ -92,6 +100,8 @@ class Breaks(StrEnum):
     BAN = "an exchange bans the address"
     UNSOLICITED_CANCEL = "an exchange cancels orders of its own accord"
     EXTERNAL_ORDERS = "somebody else trades on the account"
+    TERMINATE = "an operator terminates workflows of orders"
+    RESET = "an operator resets workflows of orders to their start"
 
 
 class Disaster(NamedTuple):
@@ -215,6 +225,8 @@ def _wish(at_s: float, dice: random.Random) -> Wish:
         stop_price=stop_price,
         lives_s=lives_s,
         hurried=dice.random() < 0.1,
+        again_after_s=dice.choice([None, dice.uniform(0, 5)]),
+        way=dice.choice(WAYS),
         change=dice.choices(["", "cancel", "price", "quantity"], [5, 3, 2, 2])[0],
         change_after_s=dice.choice([0.0, dice.uniform(0, 1), dice.uniform(0, 10)]),
         change_to=Decimal(dice.randrange(-3, 10)) / 10000,

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -73,6 +74,9 @@ class Rig:
     cables: dict[str, Cable]
     workers: list[ChildProcess] = field(default_factory=list)
     kills: int = 0
+    _begun: set[int] = field(default_factory=set)
+    idle_s_max: float = 0.0
+    """The longest time in which no worker took orders, once they had begun, seconds."""
     prices: dict[str, Decimal] = field(default_factory=dict)
 
     @property
@@ -108,7 +112,23 @@ class Rig:
     def is_working(self, number: int) -> bool:
         """Whether the worker takes orders."""
         worker = self.workers[number]
-        return worker.exit_code is None and "working on" in worker.log_path.read_text("utf-8")
+        if worker.exit_code is not None:
+            return False
+        if worker.pid not in self._begun and "working on" in worker.log_path.read_text("utf-8"):
+            self._begun.add(worker.pid)
+        return worker.pid in self._begun
+
+    async def watch_workers(self) -> None:
+        """Note for how long nobody took orders, for ever: nothing is decided meanwhile."""
+        idle_since = None
+        while True:
+            now = time.monotonic()
+            if any(self.is_working(number) for number in range(len(self.workers))):
+                idle_since = None
+            elif self.workers:
+                idle_since = idle_since or now
+                self.idle_s_max = max(self.idle_s_max, now - idle_since)
+            await asyncio.sleep(1)  # The error of what is measured.
 
     def mend(self) -> None:
         """End whatever disaster may still last; workers that have died are begun again."""

@@ -64,7 +64,9 @@ async def run(settings: Settings, folder: Path, say: Say) -> Summary:
         async with _beside(rig.quotes(), doubt.run()):
             await rig.start_workers()
             say(f"{settings.workers} workers take orders; it begins")
-            await _trade_and_break(rig, traders, breaking)
+            async with _beside(rig.watch_workers()):
+                await _trade_and_break(rig, traders, breaking)
+            say(f"nobody took orders for {rig.idle_s_max:.0f} s at most")
             say(_told(traders, breaking, doubt))
             books = await _compared(settings, traders, breaking, say)
         say("\n".join([doubt.spread(), *await doubt.histories(), *await books.histories()]))

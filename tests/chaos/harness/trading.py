@@ -8,17 +8,21 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 
+from temporalio.client import WorkflowUpdateFailedError
+from temporalio.service import RPCError
+
 from tests.chaos.harness.plan import Wish
 from tests.chaos.harness.rig import Rig
 from tests.chaos.world import until
 from trading.oms.commands import CancelRequest, ModifyRequest
-from trading.oms.errors import InvalidOrder, OrderNotFound, ServiceUnavailable
+from trading.oms.errors import OmsError
 from trading.oms.models import Order, utc_now
 from trading.oms.order_client import OrderClient
 
 _CENT = Decimal("0.01")
 _HURRY_S = 0.05
-_NO_ANSWER = (ServiceUnavailable, TimeoutError)
+_NO_ANSWER = (OmsError, WorkflowUpdateFailedError, TimeoutError)
+"""What a client may be told instead of an answer; each kind is counted."""
 
 
 @dataclass
@@ -67,11 +71,17 @@ class Traders:
         return None if part is None else (self.rig.prices[at] * part).quantize(_CENT)
 
     async def _submit(self, order: Order, wish: Wish) -> None:
+        await self._ask(order, _HURRY_S if wish.hurried else None)
+        if wish.hurried and wish.again_after_s is not None:
+            await asyncio.sleep(wish.again_after_s)
+            await self._ask(order, None)
+
+    async def _ask(self, order: Order, within_s: float | None) -> None:
         try:
-            async with asyncio.timeout(_HURRY_S if wish.hurried else None):
+            async with asyncio.timeout(within_s):
                 result = await self._client.submit(order)
-        except _NO_ANSWER:
-            self.answers["none"] += 1
+        except _NO_ANSWER as error:
+            self.answers[f"no answer ({type(error).__name__})"] += 1
         else:
             self.answered.add(order.client_order_id)
             self.answers[result.reason_code or result.status.value] += 1
@@ -80,9 +90,9 @@ class Traders:
         await asyncio.sleep(wish.change_after_s)
         order_id = order.client_order_id
         # It may have ended, or never have been: the answer is the client's matter.
-        with suppress(*_NO_ANSWER, OrderNotFound, InvalidOrder):
+        with suppress(*_NO_ANSWER):
             if wish.change == "cancel":
-                await self._client.cancel(order_id, CancelRequest())
+                await self._cancel(order, wish.way)
             elif wish.change == "price" and order.price is not None:
                 near = (order.price * (1 + wish.change_to)).quantize(_CENT)
                 await self._client.modify(order_id, ModifyRequest(new_price=near))
@@ -90,11 +100,19 @@ class Traders:
                 other = order.quantity * (Decimal("0.5") if wish.change_to > 0 else Decimal("1.5"))
                 await self._client.modify(order_id, ModifyRequest(new_quantity=other))
 
+    async def _cancel(self, order: Order, way: str) -> None:
+        if way == "update":
+            await self._client.cancel(order.client_order_id, CancelRequest())
+            return
+        handle = self.rig.client.get_workflow_handle(f"order-{order.client_order_id}")
+        with suppress(RPCError):
+            await (handle.signal("cancel") if way == "signal" else handle.cancel())
+
     async def end_all(self, patience_s: float) -> set[str]:
         """Cancel every order that is open, again and again; those that stay so."""
 
         async def cancel(order_id: str) -> None:
-            with suppress(*_NO_ANSWER, OrderNotFound):
+            with suppress(*_NO_ANSWER):
                 await self._client.cancel(order_id, CancelRequest(reason="the run is over"))
 
         async def all_ended() -> bool:
@@ -107,4 +125,9 @@ class Traders:
 
     async def _open(self) -> set[str]:
         ours = {order.client_order_id for order in self.orders}
-        return ours & {state.client_order_id for state in await self.rig.world.store.open_orders()}
+        still_open = await self.rig.world.store.open_orders()
+        return {
+            state.client_order_id
+            for state in still_open
+            if ours & {state.client_order_id, state.parent_order_id}
+        }
