@@ -170,11 +170,9 @@ class Gate:
         symbol: str = "",
     ) -> Permit:
         """Take what the request costs; see `IRequestGate`."""
-        permit = self._lease.promised(self._account) if endpoint == self._card.place else None
-        if permit is not None:
-            return permit
         cost = self._cost(endpoint, parameters, symbol)
-        permit = self._lease.take_now(cost)
+        is_order = endpoint == self._card.place
+        permit = (self._lease.promised(cost) if is_order else None) or self._lease.take_now(cost)
         if permit is not None:
             return permit
         try:
@@ -216,14 +214,15 @@ class Gate:
                 counts[key] = int(count)
         self._lease.answered(permit, counts)
         if response.pauses:
-            self._obey(response)
+            self._obey(permit, response)
 
-    def _obey(self, response: Response) -> None:
+    def _obey(self, permit: Permit, response: Response) -> None:
+        """Pause everything, or what the request cost in one family."""
         seconds = 1.0 if response.retry_after_s is None else response.retry_after_s
         names = [EVERYTHING]
         if response.pauses_family is not None:
-            family = response.pauses_family
-            names = [p.key(self._account) for p in self._card.pools if p.family == family]
+            keys = dict.fromkeys(key for key, _ in permit.tokens)
+            names = [k for k in keys if self._card.pool_of(k).family == response.pauses_family]
         _log.warning(
             "%s asks for a pause of %g s (%s)", self._lease.exchange, seconds, ", ".join(names)
         )
@@ -236,7 +235,7 @@ class Gate:
         """See `RateDesk.reserve`."""
         cost = self._cost(wish.endpoint, symbol=wish.symbol)
         if wish.slot is None and (permit := self._lease.take_now(cost)) is not None:
-            return self._go(permit)
+            return self._go(cost, permit)
         want = Want(cost, self._lease.clock() + within_s, wish.strategy_id or "", wish.slot)
         while True:
             granted, permit = await self._lease.ask(want)
@@ -244,14 +243,14 @@ class Gate:
             if not granted.booked:
                 return RateSlot(max(wait_s, 0.0), granted=False)
             if granted.slot is None:
-                return self._go(permit)
+                return self._go(cost, permit)
             if wait_s > SHORT_S:
                 return RateSlot(wait_s, slot=granted.slot)
             await asyncio.sleep(max(0.0, wait_s))
             want = want._replace(slot=granted.slot)
 
-    def _go(self, permit: Permit) -> RateSlot:
-        self._lease.promise(self._account, permit)
+    def _go(self, cost: Cost, permit: Permit) -> RateSlot:
+        self._lease.promise(cost, permit)
         return RateSlot()
 
     async def is_free(self, endpoint: str) -> bool:

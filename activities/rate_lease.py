@@ -53,7 +53,7 @@ class RateLease:
         self._store = store
         self._rules: dict[str, RatePool] = {}
         self._tokens: Tokens = {}
-        self._promised: dict[str, deque[Permit]] = defaultdict(deque)
+        self._promised: dict[tuple[str, ...], deque[Permit]] = defaultdict(deque)
         self._paused: dict[str, float] = {}
         self.document: Mapping[str, Any] = {}
         """The ledger as it was last heard of, for the status."""
@@ -137,13 +137,13 @@ class RateLease:
 
     # What an order has been promised.
 
-    def promise(self, account: str, permit: Permit) -> None:
-        """Keep a permit for the next order of the account that is written."""
-        self._promised[account].append(permit)
+    def promise(self, cost: Cost, permit: Permit) -> None:
+        """Keep a permit for the next order that is written and costs the same."""
+        self._promised[tuple(cost.costs)].append(permit)
 
-    def promised(self, account: str) -> Permit | None:
+    def promised(self, cost: Cost) -> Permit | None:
         """The permit of an order that was told to go; old ones give back what they hold."""
-        waiting = self._promised[account]
+        waiting = self._promised[tuple(cost.costs)]
         while waiting:
             permit = waiting.popleft()
             if self.is_valid(permit) and self.clock() - permit.taken_at < _PROMISE_S:

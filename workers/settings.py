@@ -84,6 +84,11 @@ EXCHANGE_VARIABLES = (
         "where it can; 0: never",
         "0",
     ),
+    Variable(
+        "OMS_<NAME>_TIER",
+        "the account's tier, which Kraken's limits depend on: starter, intermediate, pro, or none",
+        "starter",
+    ),
     Variable("OMS_<NAME>_LIVE", "true where real money is meant", "false"),
     Variable(
         "OMS_<NAME>_EXPERIMENTAL",
@@ -105,6 +110,7 @@ _CONNECTOR_FIELDS = {
     "DATA_LAG_MS": "data_lag_ms",
     "TIMEOUT_MS": "timeout_ms",
     "DEAD_MAN_S": "dead_man_s",
+    "TIER": "tier",
     "LIVE": "live",
     "EXPERIMENTAL": "experimental",
 }

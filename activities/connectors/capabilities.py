@@ -3,11 +3,12 @@
 import string
 
 from activities.connectors.binance_limits import BINANCE_CARD
+from activities.connectors.kraken_limits import STARTER, kraken_card
 from trading.oms.venue import Amend, Capabilities, DedupeScope
 
 
 def kraken_spot(
-    *, fence_ms: int, processing_bound_ms: int, clock_skew_ms: int, data_lag_ms: int
+    *, fence_ms: int, processing_bound_ms: int, clock_skew_ms: int, data_lag_ms: int, tier: str = ""
 ) -> Capabilities:
     """Kraken Spot (docs.kraken.com, "Add Order", "Spot Client Order Identifiers").
 
@@ -15,7 +16,8 @@ def kraken_spot(
     request. A client id is a UUID with or without dashes, or free text of at most 18 characters;
     ours are 32 hexadecimal digits. An amend changes quantity and price in place and keeps the ids.
     The key's nonce must rise: give each worker process a key of its own, or the key a nonce window.
-    The dead-man switch counts whole seconds ("Cancel All Orders After X").
+    The dead-man switch counts whole seconds ("Cancel All Orders After X"). The limits are those of
+    the account's `tier`; raises `StartUpError` for one that Kraken does not have.
     """
     return Capabilities(
         exchange_kind="kraken",
@@ -32,6 +34,7 @@ def kraken_spot(
         client_id_alphabet="0123456789abcdef",
         order_history_days=90,
         cancel_all_after="CancelAllOrdersAfter",
+        rate_card=kraken_card(tier or STARTER),
         stale_stamp_codes=("EService:Deadline elapsed", "EAPI:Invalid nonce"),
         rule_refusal_codes=(
             "EOrder:Tick size check failed",

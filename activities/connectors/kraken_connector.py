@@ -68,6 +68,7 @@ class KrakenConnector(AccountConnector):
             processing_bound_ms=settings.processing_bound_ms,
             clock_skew_ms=settings.clock_skew_ms,
             data_lag_ms=settings.data_lag_ms,
+            tier=settings.tier,
         )
         self._pairs: dict[str, Instrument] = {}
         self._altnames: dict[str, str] = {}
@@ -122,6 +123,7 @@ class KrakenConnector(AccountConnector):
             Operation.PLACE,
             check_request=partial(check_bytes, request, pair),
             check_time=partial(self._check_deadline, request.deadline_ms),
+            symbol=request.symbol,
         )
         raw = await self._wire.call(call, "POST", "AddOrder", parameters)
         at = self._clock.now()
@@ -132,7 +134,7 @@ class KrakenConnector(AccountConnector):
 
         A cancel that Kraken has only taken note of (`pending`) says nothing of the status yet.
         """
-        call = Call(Operation.CANCEL)
+        call = Call(Operation.CANCEL, symbol=ref.symbol)
         named = {"cl_ord_id": ref.exchange_client_id}
         raw = await self._wire.call(call, "POST", "CancelOrder", named)
         row = self._read(object_of, raw, Operation.CANCEL)
@@ -144,7 +146,7 @@ class KrakenConnector(AccountConnector):
     async def reduce(self, ref: OrderRef, new_quantity: Decimal) -> ExecutionReport:
         """Reduce the total quantity (base asset) in place, keeping priority and both ids."""
         named = {"cl_ord_id": ref.exchange_client_id, "order_qty": plain(new_quantity)}
-        call = Call(Operation.AMEND)
+        call = Call(Operation.AMEND, symbol=ref.symbol)
         raw = await self._wire.call(call, "POST", "AmendOrder", named)
         self._read(object_of, raw, Operation.AMEND)
         return self._changed(ref, quantity=new_quantity)

@@ -13,6 +13,7 @@ from activities.connectors.ccxt_classes import exchange_class
 from activities.connectors.classify import Answer, Operation
 from activities.connectors.fields import object_of, text_of
 from activities.connectors.kraken_codes import KRAKEN_RULES, read_answer
+from activities.connectors.kraken_limits import response_of
 from activities.connectors.settings import ConnectorSettings
 from activities.connectors.stream import StreamLife
 from activities.connectors.wire import Call, OneWriteWire
@@ -20,8 +21,6 @@ from trading.oms.errors import ExchangeUnavailable
 from trading.oms.request_gate import Response
 
 _PUBLIC = frozenset({"Time", "Assets", "AssetPairs", "Ticker", "Depth"})
-_PAUSES = {"EAPI:Rate limit exceeded": 5.0, "EGeneral:Temporary lockout": 60.0}
-"""Seconds: by then the counter of calls has room again, or it is worth another try."""
 _SUBSCRIBED = "oms-subscribed"
 
 
@@ -45,9 +44,8 @@ class KrakenWire(OneWriteWire, exchange_class("kraken")):  # type: ignore[misc] 
         return read_answer(status, headers, text, self.scrub)
 
     def limits_of(self, answer: Answer) -> Response:
-        """Kraken counts without telling; a call too many asks for a pause, an order does not."""
-        pauses = answer.code in _PAUSES
-        return Response(headers={}, pauses=pauses, retry_after_s=_PAUSES.get(answer.code or ""))
+        """From the codes of a refusal alone."""
+        return response_of(answer)
 
     @staticmethod
     def addresses(settings: ConnectorSettings) -> dict[str, Any]:

@@ -23,7 +23,8 @@ class ConnectorSettings(BaseModel):
     is refused unless `live` is true. `recv_window_ms` is the fence that queries and cancels carry;
     `stream_silence_ms` is how long a stream may be deaf before it is opened again. `experimental`
     lets real orders through a connector whose conformance cards have not passed at a venue.
-    `dead_man_s` arms the exchange's dead-man switch, in seconds; 0: not.
+    `dead_man_s` arms the exchange's dead-man switch, in seconds; 0: not. `tier` is what the
+    exchange's limits of this account depend on, where they do (Kraken).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class ConnectorSettings(BaseModel):
     timeout_ms: int = Field(default=3000, ge=1)
     stream_silence_ms: int = Field(default=10_000, ge=100)
     dead_man_s: float = Field(default=0, ge=0)
+    tier: str = ""
     live: bool = False
     experimental: bool = False
 
@@ -59,6 +61,11 @@ class ConnectorSettings(BaseModel):
             raise StartUpError(
                 f"account {self.account!r} at {self.exchange!r} asks for the {self.market!r} "
                 "market; only 'spot' is supported"
+            )
+        if self.tier and self.kind == "binance":
+            raise StartUpError(
+                f"tier is {self.tier!r} for account {self.account!r} at {self.exchange!r}; "
+                "Binance has no tiers"
             )
         for address in (self.rest_url, self.ws_url):
             if not is_loopback(address) and not self.live:

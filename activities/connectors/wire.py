@@ -47,13 +47,15 @@ class Call:
     """One request on its way. `written` becomes true when its first byte may have left.
 
     `check_request` sees the signed body before anything is sent, `check_time` runs right before
-    the write; both refuse by raising `ExchangeUnavailable`.
+    the write; both refuse by raising `ExchangeUnavailable`. `symbol` is named where the exchange
+    limits each symbol by itself.
     """
 
     operation: Operation
     check_request: Callable[[str], None] = _nothing
     check_time: Callable[[], None] | None = None
     check_limits: Callable[[], None] | None = None
+    symbol: str = ""
     written: bool = False
     written_at: float = 0.0
     response: Response | None = None
@@ -210,7 +212,7 @@ class OneWriteWire:
     async def _call_once(
         self, call: Call, method: str, path: str, params: Mapping[str, Any] | None
     ) -> Any:
-        permit = await self.gate.enter(f"{method} {path}", params)
+        permit = await self.gate.enter(f"{method} {path}", params, symbol=call.symbol)
         call.check_limits = partial(self._check_limits, permit)
         token = _call.set(call)
         try:

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import json
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -19,6 +17,7 @@ from activities.connectors.settings import ConnectorSettings
 from activities.rate_desk import Gate, RateDesk, patient
 from activities.rate_lease import RateLease
 from activities.store import Store
+from tests.activities.rate_process import at_full_speed
 from trading.oms.enums import OrderSide, OrderType
 from trading.oms.errors import ExchangeUnavailable
 from trading.oms.interfaces import IRateLimitGuard, RateWish
@@ -405,16 +404,8 @@ async def test_four_processes_at_full_speed_meet_no_429_and_leave_nothing_unused
     limit, window_s, seconds = 40, 2, 9
     async with an_exchange(weight(), orders(limit, number=window_s)) as server:
         await (await Store.open(postgres_url, create=True)).close()
-        program = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.activities.rate_process",
-            *(postgres_url, server.url, KEY, str(seconds), "4"),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        out, _ = await asyncio.wait_for(program.communicate(), 60)
-        assert program.returncode == 0
-        done = [json.loads(line) for line in out.splitlines()]
+        settings = {"api_key": KEY, "secret": KEY, "rest_url": server.url}
+        done = await at_full_speed(postgres_url, settings, seconds, processes=4)
         assert [one["refused"] for one in done] == [0] * 4
         assert min(one["placed"] for one in done) > 0
         ledger = server.exchange.control.ledger({})["orders"]

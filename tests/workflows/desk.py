@@ -379,6 +379,7 @@ def _settings(store_url: str, token: str, exchanges: list[Exchange], timeout_ms:
                 secret=SecretStr(SECRET),
                 rest_url=exchange.server.url,
                 recv_window_ms=KRAKEN_FENCE_MS if exchange.kind == KRAKEN else FENCE_MS,
+                tier="none" if exchange.kind == KRAKEN else "",
                 processing_bound_ms=50,
                 clock_skew_ms=50,
                 data_lag_ms=50,

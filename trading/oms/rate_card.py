@@ -105,7 +105,10 @@ class RateCard(BaseModel):
         symbol: str = "",
         parameters: Mapping[str, object] | None = None,
     ) -> Cost:
-        """What one request costs; an order is also meant by the endpoint "place"."""
+        """What one request costs; an order is also meant by the endpoint "place".
+
+        One that names no symbol costs nothing in the counters of symbols.
+        """
         row = self.endpoints.get(self.place if endpoint == "place" else endpoint)
         if row is None:
             costs = {
@@ -122,7 +125,7 @@ class RateCard(BaseModel):
             {
                 pool.key(account, symbol): by_family[pool.family]
                 for pool in self.pools
-                if by_family.get(pool.family)
+                if by_family.get(pool.family) and (symbol or pool.scope is not PoolScope.SYMBOL)
             },
             row.urgent,
             row.held,

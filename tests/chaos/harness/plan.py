@@ -24,7 +24,7 @@ FENCE = {
     "TIMEOUT_MS": "1500",
 }
 """The exchanges keep to it: a late order is taken within `LATE_MS`, a query lags 200 ms."""
-FENCES = {"kraken": {"RECV_WINDOW_MS": str(KRAKEN_WINDOW_MS)}}
+FENCES = {"kraken": {"RECV_WINDOW_MS": str(KRAKEN_WINDOW_MS), "TIER": "none"}}
 ONE_TAKES = Decimal("0.1")
 """The most that an exchange takes in one order: one that is larger must be split."""
 
