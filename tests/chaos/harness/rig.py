@@ -74,6 +74,8 @@ class Rig:
     cables: dict[str, Cable]
     workers: list[ChildProcess] = field(default_factory=list)
     kills: int = 0
+    deaths: int = 0
+    """How many workers have ended by themselves."""
     _begun: set[int] = field(default_factory=set)
     idle_s_max: float = 0.0
     """The longest time in which no worker took orders, once they had begun, seconds."""
@@ -119,10 +121,17 @@ class Rig:
         return worker.pid in self._begun
 
     async def watch_workers(self) -> None:
-        """Note for how long nobody took orders, for ever: nothing is decided meanwhile."""
+        """Begin a worker again that has ended by itself, as a supervisor does; for ever.
+
+        One ends that finds no server at its start. And note for how long nobody took orders.
+        """
         idle_since = None
         while True:
             now = time.monotonic()
+            for number, worker in enumerate(self.workers):
+                if worker.exit_code is not None:
+                    self.deaths += 1
+                    self.workers[number] = self.start_worker(number)
             if any(self.is_working(number) for number in range(len(self.workers))):
                 idle_since = None
             elif self.workers:
@@ -131,13 +140,11 @@ class Rig:
             await asyncio.sleep(1)  # The error of what is measured.
 
     def mend(self) -> None:
-        """End whatever disaster may still last; workers that have died are begun again."""
+        """End whatever disaster may still last."""
         for cable in self.cables.values():
             cable.mend()
         for number, worker in enumerate(self.workers):
             self.file("arm", number).unlink(missing_ok=True)
-            if worker.exit_code is not None:
-                self.workers[number] = self.start_worker(number)
             worker.send_signal(signal.SIGCONT)
 
     async def quotes(self) -> None:

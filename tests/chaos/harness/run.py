@@ -66,9 +66,8 @@ async def run(settings: Settings, folder: Path, say: Say) -> Summary:
             say(f"{settings.workers} workers take orders; it begins")
             async with _beside(rig.watch_workers()):
                 await _trade_and_break(rig, traders, breaking)
-            say(f"nobody took orders for {rig.idle_s_max:.0f} s at most")
-            say(_told(traders, breaking, doubt))
-            books = await _compared(settings, traders, breaking, say)
+                say(_told(traders, breaking, doubt))
+                books = await _compared(settings, traders, breaking, say)
         say("\n".join([doubt.spread(), *await doubt.histories(), *await books.histories()]))
         return Summary(
             settings=settings,
@@ -115,7 +114,8 @@ def _told(traders: Traders, breaking: Breaking, doubt: DoubtWatch) -> str:
     return (
         f"{len(traders.orders)} orders; their clients' answers: {answers}\n"
         f"{len(doubt.longest)} were in doubt; {breaking.struck} requests and stream events were "
-        f"spoilt; and:\n{deeds}"
+        f"spoilt; {traders.rig.deaths} workers found no server at their start; nobody took orders "
+        f"for {traders.rig.idle_s_max:.0f} s at most; and:\n{deeds}"
     )
 
 
