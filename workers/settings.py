@@ -67,12 +67,21 @@ VARIABLES = (
 )
 EXCHANGE_VARIABLES = (
     Variable("OMS_<NAME>_ACCOUNT", "the account's name", "main"),
-    Variable("OMS_<NAME>_KIND", "the connector; one of your own as module:name", "binance"),
+    Variable(
+        "OMS_<NAME>_KIND",
+        "the connector: binance, binanceus, bybit, coinbase, kraken, okx; one of your own as "
+        "module:name",
+        "binance",
+    ),
     Variable("OMS_<NAME>_MARKET", "the market; spot is all there is", "spot"),
     Variable("OMS_<NAME>_URL", "another REST address than the exchange's own"),
     Variable("OMS_<NAME>_WS_URL", "another stream address", "derived from the REST address"),
     Variable("OMS_<NAME>_API_KEY", "the key (or OMS_<NAME>_API_KEY_FILE)"),
     Variable("OMS_<NAME>_API_SECRET", "its secret (or OMS_<NAME>_API_SECRET_FILE)"),
+    Variable(
+        "OMS_<NAME>_API_PASSPHRASE",
+        "the key's third secret, where it has one: OKX (or OMS_<NAME>_API_PASSPHRASE_FILE)",
+    ),
     Variable("OMS_<NAME>_RECV_WINDOW_MS", "the fence of a request, milliseconds", "5000"),
     Variable("OMS_<NAME>_PROCESSING_BOUND_MS", "how late an order may appear", "10000"),
     Variable("OMS_<NAME>_CLOCK_SKEW_MS", "how far clocks may be apart", "1000"),
@@ -89,6 +98,11 @@ EXCHANGE_VARIABLES = (
         "the account's tier, which Kraken's limits depend on: starter, intermediate, pro, or none",
         "starter",
     ),
+    Variable(
+        "OMS_<NAME>_DEMO",
+        "true for the exchange's simulated trading where that has no address of its own: OKX",
+        "false",
+    ),
     Variable("OMS_<NAME>_LIVE", "true where real money is meant", "false"),
     Variable(
         "OMS_<NAME>_EXPERIMENTAL",
@@ -104,6 +118,7 @@ _CONNECTOR_FIELDS = {
     "WS_URL": "ws_url",
     "API_KEY": "api_key",
     "API_SECRET": "secret",
+    "API_PASSPHRASE": "passphrase",
     "RECV_WINDOW_MS": "recv_window_ms",
     "PROCESSING_BOUND_MS": "processing_bound_ms",
     "CLOCK_SKEW_MS": "clock_skew_ms",
@@ -111,10 +126,12 @@ _CONNECTOR_FIELDS = {
     "TIMEOUT_MS": "timeout_ms",
     "DEAD_MAN_S": "dead_man_s",
     "TIER": "tier",
+    "DEMO": "demo",
     "LIVE": "live",
     "EXPERIMENTAL": "experimental",
 }
-_SECRETS = frozenset({"API_KEY", "API_SECRET"})
+_NEEDED = frozenset({"API_KEY", "API_SECRET"})
+_SECRETS = _NEEDED | {"API_PASSPHRASE"}
 
 
 class Settings(BaseModel):
@@ -200,7 +217,7 @@ def _exchange(name: str, values: Mapping[str, str]) -> ConnectorSettings:
             value = _from_file(values.get(f"{prefix}{suffix}_FILE"))
         if value:
             given[field] = value
-    missing = [prefix + suffix for suffix in sorted(_SECRETS) if not _has(given, suffix)]
+    missing = [prefix + suffix for suffix in sorted(_NEEDED) if not _has(given, suffix)]
     if missing:
         msg = f"exchange {name!r} is in OMS_EXCHANGES, but {' and '.join(missing)} is not set"
         raise StartUpError(msg)

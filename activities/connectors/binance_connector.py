@@ -7,8 +7,9 @@ Local refusals are `ExchangeUnavailable` with nothing sent and a code of ours: `
 
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -18,17 +19,18 @@ from activities.connectors.account import balances_of, best_of, levels_of
 from activities.connectors.account_connector import AccountConnector
 from activities.connectors.binance_limits import pools_of
 from activities.connectors.binance_orders import CLIENT_ID, check_bytes, order_parameters, plain
+from activities.connectors.binance_wire import BinanceWire, EventStream
 from activities.connectors.capabilities import binance_spot
 from activities.connectors.classify import Operation
 from activities.connectors.clock import ExchangeClock
 from activities.connectors.fields import number_of, object_of, objects_of
 from activities.connectors.history import BinanceHistory
 from activities.connectors.instruments import instruments_of
-from activities.connectors.order_rows import read_orders
+from activities.connectors.order_rows import joined, read_orders
+from activities.connectors.polled_feed import PolledFeed
 from activities.connectors.reports import BinanceReader
 from activities.connectors.settings import ConnectorSettings
-from activities.connectors.stream import EventStream
-from activities.connectors.wire import BinanceWire, Call, RateUsage
+from activities.connectors.wire import Call, OneWriteWire, RateUsage
 from trading.oms.errors import (
     ExchangeError,
     ExchangeUnavailable,
@@ -55,14 +57,30 @@ ORDER_ARCHIVED = "-2026"
 _CLOCK_LOOKS_MAX, _CLOCK_ERROR_S = 5, 0.02
 
 
+@dataclass(frozen=True)
+class Variant:
+    """What an exchange that speaks Binance's protocol has of its own.
+
+    `account` are the parameters of the question for balances. Without `has_stream` REST is asked
+    again and again for what a stream would tell.
+    """
+
+    wire: Callable[[ConnectorSettings, ExchangeClock], OneWriteWire] = BinanceWire
+    capabilities: Callable[..., Capabilities] = binance_spot
+    account: Mapping[str, str] = field(default_factory=lambda: {"omitZeroBalances": "true"})
+    has_stream: bool = True
+
+
 class BinanceConnector(AccountConnector):
     """One account at Binance Spot; all calls may run at once on one instance."""
 
-    def __init__(self, settings: ConnectorSettings) -> None:
+    def __init__(self, settings: ConnectorSettings, variant: Variant | None = None) -> None:
+        """`variant` is another exchange with Binance's protocol."""
         settings.check()
+        self._variant = variant or Variant()
         clock = ExchangeClock()
-        super().__init__(settings, clock, BinanceWire(settings, clock))
-        self.capabilities: Capabilities = binance_spot(
+        super().__init__(settings, clock, self._variant.wire(settings, clock))
+        self.capabilities: Capabilities = self._variant.capabilities(
             fence_ms=settings.recv_window_ms,
             processing_bound_ms=settings.processing_bound_ms,
             clock_skew_ms=settings.clock_skew_ms,
@@ -71,6 +89,7 @@ class BinanceConnector(AccountConnector):
         self._instruments: dict[str, Instrument] = {}
         self._names: dict[str, str] = {}
         self._listed: frozenset[str] = frozenset()
+        self._traded: set[str] = set()
         self._reader = BinanceReader(self.exchange, self.account, self._instruments)
         self._history = BinanceHistory(self._query, self._clock, self._reader)
 
@@ -124,6 +143,7 @@ class BinanceConnector(AccountConnector):
     async def place(self, request: OrderRequest) -> ExecutionReport:
         """Send exactly this request, once. Raises the three classes of `ExchangeError`."""
         symbol = self._symbol(request.symbol, to_trade=True)
+        self._traded.add(request.symbol)
         call = Call(
             Operation.PLACE,
             check_request=partial(check_bytes, request, symbol),
@@ -189,6 +209,10 @@ class BinanceConnector(AccountConnector):
         raw = await self._query("openOrders", parameters)
         return read_orders(self._reader.queried, self._read(objects_of, raw))
 
+    async def recent_orders(self, since: datetime) -> OrderList:
+        """Every order since then of the symbols in which this process has placed one."""
+        return joined([await self.orders_since(one, since) for one in sorted(self._traded)])
+
     async def fills_after(
         self, symbol: str, *, trade_id: str | None, since: datetime | None
     ) -> Sequence[Fill]:
@@ -209,7 +233,7 @@ class BinanceConnector(AccountConnector):
 
     async def balances(self) -> Mapping[str, Balance]:
         """Asset to balance, assets with nothing left out."""
-        raw = await self._query("account", {"omitZeroBalances": "true"})
+        raw = await self._query("account", self._variant.account)
         return self._read(balances_of, raw)
 
     async def quote(self, symbol: str) -> Quote:
@@ -236,7 +260,7 @@ class BinanceConnector(AccountConnector):
         nor the sandbox has; `canWithdraw` of the account is another thing, but no account that
         may not withdraw has a key that may.
         """
-        account = await self._query("account", {"omitZeroBalances": "true"})
+        account = await self._query("account", self._variant.account)
         if self._read(object_of, account).get("canWithdraw") is False:
             return False
         try:
@@ -255,6 +279,12 @@ class BinanceConnector(AccountConnector):
         An event that cannot be read is logged and counted. Raises `ExchangeUnavailable` when the
         connection is lost for good; iterate again. Close it (`aclose`) or cancel its reader.
         """
+        if not self._variant.has_stream:
+            polled = PolledFeed(self, self._settings.stream_silence_ms / 1000)
+            async with aclosing(polled.events()) as events:  # type: ignore[type-var]
+                async for event in events:
+                    yield event
+            return
         stream = EventStream(self._settings, self._clock)
         async with aclosing(self._reports_of(stream, self._reader.streamed)) as reports:  # type: ignore[type-var]
             async for report in reports:

@@ -47,8 +47,7 @@ class KrakenWire(OneWriteWire, exchange_class("kraken")):  # type: ignore[misc] 
         """From the codes of a refusal alone."""
         return response_of(answer)
 
-    @staticmethod
-    def addresses(settings: ConnectorSettings) -> dict[str, Any]:
+    def addresses(self, settings: ConnectorSettings) -> dict[str, Any]:
         """Spot alone."""
         rest = settings.rest_url.rstrip("/")
         return {"public": rest, "private": rest, "ws": {"privateV2": settings.ws_url}}

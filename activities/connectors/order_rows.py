@@ -27,6 +27,13 @@ def read_orders(read: Callable[[Row], ExecutionReport], rows: Iterable[Row]) -> 
     return OrderList(tuple(found), tuple(unreadable))
 
 
+def joined(lists: Iterable[OrderList]) -> OrderList:
+    """Several lists as one."""
+    known = list(lists)
+    reports = tuple(report for one in known for report in one)
+    return OrderList(reports, tuple(text for one in known for text in one.unreadable))
+
+
 def _name(row: object) -> str:
     """What the exchange calls the order, as far as the row says it."""
     if isinstance(row, tuple):  # Kraken's: the order's id, and the rest.

@@ -17,7 +17,11 @@ __all__ = ["GROUP", "ConnectorSettings", "build_connector"]
 GROUP = "oms.connectors"
 OURS = {
     "binance": "activities.connectors.binance_connector:BinanceConnector",
+    "binanceus": "activities.connectors.binance_us:connector",
     "kraken": "activities.connectors.kraken_connector:KrakenConnector",
+    "bybit": "activities.connectors.venues.bybit:connector",
+    "coinbase": "activities.connectors.venues.coinbase:connector",
+    "okx": "activities.connectors.venues.okx:connector",
 }
 
 

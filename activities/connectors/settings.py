@@ -8,10 +8,21 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from trading.oms.errors import StartUpError
 from trading.oms.models import Name
 
-REST = {"binance": "https://api.binance.com", "kraken": "https://api.kraken.com"}
+REST = {
+    "binance": "https://api.binance.com",
+    "binanceus": "https://api.binance.us",
+    "bybit": "https://api.bybit.com",
+    "coinbase": "https://api.coinbase.com",
+    "kraken": "https://api.kraken.com",
+    "okx": "https://www.okx.com",
+}
 STREAMS = {
     REST["binance"]: "wss://ws-api.binance.com:443/ws-api/v3",
+    REST["binanceus"]: "wss://stream.binance.us:9443/ws",
+    REST["bybit"]: "wss://stream.bybit.com/v5/private",
+    REST["coinbase"]: "wss://advanced-trade-ws-user.coinbase.com",
     REST["kraken"]: "wss://ws-auth.kraken.com/v2",
+    REST["okx"]: "wss://ws.okx.com:8443/ws/v5/private",
 }
 
 
@@ -24,7 +35,9 @@ class ConnectorSettings(BaseModel):
     `stream_silence_ms` is how long a stream may be deaf before it is opened again. `experimental`
     lets real orders through a connector whose conformance cards have not passed at a venue.
     `dead_man_s` arms the exchange's dead-man switch, in seconds; 0: not. `tier` is what the
-    exchange's limits of this account depend on, where they do (Kraken).
+    exchange's limits of this account depend on, where they do (Kraken). `passphrase` is the third
+    secret of a key where there is one (OKX). `demo` asks for the exchange's simulated trading where
+    that has no address of its own (OKX).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +48,7 @@ class ConnectorSettings(BaseModel):
     market: str = "spot"
     api_key: SecretStr
     secret: SecretStr
+    passphrase: SecretStr = SecretStr("")
     rest_url: str = ""
     ws_url: str = ""
     recv_window_ms: int = Field(default=5000, ge=1, le=60_000)
@@ -45,6 +59,7 @@ class ConnectorSettings(BaseModel):
     stream_silence_ms: int = Field(default=10_000, ge=100)
     dead_man_s: float = Field(default=0, ge=0)
     tier: str = ""
+    demo: bool = False
     live: bool = False
     experimental: bool = False
 

@@ -1,7 +1,7 @@
 """User data streams: raw events in order of arrival, and every gap noticed.
 
 ccxt.pro connects, signs the subscription and keeps the pings; its caches are passed by, because
-they merge updates by id (the two sides of a self-trade share one). Source: user-data-stream.md.
+they merge updates by id (the two sides of a self-trade share one).
 """
 
 import asyncio
@@ -14,13 +14,11 @@ from typing import Any
 from activities.connectors.classify import Answer, parse_json, shown
 from activities.connectors.clock import ExchangeClock
 from activities.connectors.settings import ConnectorSettings
-from activities.connectors.wire import BinanceWire
 from trading.oms.errors import ExchangeUnavailable
 from trading.oms.request_gate import IRequestGate, Response
 from trading.oms.venue import StreamState
 
 logger = logging.getLogger(__name__)
-_ENDINGS = frozenset({"eventStreamTerminated", "serverShutdown"})
 _PAUSE_FIRST_S = 0.1
 _PAUSE_MAX_S = 2.0
 
@@ -173,26 +171,3 @@ class StreamLife:
         """ccxt: the other side closed the connection."""
         super().on_close(client, error)  # type: ignore[misc] # ccxt's.
         self.push(client, _GAP)
-
-
-class EventStream(StreamLife, BinanceWire):
-    """Binance's user data stream."""
-
-    subscription = "WS userDataStream.subscribe.signature"
-
-    async def subscribe(self) -> None:
-        """`userDataStream.subscribe.signature`; its refusal is kept by `pass_to_ccxt`."""
-        await self.ensure_user_data_stream_ws_subscribe_signature("spot")
-
-    def sort(self, client: Any, message: dict[str, Any]) -> bool:
-        """Execution reports are events; other events are of no use here."""
-        event = message.get("event", message)
-        if not isinstance(event, dict):
-            return False
-        if not isinstance(event.get("e"), str):
-            self.pass_to_ccxt(client, message)
-        elif event["e"] == "executionReport":
-            self.push(client, event)
-        elif event["e"] in _ENDINGS:
-            self.gap(client, event["e"])
-        return True

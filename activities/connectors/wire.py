@@ -19,9 +19,6 @@ from typing import Any
 import aiohttp
 import yarl
 
-from activities.connectors.binance_codes import BINANCE_RULES
-from activities.connectors.binance_limits import response_of
-from activities.connectors.ccxt_classes import exchange_class
 from activities.connectors.classify import (
     Answer,
     Operation,
@@ -82,6 +79,11 @@ class _SlotPassed(ExchangeUnavailable):
 _call: ContextVar[Call | None] = ContextVar("connector_call", default=None)
 
 
+def current_call() -> Call | None:
+    """The request that is being made here, where it is one of ours."""
+    return _call.get()
+
+
 class _GuardedRequest(aiohttp.ClientRequest):
     """aiohttp's request that asks its `Call` right before the write, connection in hand."""
 
@@ -126,6 +128,7 @@ class OneWriteWire:
     request: Any
     apiKey: Any  # noqa: N815 - ccxt's name.
     secret: Any
+    password: Any
     cafile: Any
     closed_by_user: Any
     close: Any
@@ -141,6 +144,7 @@ class OneWriteWire:
             {
                 "apiKey": settings.api_key.get_secret_value(),
                 "secret": settings.secret.get_secret_value(),
+                "password": settings.passphrase.get_secret_value(),
                 "enableRateLimit": False,
                 "timeout": settings.timeout_ms,
                 "timeout_on_exit": 0,
@@ -157,14 +161,17 @@ class OneWriteWire:
         self.streaming = {**self.streaming, "keepAlive": keep_alive_ms, "maxPingPongMisses": 2}
         self.urls = {**self.urls, "api": self.addresses(settings)}
 
-    @staticmethod
-    def addresses(settings: ConnectorSettings) -> dict[str, Any]:
+    def addresses(self, settings: ConnectorSettings) -> dict[str, Any]:
         """The `urls["api"]` of ccxt: an endpoint of any other market has no address."""
         raise NotImplementedError
 
     def api_of(self, path: str) -> str:
         """Which of ccxt's groups an endpoint is in, as `public` and `private`."""
         raise NotImplementedError
+
+    def group_of(self, path: str) -> list[str]:
+        """The same as ccxt takes it."""
+        return [self.api_of(path)]
 
     def limits_of(self, answer: Answer) -> Response:
         """What an answer says of rate limits."""
@@ -216,7 +223,7 @@ class OneWriteWire:
         call.check_limits = partial(self._check_limits, permit)
         token = _call.set(call)
         try:
-            return await self.request(path, [self.api_of(path)], method, dict(params or {}))
+            return await self.request(path, self.group_of(path), method, dict(params or {}))
         except ExchangeError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - ccxt raises whatever it likes
@@ -268,44 +275,10 @@ class OneWriteWire:
 
     def scrub(self, text: str) -> str:
         """Take key, secret and signatures out of a text that may echo the request."""
-        for secret in (self.apiKey, self.secret):
+        for secret in (self.apiKey, self.secret, self.password):
             if secret:
                 text = text.replace(secret, "***")
         return _SIGNATURE.sub("signature=***", text)
-
-
-class BinanceWire(OneWriteWire, exchange_class("binance")):  # type: ignore[misc] # No types.
-    """ccxt's Binance."""
-
-    rules = BINANCE_RULES
-    rate_headers = ("x-mbx-used-weight-", "x-mbx-order-count-", "retry-after")
-
-    def nonce(self) -> int:
-        """Stamps are in the exchange's clock; ccxt's own guess at the difference stays off."""
-        return self.oms_clock.now_ms()
-
-    def api_of(self, path: str) -> str:
-        """Public, private, or the wallet's."""
-        return "public" if path in _PUBLIC else ("sapi" if path in _SAPI else "private")
-
-    def limits_of(self, answer: Answer) -> Response:
-        """From the headers, and the codes of a pause."""
-        return response_of(answer)
-
-    @staticmethod
-    def addresses(settings: ConnectorSettings) -> dict[str, Any]:
-        """Spot, and the wallet's question what a key may do."""
-        rest = settings.rest_url.rstrip("/")
-        return {
-            "public": f"{rest}/api/v3",
-            "private": f"{rest}/api/v3",
-            "sapi": f"{rest}/sapi/v1",
-            "ws": {"ws-api": {"spot": settings.ws_url}},
-        }
-
-
-_PUBLIC = frozenset({"time", "exchangeInfo", "ticker/bookTicker", "depth"})
-_SAPI = frozenset({"account/apiRestrictions"})
 
 
 def _name_of(error: Exception) -> str:

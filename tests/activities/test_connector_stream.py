@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import WSMsgType, web
 
+from activities.connectors.binance_wire import EventStream
 from activities.connectors.clock import ExchangeClock
 from activities.connectors.settings import ConnectorSettings
-from activities.connectors.stream import EventStream
 from trading.oms.errors import ExchangeUnavailable
 from trading.oms.venue import StreamState
 

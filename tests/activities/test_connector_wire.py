@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from activities.connectors.binance_wire import BinanceWire
 from activities.connectors.classify import Operation
 from activities.connectors.clock import ExchangeClock
 from activities.connectors.settings import ConnectorSettings
-from activities.connectors.wire import BinanceWire, Call
+from activities.connectors.wire import Call
 from trading.oms.errors import (
     DuplicateOrder,
     ExchangeError,

@@ -17,7 +17,7 @@ import pytest
 from activities.connectors.conformance import SANDBOX, ConformanceRecord, keep_record
 from activities.connectors.registry import build_connector
 from activities.connectors.settings import ConnectorSettings, is_loopback
-from tests.conformance.venue import SANDBOXES, Venue
+from tests.conformance.venue import KINDS, SANDBOXES, Venue
 from trading.oms.models import utc_now
 from workers.sandbox.server import SandboxServer
 from workers.settings import Settings, exchange_prefix
@@ -59,7 +59,7 @@ def _settings(kind: str, server: SandboxServer | None) -> ConnectorSettings:
     return ConnectorSettings.model_validate(
         {
             "exchange": kind,
-            "kind": kind,
+            "kind": KINDS.get(kind, kind),
             "account": "main",
             "api_key": account.key,
             "secret": account.secret,

@@ -126,6 +126,8 @@ async def test_a_second_order_under_a_living_id_is_evidence_that_it_lives(venue:
 
 
 async def test_a_stop_waits(venue: Venue) -> None:
+    if not venue.connector.capabilities.stop_orders:
+        pytest.skip("no stops are placed at this exchange")
     if venue.server is not None:
         venue.control("trade", side="BUY", price="39000", quantity="0.1")
         venue.make_a_market()
@@ -185,7 +187,7 @@ async def test_a_cancel_by_client_id_ends_the_order(venue: Venue) -> None:
         report = await venue.connector.cancel(named(request))
 
         assert report.exchange_client_id == request.exchange_client_id
-        assert report.status is VenueStatus.CANCELLED
+        assert report.status in {VenueStatus.CANCELLED, None}, "None: it was only taken note of"
         assert (await venue.ended(request)).status is VenueStatus.CANCELLED
 
 
@@ -225,7 +227,7 @@ async def test_a_reduction_in_place_keeps_the_ids(venue: Venue) -> None:
 
 async def test_a_market_orders_fills_are_the_same_from_every_source(venue: Venue) -> None:
     since = await venue.connector.server_time() - timedelta(seconds=5)
-    market = {"order_type": OrderType.MARKET, "price": None}
+    market = {"order_type": OrderType.MARKET, "price": None, "side": venue.first_market_side}
     quantity = venue.enough((await venue.connector.quote(venue.symbol)).bid)
     async with venue.stream() as stream:
         request = await venue.order(**market, quantity=quantity)
@@ -256,7 +258,7 @@ async def test_fills_are_listed_from_a_trade_on(venue: Venue) -> None:
     market = {"order_type": OrderType.MARKET, "price": None}
     quantity = venue.enough((await venue.connector.quote(venue.symbol)).bid)
     ids = []
-    for side in (OrderSide.BUY, OrderSide.SELL):
+    for side in (venue.first_market_side, OrderSide.SELL):
         request = await venue.order(**market, side=side, quantity=quantity)
         await venue.connector.place(request)
         ids += [fill.trade_id for fill in (await venue.ended(request)).fills]

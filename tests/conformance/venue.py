@@ -36,6 +36,14 @@ SANDBOXES = {
         kraken_limits=KrakenLimits(calls=10_000, trading=10_000),
     ),
 }
+SANDBOXES["binanceus"] = SANDBOXES["binance"]
+SANDBOXES |= {f"{kind}-by-record": SANDBOXES[kind] for kind in ("binance", "kraken")}
+"""The connector by records passes the cards at both protocols; it has no exchange of its own."""
+KINDS = {
+    "binance-by-record": "tests.conformance.generic:binance",
+    "kraken-by-record": "tests.conformance.generic:kraken",
+}
+"""What the connector is called in the settings, where not as here."""
 ENDED = {VenueStatus.FILLED, VenueStatus.CANCELLED, VenueStatus.EXPIRED, VenueStatus.REJECTED}
 PATIENCE_S = 10
 _run = uuid.uuid4().hex
@@ -57,6 +65,11 @@ class Venue:
         rules = self.connector.instrument(self.symbol)
         assert rules is not None, f"{self.kind} does not list {self.symbol}"
         return rules
+
+    @property
+    def first_market_side(self) -> OrderSide:
+        """A buy, which a sell can follow; where those are refused the account has to hold some."""
+        return OrderSide.BUY if self.connector.capabilities.market_buys else OrderSide.SELL
 
     def control(self, deed: str, **asked: Any) -> Any:
         """A deed of the sandbox's market or a fault; the card is skipped at a real venue."""

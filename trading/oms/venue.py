@@ -64,6 +64,10 @@ class Capabilities(BaseModel):
     client_id_length: int
     client_id_alphabet: str
     order_history_days: int = 90
+    stop_orders: bool = True
+    """Whether the connector places stops; where not it refuses them with nothing sent."""
+    market_buys: bool = True
+    """Whether it can buy at the market in units of the base asset; where not it refuses."""
     cancel_all_after: str | None = None
     """The exchange's dead-man switch; None: it has none. With one, see `ICancelsAllAfter`."""
     rate_card: RateCard = RateCard()

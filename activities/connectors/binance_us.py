@@ -1,0 +1,28 @@
+"""Binance US: Binance's protocol at another exchange. Source: docs.binance.us, "Spot API".
+
+It changes no order in place. Its user data stream is the old one with listen keys, which ccxt no
+longer opens, so REST is asked again and again. Its weights are half of Binance's; they are counted
+as if they were Binance's, against the limits that the exchange states.
+"""
+
+from activities.connectors.binance_connector import BinanceConnector, Variant
+from activities.connectors.binance_wire import BinanceSpeech
+from activities.connectors.capabilities import binance_spot
+from activities.connectors.ccxt_classes import exchange_class
+from activities.connectors.settings import ConnectorSettings
+from trading.oms.venue import Amend, Capabilities
+
+
+class BinanceUsWire(BinanceSpeech, exchange_class("binanceus")):  # type: ignore[misc] # No types.
+    """ccxt's Binance US."""
+
+
+def connector(settings: ConnectorSettings) -> BinanceConnector:
+    """One account at Binance US."""
+    return BinanceConnector(settings, Variant(BinanceUsWire, binance_us, {}, has_stream=False))
+
+
+def binance_us(**margins_ms: int) -> Capabilities:
+    """The capability record: Binance's, but for the changes in place."""
+    its_own = {"exchange_kind": "binanceus", "amend": Amend.NONE}
+    return binance_spot(**margins_ms).model_copy(update=its_own)
