@@ -7,7 +7,7 @@ lock alone: it moves the sums by a difference, as the last thing before the jour
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ from trading.oms.risk.reservation import (
 )
 
 AccountKey = tuple[str, str]
+_BEGINNING = timedelta(minutes=1)
+"""A modification reserves first and is noted in its order after that, at most so much later."""
 
 
 class SumKey(NamedTuple):
@@ -69,6 +71,7 @@ class Ledger:
         self.reservations: dict[str, Reservation] = {}
         self.books: dict[AccountKey, AccountBook] = {}
         self._stored: dict[str, Reservation] = {}
+        self._changed_at: dict[str, datetime] = {}
         self._moved: dict[SumKey, Held] = {}
         self._stored_sums: dict[tuple[str, str, str], dict[BySide, Held]] = {}
 
@@ -80,6 +83,7 @@ class Ledger:
         if keys:
             for row in self._connection.execute(sql.RESERVATIONS, {"keys": keys}):
                 self._stored[row.order_id] = _reservation(row)
+                self._changed_at[row.order_id] = row.changed_at
         self.reservations = dict(self._stored)
         for exchange, account in sorted(set(accounts)):
             book = AccountBook(exchange, account, self._lock(exchange, account))
@@ -186,7 +190,9 @@ class Ledger:
                 return False
             self.set(reservation_of(state, self._now, external=external))
             return True
-        settled = not (state.pending.value == "modify" or state.replacing)
+        is_modified = state.pending.value == "modify" or state.replacing
+        may_begin = self._now - self._changed_at.get(known.order_id, self._now) < _BEGINNING
+        settled = state.is_terminal or not (is_modified or may_begin)
         right = following(known, state, is_settled=settled)
         if right == known:
             return False

@@ -225,6 +225,25 @@ async def test_a_modification_holds_the_greater_of_old_and_new(store: Store) -> 
     assert await reserved(store) == d(300)
 
 
+async def test_a_sweep_leaves_what_a_modification_that_begins_has_reserved(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is noted in the order after that; one that was cut off before holds for a minute."""
+    await fetched(store, "1500")
+    order = buy("10")
+    await reserve(store, order)
+    await store.record(order.client_order_id, [event(EventKind.ACCEPTED, exchange_order_id="1")])
+    more = order.model_copy(update={"quantity": d(14)})
+    await store.risk.reserve(ReserveWish(order=more, limits=LOOSE, is_modification=True))
+
+    assert await store.risk.mend() == []
+    assert await reserved(store) == d(1400)
+
+    monkeypatch.setattr("activities.store.ledger._BEGINNING", timedelta(0))
+    assert await store.risk.mend() == [order.client_order_id]
+    assert await reserved(store) == d(1000)
+
+
 async def test_position_count_exposure_and_rate_are_the_accounts(store: Store) -> None:
     await fetched(store, "100000")
     rules = limits(max_position_size=d(15))
