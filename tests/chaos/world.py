@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import secrets
+import signal
 import sys
 import time
 from base64 import b64encode
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
@@ -72,6 +73,24 @@ class Shape:
     store_url: str = ""
 
 
+class WorkerProcess(Protocol):
+    """A worker that can be killed and stopped, and its log."""
+
+    log_path: Path
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def exit_code(self) -> int | None: ...
+
+    def send_signal(self, number: signal.Signals) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def log_tail(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Venue:
     """A sandbox exchange, and our account there."""
@@ -95,7 +114,9 @@ class World:
     store: Store
     session: aiohttp.ClientSession
     venues: dict[str, Venue] = field(default_factory=dict)
-    workers: list[ChildProcess] = field(default_factory=list)
+    workers: list[WorkerProcess] = field(default_factory=list)
+    doomed: Callable[[Mapping[str, str], Path], WorkerProcess] | None = None
+    """Begins workers with a plan, where that is not done by starting a program."""
     claims: dict[str, ClaimKey] = field(default_factory=dict)
     terminated: set[str] = field(default_factory=set)
     """The runs of workflows that were ended from outside: they return nothing."""
@@ -112,18 +133,22 @@ class World:
 
     # Workers.
 
-    def worker(self, plan: Plan | None = None, **variables: str) -> ChildProcess:
+    def worker(self, plan: Plan | None = None, **variables: str) -> WorkerProcess:
         """Begin a worker process; with a plan it is a doomed one."""
         module = "workers" if plan is None else "tests.chaos.doomed_worker"
         environment = {**self.environment, **variables}
         if plan is not None:
             environment[VARIABLE] = plan.as_json()
         log = self.folder / f"worker-{len(self.workers) + 1}.log"
-        worker = ChildProcess([sys.executable, "-m", module], log, environment)
+        worker: WorkerProcess
+        if plan is not None and self.doomed is not None:
+            worker = self.doomed(environment, log)
+        else:
+            worker = ChildProcess([sys.executable, "-m", module], log, environment)
         self.workers.append(worker)
         return worker
 
-    async def working(self, worker: ChildProcess) -> ChildProcess:
+    async def working(self, worker: WorkerProcess) -> WorkerProcess:
         """Wait until the worker takes orders."""
 
         def says_so() -> bool:

@@ -18,6 +18,7 @@ from temporalio.runtime import Runtime, TelemetryConfig
 
 from tests.chaos.harness import hands
 from tests.chaos.harness.cable import Cable, a_cable
+from tests.chaos.harness.nursery import ForkedWorker
 from tests.chaos.harness.plan import (
     BOUND_MS,
     EXCHANGES,
@@ -27,8 +28,7 @@ from tests.chaos.harness.plan import (
     ONE_TAKES,
     Settings,
 )
-from tests.chaos.world import Shape, World, a_world
-from workers.child_process import ChildProcess
+from tests.chaos.world import Shape, WorkerProcess, World, a_world
 from workers.temporal_program import Say
 from workers.temporal_server import DevServer, running_dev_server
 
@@ -72,7 +72,7 @@ class Rig:
     client: Client
     postgres: Postgres | None
     cables: dict[str, Cable]
-    workers: list[ChildProcess] = field(default_factory=list)
+    workers: list[WorkerProcess] = field(default_factory=list)
     kills: int = 0
     deaths: int = 0
     """How many workers have ended by themselves."""
@@ -90,7 +90,7 @@ class Rig:
         """A file by which a worker is told something."""
         return self.world.folder / f"{what}-{number}"
 
-    def start_worker(self, number: int) -> ChildProcess:
+    def start_worker(self, number: int) -> WorkerProcess:
         """A worker that can be stopped in mid-send, and whose clock can jump."""
         safeguard = _SAFEGUARDS[self.settings.without]
         plan = self.world.plan(
@@ -191,6 +191,7 @@ async def a_rig(settings: Settings, folder: Path, say: Say) -> AsyncIterator[Rig
         # The sweep of reconciliation is a catch-up too.
         sweeps = settings.without != "catch-up"
         world.environment["OMS_RECONCILE_S"] = str(RECONCILE_S if sweeps else 0)
+        world.doomed = ForkedWorker
         world.environment["OMS_ROUTING"] = "split"
         for name in world.venues:
             await world.control("symbol", name, symbol="BTCUSDT", max_quantity=str(ONE_TAKES))
