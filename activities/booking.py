@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from activities.messages import Booked, OrderAt
@@ -10,7 +11,7 @@ from trading.oms.enums import OrderStatus, Pending
 from trading.oms.errors import OrderNotFound
 from trading.oms.exact import EXACT
 from trading.oms.lifecycle import EventKind, LifecycleEvent
-from trading.oms.reports import events_of
+from trading.oms.reports import elsewhere, events_of
 from trading.oms.venue import VenueStatus
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from trading.oms.models import OrderState
     from trading.oms.venue import ExecutionReport
 
+_log = logging.getLogger(__name__)
 _NO_LEG = 0
 """The leg of a stray's events: its fills count, its life and death are not the order's."""
 _MAY_LIVE = frozenset({None, VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED, VenueStatus.FILLED})
@@ -56,6 +58,7 @@ class Booking:
         if state is None:
             msg = f"no order has the id {order_id!r}"
             raise OrderNotFound(msg)
+        reports = [report for report in reports if await self._is_about(report, state)]
         events: list[LifecycleEvent] = []
         strays: list[OrderAt] = []
         carrier = await self._older_that_lives(reports, state)
@@ -88,6 +91,24 @@ class Booking:
             return booked.model_copy(update={"carrier": _at(carrier)})
         known = await self.overtaken(state) if generation > 1 and not strays else None
         return known.model_copy(update={"fills_missing": missing}) if known else booked
+
+    async def _is_about(self, report: ExecutionReport, state: OrderState) -> bool:
+        """Whether a report speaks of this order at all; the feed has looked, others may not.
+
+        An exchange order that is of no send of it must not carry it from now on.
+        """
+        ids = report.exchange_client_id, report.exchange_order_id
+        own = state.exchange_client_id, state.exchange_order_id
+        if elsewhere([report], state) is None and (
+            any(given == known is not None for given, known in zip(ids, own, strict=True))
+            or ids == (None, None)
+            or await self._claim_of(report, state) is not None
+        ):
+            return True
+        _log.error(
+            "a report that is not about order %s is dropped: %r", state.client_order_id, report
+        )
+        return False
 
     async def overtaken(self, state: OrderState) -> Booked | None:
         """What carries the order, and what may live beside it, where that is not the newest send.

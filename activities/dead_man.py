@@ -30,7 +30,7 @@ class DeadMan:
 
     def __init__(self, parts: Parts, armed_s: Mapping[tuple[str, str], float]) -> None:
         """Nothing is armed yet."""
-        self._connectors = parts.connectors
+        self._parts = parts
         self._armed_s = armed_s
 
     @activity.defn(name="hold_dead_man_switch")
@@ -42,7 +42,7 @@ class DeadMan:
         """
         key = (account.exchange, account.account)
         seconds = self._armed_s.get(key, 0.0)
-        switch = cast("ICancelsAllAfter", self._connectors[key])
+        switch = cast("ICancelsAllAfter", self._parts.connector(*key))
         until = time.monotonic() + TURN_S
         next_at = 0.0
         while time.monotonic() < until:

@@ -22,13 +22,12 @@ from activities.heartbeats import heartbeats
 from activities.messages import Account
 from activities.rate_desk import patient
 from trading.oms.errors import ExchangeError, StoreUnavailable
-from trading.oms.venue import StreamState
+from trading.oms.venue import ExecutionReport, StreamState, Transfer
 
 if TYPE_CHECKING:
     from temporalio.client import Client
 
     from activities.order_steps import Parts
-    from trading.oms.venue import ExecutionReport, IExecutionConnector
 
 _log = logging.getLogger(__name__)
 _RECONNECT_S = 0.5
@@ -60,10 +59,10 @@ class _Turn:
 
     def __init__(self, parts: Parts, client: Client, task_queue: str, account: Account) -> None:
         self._store = parts.store
-        self._connector: IExecutionConnector = parts.connectors[account.exchange, account.account]
+        self._connector = parts.connector(account.exchange, account.account)
         self._delivery = Delivery(parts.store, client, task_queue, account)
         self._catch_up = CatchUp(parts.store, self._connector)
-        self._arrived: asyncio.Queue[ExecutionReport] = asyncio.Queue()
+        self._arrived: asyncio.Queue[ExecutionReport | Transfer] = asyncio.Queue()
         self._gap = asyncio.Event()
 
     async def run(self) -> None:
@@ -92,10 +91,28 @@ class _Turn:
     async def _keep(self) -> None:
         """Commit what arrived, in one transaction for all that waits."""
         while True:
-            reports = [await self._arrived.get()]
+            arrived = [await self._arrived.get()]
             while not self._arrived.empty():
-                reports.append(self._arrived.get_nowait())
-            await self._commit(reports)
+                arrived.append(self._arrived.get_nowait())
+            if reports := [one for one in arrived if isinstance(one, ExecutionReport)]:
+                await self._commit(reports)
+            for transfer in arrived:
+                if isinstance(transfer, Transfer):
+                    await self._note(transfer)
+
+    async def _note(self, transfer: Transfer) -> None:
+        """Until it is expected; one that the store will never take shows in the balances."""
+        while True:
+            try:
+                await self._store.risk.note_transfer(transfer)
+            except StoreUnavailable as error:
+                _log.warning("the store is away, a transfer waits: %s", error)
+                await asyncio.sleep(_RECONNECT_S)
+            except Exception:  # noqa: BLE001 - the feed outlives every error
+                _log.exception("the store cannot keep this transfer: %r", transfer)
+                return
+            else:
+                return
 
     async def _commit(self, reports: list[ExecutionReport]) -> None:
         """Until they are in the inbox; one that the store will never take is only logged.

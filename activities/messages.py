@@ -17,8 +17,10 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Account(Message):
+class Account(BaseModel):
     """One account at one exchange; the two names that name a connector."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     exchange: str
     account: str
@@ -294,12 +296,14 @@ class StoreMark(Message):
     entry: str = ""
 
 
-class ReconcileRequest(Message):
+class ReconcileRequest(BaseModel):
     """Compare accounts with their exchanges; `dry_run` only says what differs.
 
     Without an account all of the exchange's are meant, without an exchange all there are.
     `store_before` is the store as the schedule's last run saw it; Temporal has kept it since.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     exchange: str = ""
     account: str = ""

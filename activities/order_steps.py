@@ -70,6 +70,15 @@ class Parts(NamedTuple):
     rate_limits: IRateLimitGuard
     on_state: Callable[[OrderState], None]
 
+    def connector(self, exchange: str, account: str) -> IExecutionConnector:
+        """The connector of an account. Raises `ApplicationError`; another worker may have it."""
+        found = self.connectors.get((exchange, account))
+        if found is None:
+            known = ", ".join(sorted(f"{e}/{a}" for e, a in self.connectors)) or "none"
+            msg = f"this worker has no account {exchange!r}/{account!r}; those it has are: {known}"
+            raise ApplicationError(msg, type="NoSuchAccount")
+        return found
+
 
 class OrderSteps:
     """The activities of the order workflow that decide, store and send."""

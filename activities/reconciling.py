@@ -93,7 +93,7 @@ class _Pass:
         self._store = parts.store
         self._door = door
         self._request = request
-        self._connector = parts.connectors[request.exchange, request.account]
+        self._connector = parts.connector(request.exchange, request.account)
         self._foreign = ForeignOrders(parts.store)
         self._looked_at: dict[str, int] = {}
         self._findings: list[Finding] = []

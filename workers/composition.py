@@ -37,7 +37,7 @@ from trading.oms.routing.simple import SimpleRouter
 from trading.oms.routing.smart import RoutingStrategy, SmartOrderRouter
 from workers.connection import check_search_attributes
 from workers.metrics import Metrics
-from workers.one_argument import OneArgument
+from workers.one_argument import OneArgument, for_workers
 from workers.risk_checks import with_installed_checks
 from workers.schedules import keep_schedules, last_marks
 from workflows.account_feed import AccountFeedWorkflow
@@ -98,8 +98,9 @@ class Runtime:
         runner = runner or UnsandboxedWorkflowRunner()
         steps, exchange = OrderSteps(self.parts), ExchangeSteps(self.parts)
         splitting = Splitting(self.parts)
+        client = for_workers(self.client)
         orders = Worker(
-            self.client,
+            client,
             task_queue=self.settings.task_queue,
             build_id=_BUILD_ID,
             workflows=[OrderWorkflow],
@@ -127,15 +128,15 @@ class Runtime:
             sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
             graceful_shutdown_timeout=_DRAIN,
         )
-        return [orders, self._inputs(runner)]
+        return [orders, self._inputs(client, runner)]
 
-    def _inputs(self, runner: WorkflowRunner) -> Worker:
+    def _inputs(self, client: Client, runner: WorkflowRunner) -> Worker:
         """The worker for what takes long: feeds, look-ups, reconciliation."""
         feed = ExecutionFeed(self.parts, self.client, self.settings.task_queue)
         armed = {(x.exchange, x.account): x.dead_man_s for x in self.settings.exchanges}
         reconciling = Reconciling(self.parts, self.client, self.settings.task_queue)
         return Worker(
-            self.client,
+            client,
             task_queue=io_queue(self.settings.task_queue),
             build_id=_BUILD_ID,
             workflows=[
@@ -153,6 +154,7 @@ class Runtime:
                 reconciling.reconcile_account,
                 AskingLegs(self.client, self.settings.task_queue).ask_leg,
             ],
+            interceptors=[OneArgument()],
             workflow_runner=runner,
             max_concurrent_activities=_SLOTS,
             max_cached_workflows=100,
@@ -166,7 +168,7 @@ class Runtime:
         for one in self.settings.exchanges:
             if one.dead_man_s:
                 await self.client.start_workflow(
-                    DeadManWorkflow.run,
+                    "DeadMan",
                     Account(exchange=one.exchange, account=one.account),
                     id=f"dead-man-{one.exchange}-{one.account}",
                     task_queue=io_queue(self.settings.task_queue),
@@ -180,7 +182,7 @@ class Runtime:
         for exchange, account in self.parts.connectors:
             with contextlib.suppress(WorkflowAlreadyStartedError):
                 await self.client.start_workflow(
-                    AccountFeedWorkflow.run,
+                    "AccountFeed",
                     Account(exchange=exchange, account=account),
                     id=f"feed-{exchange}-{account}",
                     task_queue=io_queue(self.settings.task_queue),

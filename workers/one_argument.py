@@ -1,8 +1,14 @@
-"""Refuses an order workflow, or a signal to one, that was given too many inputs or none."""
+"""Refuses a workflow, or a signal to one, that was given too many inputs or too few."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client
+from temporalio.common import RawValue
+from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
     ExecuteWorkflowInput,
@@ -11,6 +17,34 @@ from temporalio.worker import (
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
 )
+
+
+class AsItCame(PydanticPayloadConverter):
+    """Reads payloads; what nobody has a type for and that cannot be read stays as it came.
+
+    Inputs that are more than the parameters have no types. An error here would repeat the task for
+    ever, and drop a signal without a word; so they can be counted, and refused.
+    """
+
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: list[type] | None = None
+    ) -> list[Any]:
+        """The values, or all of them as they came."""
+        try:
+            return super().from_payloads(payloads, type_hints)
+        except Exception:
+            if type_hints:
+                raise
+            return [RawValue(payload) for payload in payloads]
+
+
+def for_workers(client: Client) -> Client:
+    """The same client, on the same connection, that reads as `AsItCame` does."""
+    config = client.config()
+    config["data_converter"] = dataclasses.replace(
+        client.data_converter, payload_converter_class=AsItCame
+    )
+    return Client(**config)
 
 
 class OneArgument(Interceptor):
@@ -26,8 +60,10 @@ class OneArgument(Interceptor):
 
 class _CountArguments(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 - as above
-        if len(input.args) != 1:
-            msg = f"the workflow was given {len(input.args)} inputs, it takes exactly one"
+        # The parameters but `self`.
+        wanted = input.run_fn.__code__.co_argcount - 1
+        if len(input.args) != wanted:
+            msg = f"the workflow was given {len(input.args)} inputs, it takes {wanted}"
             raise ApplicationError(msg, type="InvalidOrder", non_retryable=True)
         return await super().execute_workflow(input)
 

@@ -64,7 +64,7 @@ async def _keep(client: Client, settings: Settings, exchange: str, account: str)
     name = schedule_id(exchange, account)
     wanted = Schedule(
         action=ScheduleActionStartWorkflow(
-            ReconcileWorkflow.run,
+            "Reconcile",
             ReconcileRequest(exchange=exchange, account=account),
             id=name,
             task_queue=io_queue(settings.task_queue),

@@ -3,10 +3,12 @@
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import Account
+
+from workflows.payloads import decoded
 
 FEED_TURN = timedelta(hours=1)
 
@@ -20,8 +22,12 @@ class AccountFeedWorkflow:
     """
 
     @workflow.run
-    async def run(self, account: Account) -> None:
-        """Run the feed for one turn, then continue as new."""
+    async def run(self, payload: RawValue) -> None:
+        """Run the feed of an `Account` for one turn, then continue as new.
+
+        Raises a non-retryable `ApplicationError` for input that is none.
+        """
+        account = decoded(payload, Account)
         await workflow.execute_activity(
             "watch_executions",
             account,

@@ -3,10 +3,12 @@
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import Account
+
+from workflows.payloads import decoded
 
 _TURN = timedelta(hours=2)
 
@@ -20,8 +22,12 @@ class DeadManWorkflow:
     """
 
     @workflow.run
-    async def run(self, account: Account) -> None:
-        """Hold the switch for one turn, then continue as new."""
+    async def run(self, payload: RawValue) -> None:
+        """Hold the switch of an `Account` for one turn, then continue as new.
+
+        Raises a non-retryable `ApplicationError` for input that is none.
+        """
+        account = decoded(payload, Account)
         is_armed: bool = await workflow.execute_activity(
             "hold_dead_man_switch",
             account,

@@ -7,10 +7,8 @@ processes could race for (see `activities`), the workflow decides what happens n
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from temporalio import workflow
-from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
@@ -27,11 +25,11 @@ with workflow.unsafe.imports_passed_through():
     )
     from trading.oms.errors import InvalidOrder
     from trading.oms.models import CancelResult, Order, OrderResult, OrderState
+    from trading.oms.reports import elsewhere
 
 from workflows.order_work import OrderWork
+from workflows.payloads import NOTHING, decoded
 from workflows.requests import Cancel, Executions, LegNews, Modify, Refused, Resolve
-
-NOTHING = RawValue(Payload())
 
 
 @workflow.defn(name="Order")
@@ -49,7 +47,7 @@ class OrderWorkflow:
         Raises a non-retryable `ApplicationError` that names the field for input that is no order.
         A request to cancel the workflow is a cancel of the order; only settling ends a run.
         """
-        command = _decoded(payload, OrderInput)
+        command = decoded(payload, OrderInput)
         story = asyncio.create_task(self._story(command))
         while True:
             try:
@@ -73,56 +71,58 @@ class OrderWorkflow:
     @workflow.update(name="cancel")
     async def cancel(self, payload: RawValue = NOTHING) -> CancelResult:
         """Cancel the order; answers with the exchange's outcome, or `pending` after `wait_s`."""
-        request = Cancel(_decoded(payload, CancelRequest))
+        request = Cancel(decoded(payload, CancelRequest))
         await self._work.wait_for_answer(request, request.command.wait_s)
         return request.answer or cancel_result(self._work.state)
 
     @cancel.validator
     def _cancel_is_valid(self, payload: RawValue = NOTHING) -> None:
-        mismatch = self._work.mismatch(_decoded(payload, CancelRequest))
+        mismatch = self._work.mismatch(decoded(payload, CancelRequest))
         if mismatch is not None:
             raise ApplicationError(mismatch, type="InvalidOrder", non_retryable=True)
 
     @workflow.update(name="modify")
     async def modify(self, payload: RawValue = NOTHING) -> OrderResult:
         """Change quantity, price or both; after `wait_s` answers with the state, still pending."""
-        request = Modify(_decoded(payload, ModifyRequest))
+        request = Modify(decoded(payload, ModifyRequest))
         await self._work.wait_for_answer(request, request.command.wait_s)
         return request.answer or result_of(self._work.state)
 
     @modify.validator
     def _modify_is_valid(self, payload: RawValue = NOTHING) -> None:
-        _decoded(payload, ModifyRequest)
+        decoded(payload, ModifyRequest)
 
     @workflow.update(name="resolve")
     async def resolve(self, payload: RawValue = NOTHING) -> OrderResult:
         """An operator's verdict on the doubt; after `wait_s` answers with the state as it is."""
-        request = Resolve(_decoded(payload, ResolveRequest))
+        request = Resolve(decoded(payload, ResolveRequest))
         await self._work.wait_for_answer(request, request.command.wait_s)
         return request.answer or result_of(self._work.state)
 
     @resolve.validator
     def _resolve_is_valid(self, payload: RawValue = NOTHING) -> None:
-        _decoded(payload, ResolveRequest)
+        decoded(payload, ResolveRequest)
 
     @workflow.update(name="outcome")
     async def outcome(self, payload: RawValue = NOTHING) -> OrderResult:
         """Wait for the outcome of the submission: the exchange's word, a denial, or doubt."""
-        return await self._work.outcome(_decoded(payload, OutcomeRequest))
+        return await self._work.outcome(decoded(payload, OutcomeRequest))
 
     @outcome.validator
     def _outcome_is_valid(self, payload: RawValue = NOTHING) -> None:
-        _decoded(payload, OutcomeRequest)
+        decoded(payload, OutcomeRequest)
 
     @workflow.update(name="executions")
     async def executions(self, payload: RawValue = NOTHING) -> None:
         """Book what the exchange said about this order; returns once the store has it."""
-        request = Executions(_decoded(payload, ExecutionBatch))
+        request = Executions(decoded(payload, ExecutionBatch))
         await self._work.wait_for_answer(request, None)
 
     @executions.validator
     def _executions_are_valid(self, payload: RawValue = NOTHING) -> None:
-        _decoded(payload, ExecutionBatch)
+        mismatch = elsewhere(decoded(payload, ExecutionBatch).reports, self._work.known_state)
+        if mismatch is not None:
+            raise ApplicationError(mismatch, type="InvalidOrder", non_retryable=True)
 
     @workflow.signal(name="cancel")
     def signal_cancel(self, payload: RawValue = NOTHING) -> None:
@@ -177,10 +177,3 @@ class OrderWorkflow:
     def state(self) -> OrderState | None:
         """The order's state as this run knows it; None before the order is admitted."""
         return self._work.known_state
-
-
-def _decoded(payload: RawValue, model: type[Any]) -> Any:
-    try:
-        return decode(payload.payload.data, model)
-    except InvalidOrder as error:
-        raise ApplicationError(str(error), type="InvalidOrder", non_retryable=True) from None

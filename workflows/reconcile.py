@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import (
@@ -15,6 +15,8 @@ with workflow.unsafe.imports_passed_through():
         ReconcileRequest,
     )
 
+from workflows.payloads import decoded
+
 _PASS_TIMEOUT = timedelta(minutes=10)
 
 
@@ -23,8 +25,12 @@ class ReconcileWorkflow:
     """One pass over each account asked for. Schedules: `reconcile-<exchange>-<account>`."""
 
     @workflow.run
-    async def run(self, request: ReconcileRequest) -> ReconcileReports:
-        """Compare, put right what differs, and return the reports."""
+    async def run(self, payload: RawValue) -> ReconcileReports:
+        """Take a `ReconcileRequest`, compare, put right what differs, and return the reports.
+
+        Raises a non-retryable `ApplicationError` that names the field for input that is none.
+        """
+        request: ReconcileRequest = decoded(payload, ReconcileRequest)
         reports: list[ReconcileReport] = []
         if workflow.has_last_completion_result():
             last = workflow.get_last_completion_result(ReconcileReports)

@@ -5,10 +5,10 @@ from typing import Any
 
 from activities.connectors.fields import (
     MalformedError,
+    asset_in,
     decimal_of,
     object_of,
     objects_of,
-    text_of,
 )
 from trading.oms.models import Balance
 from trading.oms.routing.markets import Level
@@ -18,9 +18,9 @@ def balances_of(raw: Any) -> dict[str, Balance]:
     """GET /api/v3/account: asset to balance; assets with nothing are left out."""
     found: dict[str, Balance] = {}
     for row in objects_of(object_of(raw).get("balances")):
-        asset = text_of(row, "asset")
+        asset = asset_in(row)
         free, locked = decimal_of(row, "free"), decimal_of(row, "locked")
-        if free or locked:
+        if asset is not None and (free or locked):
             found[asset] = Balance(asset=asset, free=free, locked=locked)
     return found
 

@@ -16,7 +16,7 @@ from activities.connectors.settings import ConnectorSettings
 from activities.connectors.wire import OneWriteWire
 from trading.oms.errors import ExchangeUnavailable, StartUpError
 from trading.oms.request_gate import IRequestGate
-from trading.oms.venue import ExecutionReport, StreamState
+from trading.oms.venue import ExecutionReport, StreamState, Transfer
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -72,8 +72,8 @@ class AccountConnector:
         )
 
     async def _reports_of(
-        self, stream: _Stream, read: Callable[[Any], ExecutionReport | None]
-    ) -> AsyncIterator[ExecutionReport | StreamState]:
+        self, stream: _Stream, read: Callable[[Any], ExecutionReport | Transfer | None]
+    ) -> AsyncIterator[ExecutionReport | Transfer | StreamState]:
         """What a stream says; an event that cannot be read is logged and counted."""
         stream.gate = self.gate
         async with aclosing(stream.events()) as events:  # type: ignore[type-var]
@@ -85,7 +85,7 @@ class AccountConnector:
                     report = read(event)
                 except MalformedError as error:
                     self.unreadable_events += 1
-                    logger.warning("%s: an execution report is dropped: %s", self.exchange, error)
+                    logger.warning("%s: an event is dropped: %s", self.exchange, error)
                     continue
                 if report is not None:
                     yield report

@@ -23,7 +23,7 @@ from activities.connectors.binance_wire import BinanceWire, EventStream
 from activities.connectors.capabilities import binance_spot
 from activities.connectors.classify import Operation
 from activities.connectors.clock import ExchangeClock
-from activities.connectors.fields import number_of, object_of, objects_of
+from activities.connectors.fields import clock_of, number_of, object_of, objects_of
 from activities.connectors.history import BinanceHistory
 from activities.connectors.instruments import instruments_of
 from activities.connectors.order_rows import joined, read_orders
@@ -46,6 +46,7 @@ from trading.oms.venue import (
     OrderRequest,
     ReportSource,
     StreamState,
+    Transfer,
     VenueStatus,
 )
 
@@ -134,7 +135,7 @@ class BinanceConnector(AccountConnector):
         call = Call(Operation.QUERY)
         raw = await self._wire.call(call, "GET", "time")
         answered = time.monotonic()
-        milliseconds = self._read(lambda body: number_of(object_of(body), "serverTime"), raw)
+        milliseconds = self._read(lambda body: clock_of(object_of(body), "serverTime"), raw)
         self._clock.observe(milliseconds, call.written_at, answered)
         return self._clock.now()
 
@@ -273,7 +274,7 @@ class BinanceConnector(AccountConnector):
 
     # Stream
 
-    async def executions(self) -> AsyncIterator[ExecutionReport | StreamState]:
+    async def executions(self) -> AsyncIterator[ExecutionReport | Transfer | StreamState]:
         """The user-data stream: reports as they happen; `CONNECTED` first and after each gap.
 
         An event that cannot be read is logged and counted. Raises `ExchangeUnavailable` when the

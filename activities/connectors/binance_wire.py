@@ -11,6 +11,7 @@ from activities.connectors.stream import StreamLife
 from activities.connectors.wire import OneWriteWire
 from trading.oms.request_gate import Response
 
+_EVENTS = frozenset({"executionReport", "balanceUpdate"})
 _ENDINGS = frozenset({"eventStreamTerminated", "serverShutdown"})
 _PUBLIC = frozenset({"time", "exchangeInfo", "ticker/bookTicker", "depth"})
 _SAPI = frozenset({"account/apiRestrictions"})
@@ -59,13 +60,13 @@ class EventStream(StreamLife, BinanceWire):
         await self.ensure_user_data_stream_ws_subscribe_signature("spot")
 
     def sort(self, client: Any, message: dict[str, Any]) -> bool:
-        """Execution reports are events; other events are of no use here."""
+        """Execution reports and transfers are events; others are of no use here."""
         event = message.get("event", message)
         if not isinstance(event, dict):
             return False
         if not isinstance(event.get("e"), str):
             self.pass_to_ccxt(client, message)
-        elif event["e"] == "executionReport":
+        elif event["e"] in _EVENTS:
             self.push(client, event)
         elif event["e"] in _ENDINGS:
             self.gap(client, event["e"])

@@ -20,7 +20,7 @@ from activities.connectors.binance_orders import plain
 from activities.connectors.capabilities import kraken_spot
 from activities.connectors.classify import Operation, malformed_answer
 from activities.connectors.clock import ExchangeClock
-from activities.connectors.fields import MalformedError, number_of, object_of, text_of
+from activities.connectors.fields import MalformedError, clock_of, number_of, object_of, text_of
 from activities.connectors.kraken_history import KrakenHistory, trade_txids
 from activities.connectors.kraken_orders import check_bytes, order_parameters
 from activities.connectors.kraken_reports import (
@@ -46,6 +46,7 @@ from trading.oms.venue import (
     OrderRef,
     OrderRequest,
     StreamState,
+    Transfer,
     VenueStatus,
 )
 
@@ -109,8 +110,9 @@ class KrakenConnector(AccountConnector):
         """The exchange's clock, asked now; also sets the estimate."""
         asked = time.monotonic()
         raw = await self._ask("Time")
-        seconds = self._read(lambda body: number_of(object_of(body), "unixtime"), raw)
-        self._clock.observe_floor(seconds * 1000, CLOCK_STEP_MS, asked, time.monotonic())
+        read = partial(clock_of, name="unixtime", unit_ms=CLOCK_STEP_MS)
+        seen_ms = self._read(lambda body: read(object_of(body)), raw)
+        self._clock.observe_floor(seen_ms, CLOCK_STEP_MS, asked, time.monotonic())
         return self._clock.now()
 
     # Commands
@@ -233,8 +235,8 @@ class KrakenConnector(AccountConnector):
 
     # Stream
 
-    async def executions(self) -> AsyncIterator[ExecutionReport | StreamState]:
-        """The channel `executions`: `CONNECTED` first and after each gap, then the reports.
+    async def executions(self) -> AsyncIterator[ExecutionReport | Transfer | StreamState]:
+        """`executions` and `balances`: `CONNECTED` first and after each gap, then what they say.
 
         An event that cannot be read is logged and counted. Raises `ExchangeUnavailable` when the
         connection is lost for good; iterate again. Close it (`aclose`) or cancel its reader.

@@ -17,7 +17,11 @@ from pydantic import ValidationError
 from activities.connectors.clock import at_ms
 from activities.connectors.fields import (
     MalformedError,
+    asset_in,
+    asset_or_none,
     decimal_of,
+    id_of,
+    id_or_none,
     number_of,
     object_of,
     objects_of,
@@ -25,10 +29,11 @@ from activities.connectors.fields import (
     text_of,
     text_or_none,
 )
+from activities.connectors.transfers import kraken_transfer
 from trading.oms.enums import OrderSide
 from trading.oms.identity import fill_id
 from trading.oms.models import Balance, Fill, Instrument, utc_now
-from trading.oms.venue import ExecutionReport, OrderRequest, ReportSource, VenueStatus
+from trading.oms.venue import ExecutionReport, OrderRequest, ReportSource, Transfer, VenueStatus
 
 logger = logging.getLogger(__name__)
 STATUSES = {
@@ -70,11 +75,12 @@ class KrakenReader:
     def placed(self, raw: Any, request: OrderRequest, at: datetime) -> ExecutionReport:
         """The answer to AddOrder: an identifier and no status. It was taken; what it did comes."""
         ids = object_of(raw).get("txid")
-        if not isinstance(ids, list) or len(ids) != 1 or not isinstance(ids[0], str) or not ids[0]:
+        if not isinstance(ids, list) or len(ids) != 1:
             raise MalformedError("txid is not a list of one identifier")
-        self._remember(ids[0], Known(request.symbol, request.exchange_client_id))
+        order_id = id_of({"txid": ids[0]}, "txid")
+        self._remember(order_id, Known(request.symbol, request.exchange_client_id))
         return self._report(
-            ids[0],
+            order_id,
             Known(request.symbol, request.exchange_client_id),
             at,
             ReportSource.RESPONSE,
@@ -100,8 +106,8 @@ class KrakenReader:
         filled, is_open = decimal_of(row, "vol_exec"), word in {"open", "pending"}
         status = VenueStatus.PARTIALLY_FILLED if is_open and filled else STATUSES[word]
         is_stop = "stop" in text_of(described, "ordertype")
-        known = Known(self._pair(described, "pair").symbol, text_or_none(row, "cl_ord_id"))
-        self._remember(order_id, known)
+        known = Known(self._pair(described, "pair").symbol, id_or_none(row, "cl_ord_id"))
+        self._remember(id_of({"id": order_id}, "id"), known)
         return self._report(
             order_id,
             known,
@@ -122,7 +128,7 @@ class KrakenReader:
         instrument = self._pair(row, "pair")
         return self._fill(
             instrument,
-            order_id=text_of(row, "ordertxid"),
+            order_id=id_of(row, "ordertxid"),
             trade_id=number_of(row, "trade_id"),
             side=_side(row, "type"),
             quantity=decimal_of(row, "vol"),
@@ -135,10 +141,14 @@ class KrakenReader:
 
     # The stream
 
-    def streamed(self, raw: Any) -> ExecutionReport | None:
-        """One entry of the channel `executions`; None for a step that says nothing to us."""
+    def streamed(self, raw: Any) -> ExecutionReport | Transfer | None:
+        """One entry of `executions` or `balances`; None for one that says nothing to us."""
         row = object_of(raw)
-        kind, order_id = text_of(row, "exec_type"), text_of(row, "order_id")
+        if "exec_type" not in row and "asset" in row:
+            asset = row["asset"]
+            named = {**row, "asset": _NAMES.get(asset, asset) if isinstance(asset, str) else asset}
+            return kraken_transfer(self._exchange, self._account, named, _timestamp)
+        kind, order_id = text_of(row, "exec_type"), id_of(row, "order_id")
         if kind != "trade" and kind not in STREAM_STATUSES:
             return None
         known = self._identity(row, order_id)
@@ -180,7 +190,7 @@ class KrakenReader:
     def _identity(self, row: Mapping[str, Any], order_id: str) -> Known:
         """Ends of orders come without a symbol: then it is the one that the order had before."""
         before = self._known.get(order_id)
-        client_id = text_or_none(row, "cl_ord_id") or (before.client_id if before else None)
+        client_id = id_or_none(row, "cl_ord_id") or (before.client_id if before else None)
         if "symbol" in row:
             known = Known(self._pair(row, "symbol").symbol, client_id)
         elif before is not None:
@@ -297,8 +307,8 @@ def balances_of(raw: Any, assets: Mapping[str, str]) -> dict[str, Balance]:
     for asset_id, raw_row in object_of(raw).items():
         row = object_of(raw_row)
         total, locked = decimal_of(row, "balance"), decimal_of(row, "hold_trade")
-        if total:
-            asset = assets.get(asset_id, asset_id)
+        asset = asset_in({"asset": assets.get(asset_id, asset_id)})
+        if total and asset is not None:
             found[asset] = Balance(asset=asset, free=total - locked, locked=locked)
     return found
 
@@ -316,14 +326,20 @@ def levels(row: Mapping[str, Any], side: str) -> Sequence[tuple[Decimal, Decimal
     entries = row.get(side)
     if not isinstance(entries, list) or not entries:
         return []
-    rows = entries if isinstance(entries[0], list) else [[entries[0], entries[2]]]
-    pairs = [{"price": one[0], "quantity": one[1]} for one in rows]
-    return [(decimal_of(one, "price"), decimal_of(one, "quantity")) for one in pairs]
+    rows = entries if isinstance(entries[0], list) else [[entries[0], *entries[2:]]]
+    return [_level(row) for row in rows]
+
+
+def _level(row: Any) -> tuple[Decimal, Decimal]:
+    if not isinstance(row, list) or len(row) < 2:  # noqa: PLR2004 - a price and a quantity
+        raise MalformedError("a level of the book is no pair")
+    pair = {"price": row[0], "quantity": row[1]}
+    return decimal_of(pair, "price"), decimal_of(pair, "quantity")
 
 
 def _stream_fee(row: Mapping[str, Any], instrument: Instrument) -> tuple[Decimal, str]:
     fees = objects_of(row.get("fees") or [])
-    currencies = {text_of(fee, "asset") for fee in fees}
+    currencies = {asset_or_none(fee, "asset") or instrument.quote for fee in fees}
     if len(currencies) > 1:
         raise MalformedError("fees in two currencies")
     currency = next(iter(currencies), instrument.quote)
@@ -344,7 +360,10 @@ def _side(row: Mapping[str, Any], name: str) -> OrderSide:
 
 def _seconds(row: Mapping[str, Any], name: str) -> datetime:
     """Unix seconds with a fraction, which the JSON reader kept as text."""
-    return at_ms(int(decimal_of(row, name) * 1000))
+    try:
+        return at_ms(int(decimal_of(row, name) * 1000))
+    except OverflowError:
+        raise MalformedError(f"{name} is no time") from None
 
 
 def _timestamp(row: Mapping[str, Any]) -> datetime:

@@ -54,7 +54,10 @@ class KrakenWire(OneWriteWire, exchange_class("kraken")):  # type: ignore[misc] 
 
 
 class KrakenStream(StreamLife, KrakenWire):
-    """The channel `executions`: a snapshot of the open orders, then what happens to them."""
+    """The channel `executions`: a snapshot of the open orders, then what happens to them.
+
+    And `balances`: the account's ledger, for what came and went without a trade.
+    """
 
     _sequence = 0
 
@@ -62,33 +65,48 @@ class KrakenStream(StreamLife, KrakenWire):
         """With a fresh token. Raises `ExchangeUnavailable` where Kraken refuses."""
         answer = await self.call(Call(Operation.QUERY), "POST", "GetWebSocketsToken")
         self._sequence = 0
-        asked = {"channel": "executions", "token": text_of(object_of(answer), "token")}
-        message = {"method": "subscribe", "params": {**asked, "snap_orders": True}, "req_id": 1}
-        await self.watch(self.oms_settings.ws_url, _SUBSCRIBED, message, "executions")
+        token = text_of(object_of(answer), "token")
+        await self._ask_for(1, channel="executions", token=token, snap_orders=True)
+        await self._ask_for(2, channel="balances", token=token, snapshot=False)
+
+    async def _ask_for(self, number: int, **asked: Any) -> None:
+        name = f"{_SUBSCRIBED}-{number}"
+        message = {"method": "subscribe", "params": asked, "req_id": number}
+        await self.watch(self.oms_settings.ws_url, name, message, name)
 
     def sort(self, client: Any, message: dict[str, Any]) -> bool:
         """Executions are events, numbered without a hole; pongs are ccxt's."""
         if message.get("channel") == "executions":
             return self._take(client, message)
+        if message.get("channel") == "balances":
+            # A hole in them is a transfer that is missed: then the balances show it.
+            return message.get("type") != "update" or self._push_rows(client, message)
         if message.get("method") == "subscribe":
+            name = f"{_SUBSCRIBED}-{message.get('req_id')}"
             if message.get("success") is True:
-                client.resolve(message, _SUBSCRIBED)
+                client.resolve(message, name)
             else:
                 words = self.scrub(str(message.get("error")))
-                client.reject(ExchangeUnavailable(words, code=words[:64]), _SUBSCRIBED)
+                client.reject(ExchangeUnavailable(words, code=words[:64]), name)
             return True
         if message.get("method") == "pong":
             self.pass_to_ccxt(client, message)
         return True
 
     def _take(self, client: Any, message: dict[str, Any]) -> bool:
-        rows, sequence = message.get("data"), message.get("sequence")
-        if not isinstance(rows, list):
+        sequence = message.get("sequence")
+        if not isinstance(message.get("data"), list):
             return False
         if isinstance(sequence, int):
             if self._sequence and sequence > self._sequence + 1:
                 self.gap(client, f"message {sequence} follows {self._sequence}")
             self._sequence = max(self._sequence, sequence)
+        return self._push_rows(client, message)
+
+    def _push_rows(self, client: Any, message: dict[str, Any]) -> bool:
+        rows = message.get("data")
+        if not isinstance(rows, list):
+            return False
         for row in rows:
             if isinstance(row, dict):
                 self.push(client, row)

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from activities.connectors.clock import at_ms
 from activities.connectors.fields import (
     MalformedError,
+    asset_or_none,
     decimal_of,
     id_or_none,
     number_of,
@@ -24,11 +24,13 @@ from activities.connectors.fields import (
     positive_or_none,
     text_of,
     text_or_none,
+    time_of,
 )
+from activities.connectors.transfers import binance_transfer
 from trading.oms.enums import OrderSide
 from trading.oms.identity import fill_id
 from trading.oms.models import Fill, Instrument, utc_now
-from trading.oms.venue import ExecutionReport, ReportSource, VenueStatus
+from trading.oms.venue import ExecutionReport, ReportSource, Transfer, VenueStatus
 
 STATUSES: dict[str, VenueStatus] = {
     "NEW": VenueStatus.NEW,
@@ -55,7 +57,7 @@ class BinanceReader:
     def placed(self, raw: Any) -> ExecutionReport:
         """The answer to POST /api/v3/order: ACK (a bare id means it rests), RESULT or FULL."""
         row = object_of(raw)
-        at = self._time(row, "transactTime")
+        at = time_of(row, "transactTime")
         accepted = row if "status" in row else {**row, "status": "NEW"}
         report = self._report(accepted, ReportSource.RESPONSE, at)
         fills = tuple(
@@ -67,7 +69,7 @@ class BinanceReader:
     def cancelled(self, raw: Any) -> ExecutionReport:
         """The answer to DELETE /api/v3/order: ours is `origClientOrderId`, not `clientOrderId`."""
         row = object_of(raw)
-        at = self._time(row, "transactTime")
+        at = time_of(row, "transactTime")
         return self._report(row, ReportSource.RESPONSE, at, client_id="origClientOrderId")
 
     def amended(self, raw: Any) -> ExecutionReport:
@@ -75,13 +77,13 @@ class BinanceReader:
         answer = object_of(raw)
         row = object_of(answer.get("amendedOrder"))
         row = {**row, "origQty": row.get("qty")}
-        at = self._time(answer, "transactTime")
+        at = time_of(answer, "transactTime")
         return self._report(row, ReportSource.RESPONSE, at)
 
     def queried(self, raw: Any) -> ExecutionReport:
         """One order of GET /api/v3/order, /allOrders or /openOrders; carries no fills."""
         row = object_of(raw)
-        at = self._time(row, "updateTime")
+        at = time_of(row, "updateTime")
         return self._report(row, ReportSource.QUERY, at)
 
     def traded(self, raw: Any) -> Fill:
@@ -95,16 +97,18 @@ class BinanceReader:
             quantity=decimal_of(row, "qty"),
             price=decimal_of(row, "price"),
             fee=decimal_of(row, "commission", signed=True),
-            fee_currency=text_or_none(row, "commissionAsset"),
+            fee_currency=asset_or_none(row, "commissionAsset"),
             is_maker=row.get("isMaker") is True,
-            at=self._time(row, "time"),
+            at=time_of(row, "time"),
         )
         return self._fill({**row, "side": "BUY" if buyer else "SELL"}, execution)
 
-    def streamed(self, raw: Any) -> ExecutionReport:
-        """One `executionReport` of the user data stream."""
+    def streamed(self, raw: Any) -> ExecutionReport | Transfer:
+        """One `executionReport` or `balanceUpdate` of the user data stream."""
         row = object_of(raw)
-        at = self._time(row, "T")
+        if row.get("e") == "balanceUpdate":
+            return binance_transfer(self.exchange, self.account, row)
+        at = time_of(row, "T")
         named = {
             "symbol": row.get("s"),
             "orderId": row.get("i"),
@@ -125,7 +129,7 @@ class BinanceReader:
             quantity=decimal_of(row, "l"),
             price=decimal_of(row, "L"),
             fee=decimal_of(row, "n", signed=True),
-            fee_currency=text_or_none(row, "N"),
+            fee_currency=asset_or_none(row, "N"),
             is_maker=row.get("m") is True,
             at=at,
         )
@@ -206,7 +210,7 @@ class BinanceReader:
             quantity=decimal_of(part, "qty"),
             price=decimal_of(part, "price"),
             fee=decimal_of(part, "commission", signed=True),
-            fee_currency=text_or_none(part, "commissionAsset"),
+            fee_currency=asset_or_none(part, "commissionAsset"),
             is_maker=False,
             at=at,
         )
@@ -217,12 +221,6 @@ class BinanceReader:
         if instrument is None:
             raise MalformedError(f"the symbol {name!r} is not listed")
         return instrument
-
-    def _time(self, row: Mapping[str, Any], name: str) -> datetime:
-        try:
-            return at_ms(number_of(row, name))
-        except OverflowError:
-            raise MalformedError(f"{name} is no time") from None
 
 
 @dataclass(frozen=True)

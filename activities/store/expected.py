@@ -4,6 +4,7 @@ The fills are counted as the journal has them, from a cursor on, so that each is
 however late it was booked and whatever time it has.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -24,6 +25,7 @@ from activities.store.schema import (
 from trading.oms.exact import EXACT
 from trading.oms.models import Fill, utc_now
 from trading.oms.positions import effects
+from trading.oms.venue import Transfer
 
 _ZERO = Decimal(0)
 _EXPECTED = expected_balances.c
@@ -59,15 +61,14 @@ class Reckon:
         """Note what the exchange said."""
         self._seen = seen
         self._names = {"exchange": seen.exchange, "account": seen.account}
-        self._cursor = f"reckoned:{seen.exchange}:{seen.account}"
+        self._cursor = _reckoned(self._names)
 
     def run(self, connection: sa.Connection) -> list[Drift]:
         """The assets that differ. No fill of the account is booked meanwhile: its row is locked."""
         connection.execute(sql.MAKE_ACCOUNT, self._names)
         connection.execute(sql.LOCK_ACCOUNT, self._names)
         head = int(connection.execute(sa.select(journal_head.c.sequence)).scalar_one())
-        query = sa.select(cursors.c.value).where(cursors.c.name == self._cursor)
-        counted = connection.execute(query).scalar_one_or_none()
+        counted = _cursor(connection, self._cursor)
         after, unsure = self._newest(connection)
         known = {
             row.asset: row.total
@@ -77,6 +78,7 @@ class Reckon:
             if unsure:
                 return []  # Nobody can say whether the balances hold these fills; the next time.
             expected = _sum([self._seen.totals, after])
+            AdvanceCursor(_adopted(self._names), None, self._seen.as_of.isoformat()).run(connection)
         else:
             expected = _sum([known, *self._booked(connection, int(counted), head)])
         self._write(connection, known, expected)
@@ -124,6 +126,40 @@ class Reckon:
         return found
 
 
+class NoteTransfer:
+    """Expect what the exchange says has come or gone; the same notice counts once.
+
+    Before the first look at the balances nothing is expected: they are taken as they are, with all
+    that had come by then.
+    """
+
+    rank = 5
+
+    def __init__(self, transfer: Transfer) -> None:
+        """Note what the exchange said."""
+        self._transfer = transfer
+        self._names = {"exchange": transfer.exchange, "account": transfer.account}
+
+    def run(self, connection: sa.Connection) -> bool:
+        """Whether it was new."""
+        one, names = self._transfer, self._names
+        connection.execute(sql.MAKE_ACCOUNT, names)
+        connection.execute(sql.LOCK_ACCOUNT, names)
+        key = f"{one.exchange}|{one.account}|{one.transfer_id}"
+        noted = f"transfer:{hashlib.sha256(key.encode()).hexdigest()}"
+        adopted = _cursor(connection, _adopted(names))
+        if _cursor(connection, noted) is not None:
+            return False
+        AdvanceCursor(noted, None, f"{one.amount:f} {one.asset}").run(connection)
+        is_counted = _cursor(connection, _reckoned(names)) is not None
+        if is_counted and (adopted is None or one.at > datetime.fromisoformat(adopted)):
+            before = _add(connection, names, one.asset, one.amount)
+            after = EXACT.add(before, one.amount)
+            reason = f"transfer {one.transfer_id}, by the exchange's own notice"
+            _audit(connection, names, Drift(one.asset, before, after, one.amount), (reason, "oms"))
+        return True
+
+
 class TakeOver:
     """Take drifts as they are: from now on they are expected. The audit keeps them."""
 
@@ -139,25 +175,55 @@ class TakeOver:
         """Add each drift to what is expected."""
         connection.execute(sql.LOCK_ACCOUNT, self._names)
         for one in self._drifts:
-            query = _of(sa.select(_EXPECTED.total), self._names).where(_EXPECTED.asset == one.asset)
-            known = connection.execute(query).scalar_one_or_none()
-            total = EXACT.add(known or _ZERO, one.more)
-            if known is None:
-                values = {**self._names, "asset": one.asset, "total": total}
-                connection.execute(sa.insert(expected_balances), values)
-            else:
-                _set(connection, self._names, one.asset, total)
-            audit = {
-                **self._names,
-                "symbol": one.asset,
-                "strategy_id": "",
-                "before": one.expected,
-                "after": one.actual,
-                "reason": "the balance differed from the opening balance and the fills since",
-                "changed_by": self._by,
-                "changed_at": utc_now(),
-            }
-            connection.execute(sa.insert(position_adjustments), audit)
+            _add(connection, self._names, one.asset, one.more)
+            reason = "the balance differed from the opening balance and the fills since"
+            _audit(connection, self._names, one, (reason, self._by))
+
+
+def _reckoned(names: Mapping[str, str]) -> str:
+    """The cursor up to which the journal's fills are counted."""
+    return f"reckoned:{names['exchange']}:{names['account']}"
+
+
+def _adopted(names: Mapping[str, str]) -> str:
+    """The cursor that keeps of when the balances are that were taken as they were."""
+    return f"adopted:{names['exchange']}:{names['account']}"
+
+
+def _cursor(connection: sa.Connection, name: str) -> str | None:
+    query = sa.select(cursors.c.value).where(cursors.c.name == name)
+    found: str | None = connection.execute(query).scalar_one_or_none()
+    return found
+
+
+def _add(connection: sa.Connection, names: Mapping[str, str], asset: str, more: Decimal) -> Decimal:
+    """Expect so much more of an asset; what was expected before."""
+    query = _of(sa.select(_EXPECTED.total), names).where(_EXPECTED.asset == asset)
+    known = connection.execute(query).scalar_one_or_none()
+    total = EXACT.add(known or _ZERO, more)
+    if known is None:
+        connection.execute(sa.insert(expected_balances), {**names, "asset": asset, "total": total})
+    else:
+        _set(connection, names, asset, total)
+    return known or _ZERO
+
+
+def _audit(
+    connection: sa.Connection, names: Mapping[str, str], change: Drift, why: tuple[str, str]
+) -> None:
+    """Keep what was expected and is now; `why` is the reason and who gave it."""
+    reason, by = why
+    audit = {
+        **names,
+        "symbol": change.asset,
+        "strategy_id": "",
+        "before": change.expected,
+        "after": change.actual,
+        "reason": reason,
+        "changed_by": by,
+        "changed_at": utc_now(),
+    }
+    connection.execute(sa.insert(position_adjustments), audit)
 
 
 def _of(statement: Any, names: Mapping[str, str]) -> Any:

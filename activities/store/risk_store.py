@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from activities.store import risk_statements as sql
 from activities.store.account_book import AccountBook, AssetBalance, Watermark
 from activities.store.accounts import Adjustment, AdjustPosition, Fetched, TakeBalances
-from activities.store.expected import Drift, Reckon, Seen, TakeOver
+from activities.store.expected import Drift, NoteTransfer, Reckon, Seen, TakeOver
 from activities.store.ledger import sums_of
 from activities.store.reservations import (
     Mend,
@@ -33,6 +33,7 @@ from trading.oms.portfolio import Portfolio
 from trading.oms.risk.checker import run_checks
 from trading.oms.risk.checks import ACCOUNT_CHECKS
 from trading.oms.risk.reservation import Held
+from trading.oms.venue import Transfer
 
 _log = logging.getLogger(__name__)
 _MEND_AT_ONCE = 200
@@ -135,6 +136,10 @@ class RiskStore:
     async def reckon(self, seen: Seen) -> list[Drift]:
         """Where the exchange's balances are not the opening ones with our fills since."""
         return await self._writer.do(Reckon(seen))  # type: ignore[no-any-return]
+
+    async def note_transfer(self, transfer: Transfer) -> bool:
+        """What came or went is expected from now on; False where it was noted before."""
+        return await self._writer.do(NoteTransfer(transfer))  # type: ignore[no-any-return]
 
     async def take_over(
         self, exchange: str, account: str, drifts: Sequence[Drift], *, by: str

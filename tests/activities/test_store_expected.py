@@ -7,6 +7,7 @@ from activities.store import Store
 from activities.store.expected import Drift, Seen
 from tests.activities.store_builders import fill_event, new_order, opened, report
 from trading.oms.models import Order, utc_now
+from trading.oms.venue import Transfer
 
 _AT = utc_now() - timedelta(hours=1)
 
@@ -88,4 +89,44 @@ async def test_other_accounts_fills_do_not_count(store_url: str) -> None:
         assert one.fill is not None
         moved = one.model_copy(update={"fill": one.fill.model_copy(update={"account": "other"})})
         await store.record(order.client_order_id, [moved])
+        assert await store.risk.reckon(seen(_AT + timedelta(minutes=1), BTC="5")) == []
+
+
+def came(amount: str, at: datetime, transfer_id: str = "d-1", asset: str = "BTC") -> Transfer:
+    return Transfer(
+        exchange="sandbox",
+        account="main",
+        transfer_id=transfer_id,
+        asset=asset,
+        amount=Decimal(amount),
+        at=at,
+        received_at=utc_now(),
+    )
+
+
+async def test_what_the_exchange_says_has_come_or_gone_is_expected_once(store_url: str) -> None:
+    async with opened(store_url) as store:
+        await store.risk.reckon(seen(BTC="5", USDT="1000"))
+        later = _AT + timedelta(minutes=1)
+        news = [await store.risk.note_transfer(came("2", later)) for _ in range(2)]
+        assert news == [True, False]
+        assert await store.risk.note_transfer(came("-400", later, "w-1", "USDT"))
+        assert await store.risk.note_transfer(came("7", later, "d-2", "DOGE"))
+
+        assert await store.risk.reckon(seen(later, BTC="7", USDT="600", DOGE="7")) == []
+        audit = await store.risk.adjustments("sandbox", "main")
+        assert [(one.symbol, one.before, one.after) for one in audit] == [
+            ("BTC", Decimal(5), Decimal(7)),
+            ("USDT", Decimal(1000), Decimal(600)),
+            ("DOGE", Decimal(0), Decimal(7)),
+        ]
+
+
+async def test_what_came_before_the_balances_were_taken_as_they_are_is_in_them(
+    store_url: str,
+) -> None:
+    async with opened(store_url) as store:
+        assert await store.risk.note_transfer(came("1", _AT - timedelta(minutes=2), "first"))
+        await store.risk.reckon(seen(BTC="5"))
+        await store.risk.note_transfer(came("2", _AT - timedelta(minutes=1), "late"))
         assert await store.risk.reckon(seen(_AT + timedelta(minutes=1), BTC="5")) == []

@@ -20,6 +20,7 @@ from trading.oms.venue import (
     OrderRef,
     OrderRequest,
     StreamState,
+    Transfer,
     VenueStatus,
 )
 from workers.sandbox.config import KrakenLimits, SandboxConfig, parse_account
@@ -157,7 +158,7 @@ class Venue:
 class Stream:
     """What the stream has said so far of one order at a time."""
 
-    items: AsyncIterator[ExecutionReport | StreamState]
+    items: AsyncIterator[ExecutionReport | Transfer | StreamState]
 
     async def of(
         self, request: OrderRequest, enough: Callable[[list[ExecutionReport]], bool]

@@ -4,13 +4,12 @@ A few dozen tries for each door in the suite; the long run is
 `make test ARGS="tests/fuzz --hypothesis-profile=long --timeout=3600"`.
 """
 
-import copy
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -21,6 +20,7 @@ from activities.connectors.fields import MalformedError
 from activities.connectors.instruments import instruments_of
 from activities.store.inbox import InboxAdd
 from tests.activities.test_connector_reports import EVENT, FULL, READER, ROW, TRADE
+from tests.fuzz.hostile import ODD, anything, as_bytes, changed, in_words, tries
 from trading.oms.cli.failures import Exit
 from trading.oms.cli.program import oms, program
 from trading.oms.cli.target import DECIDING
@@ -39,52 +39,11 @@ from trading.oms.models import Fill, Order
 from trading.oms.venue import ExecutionReport
 from workers.settings import EXCHANGE_VARIABLES, VARIABLES, Settings
 
-IS_LONG = settings.default is not None and settings.default.max_examples > 100
-tries = settings(
-    max_examples=5_000 if IS_LONG else 40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 MODELS = [OrderInput, CancelRequest, ModifyRequest, ResolveRequest, OutcomeRequest, ExecutionBatch]
-ODD: list[Any] = [
-    None, True, False, 0, -1, 1, 10**30, -(10**400), 2**63, 1.5, float("nan"), float("inf"), 1e308,
-    "", " ", "0", "-1", "1e9", "1E+400", "NaN", "Infinity", "0.1", "1" * 5000,
-    "0." + "0" * 60 + "1",
-    "\x00", "\ud800", "١٢", "BTC/USDT", "btc-usdt", "buy", "BUY", "limit", "GTC", "../../x",
-    "x" * 65,
-    "2026-01-01T00:00:00", "2026-01-01T00:00:00+00:00", "9999-12-31T23:59:59-12:00", "now",
-    [], {}, [[]], [None], {"a": 1}, {"": None}, ["0.1"], {"order": {"order": {}}},
-]  # fmt: skip
-odd = st.sampled_from(ODD) | st.text(max_size=20) | st.integers() | st.floats()
-anything = st.recursive(
-    odd, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner)
-)
 ORDER = {
     "client_order_id": "a-1", "symbol": "BTC/USDT", "side": "buy", "order_type": "limit",
     "quantity": "0.01", "price": "30000", "time_in_force": "GTC", "metadata": {"a": 1},
 }  # fmt: skip
-
-
-def changed(base: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """The object with some fields of another kind, some missing and some of nobody's."""
-    names = st.sampled_from(sorted(base)) | st.text(max_size=6)
-
-    def change(parts: tuple[dict[str, Any], set[str]]) -> dict[str, Any]:
-        values, gone = parts
-        made = {**copy.deepcopy(base), **values}
-        return {name: value for name, value in made.items() if name not in gone}
-
-    picked = st.tuples(st.dictionaries(names, anything, max_size=3), st.sets(names, max_size=2))
-    return picked.map(change)
-
-
-def in_words(refusal: Exception) -> None:
-    """A refusal says something that can be stored and shown."""
-    assert str(refusal).encode()
-
-
-def as_bytes(value: Any) -> bytes:
-    return json.dumps(value).encode("utf-8", "surrogatepass")
 
 
 payloads = (

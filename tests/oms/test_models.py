@@ -197,8 +197,30 @@ decimals = st.decimals(
 )  # fmt: skip
 
 
+positives = decimals.map(abs).filter(bool)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"quantity": "0"}, "quantity is 0"),
+        ({"quantity": "-1"}, "quantity is -1"),
+        ({"quantity": "0", "inferred": True}, "quantity is 0"),
+        ({"price": "-1"}, "price"),
+        ({"fee_currency": "x" * 17}, "fee_currency"),
+        ({"trade_id": "x" * 65}, "trade_id"),
+    ],
+)
+def test_a_fill_that_is_no_trade_or_that_no_column_holds_is_refused(
+    fields: dict[str, Any], words: str
+) -> None:
+    values = {**fill().model_dump(), **fields}
+    with pytest.raises(ValidationError, match=words):
+        Fill.model_validate(values)
+
+
 @settings(max_examples=200, deadline=None)
-@given(decimals, decimals, decimals)
+@given(positives, positives, decimals)
 def test_every_decimal_survives_its_json_digit_by_digit(
     quantity: Decimal, price: Decimal, fee: Decimal
 ) -> None:

@@ -78,6 +78,7 @@ MALFORMED: dict[str, tuple[list[Any], str]] = {
     "nothing": ([raw(b"")], '"order" and "resume"'),
     "no input": ([], "0 inputs"),
     "two inputs": ([{"order": ONE}, {"order": ONE}], "2 inputs"),
+    "two that cannot be read": ([raw(b"{"), raw(b"", "from/mars")], "2 inputs"),
     "an array": ([[{"order": ONE}]], "JSON list"),
     "a text": (["order"], "JSON str"),
     "null": ([None], '"order" and "resume"'),
@@ -156,6 +157,7 @@ BAD_PAYLOADS: dict[str, list[Any]] = {
     "a strange text": [raw(b'{"reason": "\\ud800", "new_price": "\\ud800"}')],
     "an absurd exponent": [raw(b'{"wait_s": 1e9999999999999999999}')],
     "two inputs": [{}, {}],
+    "two that cannot be read": [raw(b"{"), raw(b"", "from/mars")],
     "binary": [raw(b"\x00", "binary/plain")],
 }
 

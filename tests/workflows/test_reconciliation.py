@@ -382,10 +382,12 @@ async def test_an_order_that_was_touched_a_moment_ago_is_left_to_the_next_pass(
 async def test_a_balance_that_no_fill_explains_lets_the_account_reduce_only(
     desk: Desk, exchange: Exchange
 ) -> None:
+    """Nobody told us of it: the stream was away."""
     filled = (await desk.resting()).client_order_id
     await one_pass(desk)
     exchange.market("SELL", "29000", "0.01")
     await desk.until_status(filled, OrderStatus.FILLED)
+    exchange.fault("stream_drop")
     exchange.deposit("ETH", "-0.5")
     assert [one for one in (await one_pass(desk)).findings if one.outcome is Outcome.ALARMED] == []
     exchange.deposit("ETH", "-300")

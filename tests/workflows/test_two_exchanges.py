@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -244,3 +245,30 @@ def _late_nonces(connector: Any) -> list[ExchangeUnavailable]:
 
     connector.place, connector._wire.incrementing_nonce = noting, nonce
     return refusals
+
+
+async def test_a_deposit_and_a_withdrawal_that_the_exchange_tells_of_are_no_drift(
+    desk: Desk,
+) -> None:
+    """Told twice they count once; what nobody told of is one."""
+    for exchange in desk.exchanges:
+        await desk.oms.reconcile(exchange.name)
+        exchange.fault("stream_duplicate")
+        exchange.deposit("ETH", "-300")
+        exchange.deposit("BTC", "2")
+        audited = partial(desk.store.risk.adjustments, exchange.name, "main")
+
+        async def both_are_noted(audited: Any = audited) -> bool:
+            noted = [one for one in await audited() if one.reason.startswith("transfer ")]
+            return [one.after - one.before for one in noted] == [Decimal(-300), Decimal(2)]
+
+        await until(both_are_noted)
+        (report,) = await desk.oms.reconcile(exchange.name)
+        assert [one for one in report.findings if one.kind == "balance_drift"] == []
+        assert f"account:{exchange.name}/main" not in await desk.store.trading_states()
+
+        exchange.fault("stream_drop")
+        exchange.deposit("ETH", "-200")
+        (report,) = await desk.oms.reconcile(exchange.name)
+        (drift,) = [one for one in report.findings if one.kind == "balance_drift"]
+        assert drift.numbers["missing_here"] == -200

@@ -146,6 +146,12 @@ Positive = Annotated[Exact, AfterValidator(_positive)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable)]
 """Anything that JSON can say, up to 16 KiB; decimals and times go in as text."""
 Utc = Annotated[datetime, AfterValidator(_utc)]
+Id = Annotated[str, Field(max_length=64)]
+"""An id as the store holds it, ours or an exchange's."""
+VenueName = Annotated[str, Field(max_length=32)]
+"""The name of an exchange, an account or a symbol as the store holds it."""
+Asset = Annotated[str, Field(max_length=16)]
+"""The name of an asset as the store holds it."""
 ClientOrderId = Annotated[
     str, _matching(_CLIENT_ORDER_ID, "1 to 64 of the characters A-Z a-z 0-9 . _ -")
 ]
@@ -357,22 +363,29 @@ class Fill(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    fill_id: str = Field(default_factory=lambda: uuid.uuid4().hex)
-    order_id: str
-    exchange: str
-    account: str = ""
-    symbol: str
+    fill_id: Id = Field(default_factory=lambda: uuid.uuid4().hex)
+    order_id: Id
+    exchange: VenueName
+    account: VenueName = ""
+    symbol: VenueName
     side: OrderSide
     quantity: Exact
-    price: Exact
+    price: Exact = Field(ge=0)
     fee: Exact
-    fee_currency: str
+    fee_currency: Asset
     timestamp: Utc
     received_at: Utc | None = None
-    trade_id: str | None = None
-    exchange_order_id: str | None = None
+    trade_id: Id | None = None
+    exchange_order_id: Id | None = None
     is_maker: bool | None = None
     inferred: bool = False
+
+    @model_validator(mode="after")
+    def _is_a_trade(self) -> Self:
+        if self.quantity <= 0 and not (self.inferred and self.quantity):
+            msg = f"quantity is {self.quantity}; must be greater than 0"
+            raise ValueError(msg)
+        return self
 
 
 class OrderResult(BaseModel):

@@ -1,11 +1,27 @@
 """From what an exchange said to what happened to the order: pure translation."""
 
+from collections.abc import Iterable
+
 from trading.oms.enums import Pending, ReasonCode, RejectedBy, TimeInForce
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import OrderState
 from trading.oms.venue import ExecutionReport, VenueStatus
 
 _LIVES = frozenset({VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED, VenueStatus.FILLED})
+
+
+def elsewhere(reports: Iterable[ExecutionReport], state: OrderState | None) -> str | None:
+    """What reports say of exchange, account and symbol that is not the order's; None: nothing.
+
+    Of an order that was not routed yet nobody knows where it is.
+    """
+    if state is None or not state.exchange:
+        return None
+    own = (state.exchange, state.account, state.symbol)
+    for report in reports:
+        if report.where != own:
+            return f"the report is about {' / '.join(report.where)}, the order on {' / '.join(own)}"
+    return None
 
 
 def events_of(report: ExecutionReport, leg: int, state: OrderState) -> list[LifecycleEvent]:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trading.oms.enums import OrderSide, OrderType, TimeInForce
-from trading.oms.models import Balance, Exact, Fill, Instrument, Quote, Utc
+from trading.oms.models import Asset, Balance, Exact, Fill, Id, Instrument, Quote, Utc, VenueName
 from trading.oms.rate_card import RateCard
 from trading.oms.request_gate import IRequestGate
 from trading.oms.routing.markets import VenueMarket
@@ -149,11 +149,11 @@ class ExecutionReport(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    exchange: str
-    account: str
-    symbol: str
-    exchange_client_id: str | None = None
-    exchange_order_id: str | None = None
+    exchange: VenueName
+    account: VenueName
+    symbol: VenueName
+    exchange_client_id: Id | None = None
+    exchange_order_id: Id | None = None
     status: VenueStatus | None = None
     side: OrderSide | None = None
     quantity: Exact | None = None
@@ -165,6 +165,19 @@ class ExecutionReport(BaseModel):
     at: Utc
     received_at: Utc
     source: ReportSource
+
+    @property
+    def where(self) -> tuple[str, str, str]:
+        """Exchange, account and symbol."""
+        return self.exchange, self.account, self.symbol
+
+    @model_validator(mode="after")
+    def _fills_are_its_own(self) -> Self:
+        for fill in self.fills:
+            if (fill.exchange, fill.account, fill.symbol) != self.where:
+                msg = f"a fill is of {fill.exchange} / {fill.account} {fill.symbol}, the report not"
+                raise ValueError(msg)
+        return self
 
 
 @dataclass(frozen=True)
@@ -193,6 +206,24 @@ class OrderList:
             return None
         rest = f", and {len(self.unreadable) - 1} more" if len(self.unreadable) > 1 else ""
         return f"a row of the list cannot be read: {self.unreadable[0]}{rest}"
+
+
+class Transfer(BaseModel):
+    """The exchange's own notice of money that came (`amount` above 0) or went without a trade.
+
+    A deposit, a withdrawal, a transfer between accounts. `transfer_id` names it within the
+    account: the same notice may come twice, and one that comes while the stream is away, never.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exchange: VenueName
+    account: VenueName
+    transfer_id: Id
+    asset: Asset
+    amount: Exact
+    at: Utc
+    received_at: Utc
 
 
 class StreamState(StrEnum):
@@ -297,9 +328,10 @@ class IExecutionConnector(Protocol):
         """Whether the key may withdraw money (it should not); None: the exchange does not say."""
         ...
 
-    def executions(self) -> AsyncIterator["ExecutionReport | StreamState"]:
-        """The user-data stream: reports as they happen; `CONNECTED` first and after each gap.
+    def executions(self) -> AsyncIterator["ExecutionReport | Transfer | StreamState"]:
+        """The user-data stream: what happens to orders and, where the exchange tells it, transfers.
 
+        `CONNECTED` comes first and after each gap.
         Raises `ExchangeUnavailable` when the connection is lost for good; iterate again.
         """
         ...

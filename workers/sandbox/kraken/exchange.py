@@ -63,7 +63,7 @@ class Kraken:
         self._executions.balances_changed(account, assets)
 
     def deposited(self, account: Account, asset: str, amount: Decimal) -> None:
-        """``balances_changed`` follows, and says it all."""
+        self._executions.deposited(account, asset, amount, self._engine.clock.now_ms())
 
     def book_changed(self, market: Market) -> None:
         self._market_data.book_changed(market.spec.symbol, self._engine.clock.now_ms())

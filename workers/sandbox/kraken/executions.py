@@ -5,6 +5,7 @@ then filled, canceled or expired, each a message of its own; the trade that comp
 says partially_filled. As in Kraken's samples, messages that end an order name no symbol.
 """
 
+from decimal import Decimal
 from typing import Any
 
 from workers.sandbox.exact import ZERO
@@ -36,6 +37,7 @@ class Executions:
     def __init__(self, streams: UserStreams, names: Names) -> None:
         self._streams = streams
         self._names = names
+        self._ledger_entries = 0
 
     def snapshot(self, subscription: Subscription, params: Json) -> None:
         """Open orders unless told otherwise, and the last trades if asked for."""
@@ -155,6 +157,30 @@ class Executions:
     def balance_snapshot(self, subscription: Subscription) -> None:
         assets = list(subscription.account.balances)
         self._send(subscription, "snapshot", _balances(subscription.account, assets), "", ())
+
+    def deposited(self, account: Account, asset: str, amount: Decimal, now_ms: int) -> None:
+        """An entry of the ledger; those of trades are left out here."""
+        subscriptions = self._streams.of(account, BALANCES)
+        if not subscriptions:
+            return
+        [body] = _balances(account, [asset])
+        kind = "deposit" if amount > 0 else "withdrawal"
+        self._ledger_entries += 1
+        entry = {
+            "ledger_id": f"L{self._ledger_entries:05}-{now_ms}",
+            "ref_id": f"R{self._ledger_entries:05}-{now_ms}",
+            "timestamp": rfc3339(now_ms),
+            "type": kind,
+            "subtype": "",
+            "category": kind,
+            "wallet_type": "spot",
+            "wallet_id": "main",
+            "amount": exact(amount),
+            "fee": exact(ZERO),
+            **body,
+        }
+        for subscription in subscriptions:
+            self._send(subscription, "update", [entry], "", ("balanceUpdate", kind))
 
     def balances_changed(self, account: Account, assets: list[str]) -> None:
         for subscription in self._streams.of(account, BALANCES):

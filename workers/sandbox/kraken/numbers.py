@@ -13,7 +13,7 @@ from workers.sandbox.exact import short
 from workers.sandbox.kraken.errors import invalid
 
 _MARK = "\x01"
-_MARKED = re.compile(r'"\\u0001([0-9.]+)"')
+_MARKED = re.compile(r'"\\u0001(-?[0-9.]+)"')
 _PLAIN = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)
 
 
