@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from activities.account_pictures import SETTLING
-from activities.messages import Finding, Outcome
+from activities.reconcile_messages import Finding, Outcome
 from activities.store import TradingState
 from activities.store.expected import Drift, Seen
 from trading.oms.exact import EXACT

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trading.oms.enums import ReasonCode
 from trading.oms.lifecycle import LifecycleEvent
-from trading.oms.models import Exact, Order, OrderState, Utc
+from trading.oms.models import Exact, Order, OrderState
 from trading.oms.venue import ExecutionReport
 
 
@@ -86,11 +86,10 @@ class RiskAnswer(Message):
 
 
 class RateQuestion(Message):
-    """May one request of this kind leave now? An order that has waited names its `slot`."""
+    """May the order leave now? An order that has waited names its `slot`."""
 
     exchange: str
     account: str
-    endpoint: str
     order_id: str
     slot: float | None = None
 
@@ -175,6 +174,22 @@ class SendAnswer(Message):
     retry_after_s: float = 0.0
     denied: Denied | None = None
     fills_missing: bool = False
+
+
+class Placed(Message):
+    """What came of an order's first step.
+
+    Where nothing had to wait it was `sent` from `exchange` and `account` after `checks_run`, or,
+    without that, has ended in `state`. Else nothing was sent: the order is `prepared`, and the
+    workflow goes on from there.
+    """
+
+    exchange: str = ""
+    account: str = ""
+    checks_run: tuple[str, ...] = ()
+    state: OrderState | None = None
+    sent: SendAnswer | None = None
+    prepared: Prepared | None = None
 
 
 class Note(Message):
@@ -282,90 +297,3 @@ class Sighting(Message):
     strays: tuple[OrderAt, ...] = ()
     carrier: OrderAt | None = None
     reason: str | None = None
-
-
-class StoreMark(Message):
-    """Which store it is, how far its journal has come, and a hash of the newest entry there.
-
-    The head never goes back, and the entry at a head never becomes another: a restored store that
-    has gone on to the same number has other entries.
-    """
-
-    epoch: str
-    head: int
-    entry: str = ""
-
-
-class ReconcileRequest(BaseModel):
-    """Compare accounts with their exchanges; `dry_run` only says what differs.
-
-    Without an account all of the exchange's are meant, without an exchange all there are.
-    `store_before` is the store as the schedule's last run saw it; Temporal has kept it since.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    exchange: str = ""
-    account: str = ""
-    dry_run: bool = False
-    store_before: StoreMark | None = None
-
-
-class Outcome(StrEnum):
-    """What became of a difference in one pass."""
-
-    MENDED = "mended"
-    ALARMED = "alarmed"
-    RECORDED = "recorded"
-    LEFT = "left"
-
-
-class Finding(Message):
-    """One thing that differed, and what became of it; `numbers` are those compared."""
-
-    kind: str
-    symbol: str
-    message: str
-    outcome: Outcome
-    order_id: str | None = None
-    numbers: dict[str, Exact] = {}
-
-
-class ReconcileReport(Message):
-    """One pass over one account. A query that `failed` is no observation: nothing follows from it.
-
-    `looked_at` counts what was compared, `balances` are the exchange's totals by asset (free and
-    locked).
-    """
-
-    exchange: str
-    account: str
-    started_at: Utc
-    ended_at: Utc
-    dry_run: bool = False
-    looked_at: dict[str, int] = {}
-    findings: tuple[Finding, ...] = ()
-    balances: dict[str, Exact] = {}
-    failed: tuple[str, ...] = ()
-    store: StoreMark | None = None
-
-    @property
-    def is_left(self) -> bool:
-        """Whether something differs still."""
-        return any(one.outcome in {Outcome.LEFT, Outcome.ALARMED} for one in self.findings)
-
-    def count(self, outcome: Outcome) -> int:
-        """How many differences had this outcome."""
-        return sum(1 for finding in self.findings if finding.outcome is outcome)
-
-
-class Accounts(Message):
-    """The accounts that a worker is connected to."""
-
-    accounts: tuple[Account, ...]
-
-
-class ReconcileReports(Message):
-    """The reports of one run, one for each account."""
-
-    reports: tuple[ReconcileReport, ...]

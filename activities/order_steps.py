@@ -17,9 +17,9 @@ from activities.booking import Booking, may_live_beside
 from activities.messages import (
     Booked,
     ClaimFacts,
-    Denied,
     Known,
     Note,
+    Placed,
     Prepared,
     RateAnswer,
     RateQuestion,
@@ -30,15 +30,13 @@ from activities.messages import (
     Send,
     SendAnswer,
 )
+from activities.placing import Placer, rate_answer, rate_slot, venue_for
 from activities.sending import Sender
 from activities.split_messages import SplitQuestion
 from activities.splitting import Splitting, is_to_be_split
 from activities.store import ClaimOutcome
 from activities.store.types import Sent
-from trading.oms.enums import ReasonCode
-from trading.oms.interfaces import RateWish
-from trading.oms.models import Order, utc_now
-from trading.oms.routing.base import RoutingDenied
+from trading.oms.models import Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +44,7 @@ if TYPE_CHECKING:
     from activities.markets import Markets
     from activities.risk_desk import RiskDesk
     from activities.store import Store, StoredClaim
-    from trading.oms.interfaces import IOrderRouter, IRateLimitGuard
+    from trading.oms.interfaces import IOrderRouter, IRateLimitGuard, RateSlot
     from trading.oms.models import OrderState
     from trading.oms.venue import IExecutionConnector
 
@@ -89,15 +87,36 @@ class OrderSteps:
         self._store = parts.store
         self._booking = Booking(parts.store)
         self._sender = Sender(parts)
+        self._placer = Placer(parts, self._sender)
         self._orders: dict[str, Order] = {}
+
+    @activity.defn(name="place_order")
+    async def place_order(self, order: Order) -> Placed:
+        """Decide about a new order and send it, in one transaction and one write; or prepare it.
+
+        One activity, because each costs as much as an empty one. All of it may be repeated: an
+        order that is known is only prepared, and the claim that is found says what to do.
+        """
+        placed = await self._placer.place(order)
+        if not isinstance(placed, Placed):
+            return Placed(prepared=await self._prepare(order, placed))
+        self._remember(order)
+        state = placed.state if placed.sent is None else placed.sent.state
+        if state is not None:
+            self._parts.on_state(state)
+        return placed
 
     @activity.defn(name="prepare_order")
     async def prepare_order(self, order: Order) -> Prepared:
         """Admit the order, then decide: the venue, the risk checks, the rate limit's slot.
 
-        One activity, because each costs as much as an empty one. All of it may be repeated: the
-        row is found, the reservation is keyed by the order, a slot is lost at most.
+        All of it may be repeated: the row is found, the reservation is keyed by the order, a slot
+        is lost at most.
         """
+        return await self._prepare(order)
+
+    async def _prepare(self, order: Order, slot: RateSlot | None = None) -> Prepared:
+        """With the `slot` that the order has got already."""
         prepared = await self._admit(order)
         if prepared.difference or prepared.claim is not None or not prepared.state.is_open:
             return prepared
@@ -105,16 +124,17 @@ class OrderSteps:
         if routed.denied is not None or routed.state is not None:
             return prepared.model_copy(update={"routed": routed})
         state, where = prepared.state, {"exchange": routed.exchange, "account": routed.account}
-        order_id = order.client_order_id
         question = RiskQuestion(
-            order_id=order_id, quantity=state.remaining_quantity, price=state.price, **where
+            order_id=order.client_order_id,
+            quantity=state.remaining_quantity,
+            price=state.price,
+            **where,
         )
         risk = await self._parts.risk.check(order, question)
         if risk.denied is not None:
             return prepared.model_copy(update={"routed": routed, "risk": risk})
-        rate = await self.acquire_rate_limit(
-            RateQuestion(order_id=order_id, endpoint="place", **where)
-        )
+        slot = slot or await rate_slot(self._parts, order, routed)
+        rate = rate_answer(slot)
         return prepared.model_copy(update={"routed": routed, "risk": risk, "rate": rate})
 
     async def _admit(self, order: Order) -> Prepared:
@@ -147,16 +167,7 @@ class OrderSteps:
         if is_to_be_split(self._parts, order):
             question = SplitQuestion(order_id=order.client_order_id, quantity=order.quantity)
             return await Splitting(self._parts).split_order(question)
-        try:
-            exchange = await self._parts.router.route_order(order)
-        except RoutingDenied as denial:
-            return Routed(denied=Denied(reason_code=denial.reason_code, reason=str(denial)))
-        account = order.account or self._parts.default_accounts.get(exchange, "")
-        if (exchange, account) not in self._parts.connectors:
-            known = ", ".join(sorted(f"{e}/{a}" for e, a in self._parts.connectors)) or "none"
-            reason = f"account is {account!r} at {exchange!r}; the accounts here are: {known}"
-            return Routed(denied=Denied(reason_code=ReasonCode.NO_EXCHANGE, reason=reason))
-        return Routed(exchange=exchange, account=account)
+        return await venue_for(self._parts, order)
 
     @activity.defn(name="check_risk")
     async def check_risk(self, question: RiskQuestion) -> RiskAnswer:
@@ -170,20 +181,8 @@ class OrderSteps:
         One that would come too late for the order is a denial: nothing is sent late.
         """
         order = await self._order(question.order_id)
-        until = min((t for t in (order.send_by, order.expire_at) if t is not None), default=None)
-        wish = RateWish(
-            exchange=question.exchange,
-            endpoint=question.endpoint,
-            account=question.account,
-            symbol=order.symbol,
-            order_id=question.order_id,
-            strategy_id=order.strategy_id,
-            slot=question.slot,
-            within_s=None if until is None else (until - utc_now()).total_seconds(),
-        )
-        slot = await self._parts.rate_limits.reserve(wish)
-        denied = None if slot.granted else _too_late(slot.wait_s)
-        return RateAnswer(wait_s=slot.wait_s, slot=slot.slot, denied=denied)
+        where = Routed(exchange=question.exchange, account=question.account)
+        return rate_answer(await rate_slot(self._parts, order, where, question.slot))
 
     @activity.defn(name="send_order")
     async def send_order(self, send: Send) -> SendAnswer:
@@ -270,11 +269,3 @@ class OrderSteps:
             outcome=newest.outcome.value if newest.outcome else None,
             strays=tuple(at.generation for at in may_live_beside(newest, claims)),
         )
-
-
-def _too_late(wait_s: float) -> Denied:
-    return Denied(
-        reason_code=ReasonCode.RATE_LIMITED,
-        reason=f"the exchange's rate limit has no room for {wait_s:.1f} s, which is too late",
-        numbers={"wait_s": f"{wait_s:.3f}"},
-    )

@@ -251,7 +251,7 @@ class Gate:
 
     def _go(self, cost: Cost, permit: Permit) -> RateSlot:
         self._lease.promise(cost, permit)
-        return RateSlot()
+        return RateSlot(give_back=lambda: self._lease.withdraw(cost))
 
     async def is_free(self, endpoint: str) -> bool:
         """Whether a request may be sent now."""

@@ -141,6 +141,11 @@ class RateLease:
         """Keep a permit for the next order that is written and costs the same."""
         self._promised[tuple(cost.costs)].append(permit)
 
+    def withdraw(self, cost: Cost) -> None:
+        """An order that was told to go does not: one of the permits for its like is too many."""
+        if waiting := self._promised[tuple(cost.costs)]:
+            self.give_back(waiting.pop())
+
     def promised(self, cost: Cost) -> Permit | None:
         """The permit of an order that was told to go; old ones give back what they hold."""
         waiting = self._promised[tuple(cost.costs)]

@@ -24,8 +24,10 @@ from activities.balance_check import BalanceCheck
 from activities.fill_sweep import FillSweep
 from activities.foreign_orders import ForeignOrders
 from activities.heartbeats import beating
-from activities.messages import (
-    Account,
+from activities.messages import Account
+from activities.order_door import OrderDoor
+from activities.rate_desk import patient
+from activities.reconcile_messages import (
     Accounts,
     Finding,
     Outcome,
@@ -33,8 +35,6 @@ from activities.messages import (
     ReconcileRequest,
     StoreMark,
 )
-from activities.order_door import OrderDoor
-from activities.rate_desk import patient
 from activities.store_marks import halt_if_gone_back, mark_of
 from activities.withheld_fills import WithheldFills
 from activities.workflow_check import WorkflowCheck

@@ -83,12 +83,22 @@ class RiskDesk:
 
         Nothing is denied and kept: an order that passes has its reservation.
         """
-        asked = _asked(order, question)
-        wish, answer = await self._before_the_account(asked, question)
+        wish, answer = await self.wish(order, question)
         if answer.denied is not None:
             return answer
         reserved = await self._store.risk.reserve(wish)
         return _answer([*answer.checks_run, *reserved.checks_run], reserved.denial)
+
+    async def wish(self, order: Order, question: RiskQuestion) -> tuple[ReserveWish, RiskAnswer]:
+        """What is to be reserved, and the checks that need nothing of the account."""
+        return await self._before_the_account(_asked(order, question), question)
+
+    @property
+    def asks_others(self) -> bool:
+        """Whether checks of a user's run, which may take any time."""
+        checker = self._checker
+        own = isinstance(checker, RiskChecker) and not checker.has_custom_checks
+        return checker is not None and not own
 
     async def split(
         self, parent: Order, legs: Sequence[Order], *, adds: bool = False
@@ -216,7 +226,7 @@ class RiskDesk:
 
     async def _custom(self, order: Order, question: RiskQuestion) -> RiskCheckResult | None:
         checker = self._checker
-        if checker is None or (isinstance(checker, RiskChecker) and not checker.has_custom_checks):
+        if checker is None or not self.asks_others:
             return None
         portfolio = self._portfolio or await self._account(question)
         if isinstance(checker, RiskChecker):

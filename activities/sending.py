@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from activities.booking import fills_missing_by
 from activities.messages import Denied, OrderAt, Send, SendAnswer, SendKind
-from activities.store import ClaimOutcome
+from activities.store import ClaimKey, ClaimOutcome
+from activities.store.claims import ClaimRequest
 from trading.oms.enums import ReasonCode, RejectedBy
 from trading.oms.errors import (
     ExchangeError,
@@ -64,7 +65,17 @@ class Sender:
         """Claim, and if the claim is ours write its request; the answer is committed before."""
         connector = self._parts.connectors[send.exchange, send.account]
         request = self._request(order, send, connector)
-        claim = await self._claim(order, send, request)
+        return await self.write(send, await self._claim(order, send, request))
+
+    def first_claim(self, order: Order, send: Send) -> ClaimRequest:
+        """The claim of an order's first send, for a transaction that does more."""
+        request = self._request(order, send, self._parts.connectors[send.exchange, send.account])
+        key = ClaimKey(send.order_id, send.leg, send.generation)
+        return ClaimRequest(key, request, self._claimant, _not_after(order, send), send.before)
+
+    async def write(self, send: Send, claim: Claim) -> SendAnswer:
+        """Write the claimed request, if the claim is ours; the answer is committed before."""
+        connector = self._parts.connectors[send.exchange, send.account]
         if claim.refusal is not None:
             return _refused(send, claim)
         if not claim.won:

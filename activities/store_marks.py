@@ -10,7 +10,7 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING
 
-from activities.messages import StoreMark
+from activities.reconcile_messages import StoreMark
 from activities.store import TradingState
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from activities.account_pictures import SETTLING
-from activities.messages import Finding, Outcome, ReconcileReport
+from activities.reconcile_messages import Finding, Outcome, ReconcileReport
 from trading.oms.enums import Pending
 from trading.oms.exact import EXACT
 from trading.oms.inference import executed, inferred_fill

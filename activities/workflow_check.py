@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from temporalio.service import RPCError
 
 from activities.account_pictures import SETTLING, our_orders
-from activities.messages import Finding, Outcome
+from activities.reconcile_messages import Finding, Outcome
 from activities.store import OrderFilter
 from trading.oms.enums import OPEN_STATUSES, Pending
 from trading.oms.models import utc_now

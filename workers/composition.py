@@ -105,6 +105,7 @@ class Runtime:
             build_id=_BUILD_ID,
             workflows=[OrderWorkflow],
             activities=[
+                steps.place_order,
                 steps.prepare_order,
                 steps.load_order,
                 steps.check_risk,

@@ -16,7 +16,7 @@ from temporalio.client import (
     ScheduleUpdate,
 )
 
-from activities.messages import ReconcileRequest, StoreMark
+from activities.reconcile_messages import ReconcileRequest, StoreMark
 from workflows.reconcile import ReconcileWorkflow
 from workflows.steps import io_queue
 

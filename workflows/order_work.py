@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.messages import Booked, ChangeAnswer, ClaimFacts, OrderAt
+    from activities.messages import Booked, ChangeAnswer, ClaimFacts, OrderAt, Prepared
     from trading.oms.answers import cancel_result, different_content, is_answer, result_of
     from trading.oms.commands import CancelRequest, OutcomeRequest
     from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode, RejectedBy
@@ -104,8 +104,20 @@ class OrderWork:
     # The story.
 
     async def begin(self, order: Order) -> None:
-        """Admit the order and decide about it, or go on with the one that exists as it is."""
-        prepared = await steps.prepare(order)
+        """Place the order in one step, or go step by step where something has to wait."""
+        late = self.submission.is_late(workflow.info().workflow_start_time)
+        if late or self.cancel_is_waiting or order.parent_order_id is not None:
+            await self._decide(order, await steps.prepare(order))
+            return
+        placed = await steps.place(order)
+        if placed.prepared is not None:
+            await self._decide(order, placed.prepared)
+            return
+        self.order = order
+        await self.submission.take_placed(placed)
+
+    async def _decide(self, order: Order, prepared: Prepared) -> None:
+        """Go on with an order that is admitted, from where it is."""
         self.known_state, self.order = prepared.state, order
         if prepared.difference:
             self.refusal = different_content(prepared.state, prepared.difference)
@@ -123,7 +135,10 @@ class OrderWork:
         """Go on with an order that a former run left: reopened, or continued as new."""
         known = await steps.load(order_id)
         self.known_state, self.order = known.state, known.order
-        await (self._go_on_from(known.claim) if known.claim else self.begin(known.order))
+        if known.claim is not None:
+            await self._go_on_from(known.claim)
+        else:
+            await self._decide(known.order, await steps.prepare(known.order))
 
     async def until_settled(self) -> None:
         """Answer messages until the order has ended and every fill of it is booked."""

@@ -6,8 +6,8 @@ from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from activities.messages import (
-        Account,
+    from activities.messages import Account
+    from activities.reconcile_messages import (
         Accounts,
         Outcome,
         ReconcileReport,

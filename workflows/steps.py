@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
         LookUp,
         Note,
         OrderAt,
+        Placed,
         Prepared,
         RateAnswer,
         RateQuestion,
@@ -45,6 +46,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from trading.oms.lifecycle import LifecycleEvent
     from trading.oms.models import Order
+    from trading.oms.reading import number
     from trading.oms.venue import ExecutionReport
 
 _Answer = TypeVar("_Answer")
@@ -82,6 +84,12 @@ async def _local(
         summary=summary,
     )
     return result
+
+
+async def place(order: Order) -> Placed:
+    """Decide about a new order and send it, where nothing has to wait; else prepare it."""
+    summary = f"place {order.side} {number(order.quantity)} {order.symbol}"
+    return await _local("place_order", order, Placed, summary)
 
 
 async def prepare(order: Order) -> Prepared:

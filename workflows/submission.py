@@ -12,12 +12,14 @@ with workflow.unsafe.imports_passed_through():
         Booked,
         ClaimFacts,
         Denied,
+        Placed,
         Prepared,
         RateAnswer,
         RateQuestion,
         RiskAnswer,
         RiskQuestion,
         Send,
+        SendAnswer,
         SendKind,
     )
     from trading.oms.commands import CancelRequest
@@ -66,21 +68,34 @@ class Submission:
         self.unsent = claim.outcome == "never_reached"
         self._work.strays.take_up(claim)
 
+    @staticmethod
+    def is_late(since: datetime) -> bool:
+        """Whether it lay about since then for longer than is allowed."""
+        return (workflow.now() - since).total_seconds() > LATE_S
+
     async def deny_if_late(self, since: datetime) -> None:
         """An order that lay about unsent for too long is a trade that nobody asks for any more.
 
         `since` is when it was to be sent: at the start of its workflow, or, where that has ended
         and another takes the order up, when it was made.
         """
-        late_s = (workflow.now() - since).total_seconds()
-        if late_s <= LATE_S:
+        if not self.is_late(since):
             return
+        late_s = (workflow.now() - since).total_seconds()
         reason = f"nobody worked on it for {late_s:.0f} s; at most {LATE_S:.0f} s is allowed"
         state = self._work.state
         if state.is_split and state.is_open and state.submitted_at is None:
             self._work.enqueue(Cancel(CancelRequest(reason=reason)))
         elif self._is_to_be_sent():
             await self.deny(Denied(reason_code=ReasonCode.SEND_BY_PASSED, reason=reason))
+
+    async def take_placed(self, placed: Placed) -> None:
+        """Take what came of the first step: sent, or ended by our own rules."""
+        self.venue = (placed.exchange, placed.account)
+        if placed.sent is not None:
+            await self._take_sent(placed.sent)
+        elif placed.state is not None:
+            self._work.take(Booked(state=placed.state))
 
     async def decide(self, prepared: Prepared) -> None:
         """Take the venue, the checks' answer and the slot; a denial by one of them is the end."""
@@ -119,7 +134,6 @@ class Submission:
         question = RateQuestion(
             exchange=exchange,
             account=account,
-            endpoint="place",
             order_id=order_id,
             slot=self._slot,
         )
@@ -145,6 +159,10 @@ class Submission:
         summary = f"{self._work.state.side} {number(message.quantity)} {self._work.state.symbol}"
         answer = await steps.send(message, summary)
         self._marks.clear()
+        await self._take_sent(answer, message.leg, message.generation)
+
+    async def _take_sent(self, answer: SendAnswer, leg: int = 1, generation: int = 1) -> None:
+        """Take the outcome of a send."""
         self.next_stamp = answer.stamp + 1
         self._work.take(Booked(state=answer.state, fills_missing=answer.fills_missing))
         if answer.kind is SendKind.NEVER_REACHED:
@@ -155,9 +173,9 @@ class Submission:
         self._vain_sends = 0
         self.unsent = False
         if answer.kind is SendKind.IN_DOUBT:
-            await self._work.doubt.begin(message.leg, message.generation)
+            await self._work.doubt.begin(leg, generation)
         elif answer.kind is SendKind.REFUSED and answer.denied is not None:
-            await self._refused_at_claim(answer.denied, message)
+            await self._refused_at_claim(answer.denied, leg)
         self._work.modification.leg_is_sent(answer)
 
     async def send_now(self) -> None:
@@ -258,10 +276,10 @@ class Submission:
         )
         self._marks.clear()
 
-    async def _refused_at_claim(self, denied: Denied, message: Send) -> None:
+    async def _refused_at_claim(self, denied: Denied, leg: int) -> None:
         if self._work.state.is_terminal:
             return
-        if message.leg > 1 or self._work.state.pending is Pending.CANCEL:
+        if leg > 1 or self._work.state.pending is Pending.CANCEL:
             await self._work.record(
                 self._work.event(EventKind.REQUEST_ENDED),
                 self._work.event(

@@ -141,7 +141,8 @@ class Batch:
             self.orders[state.client_order_id] = OrderRow(state, state)
         if fill_ids := [fill_id for command in commands for fill_id in command.fill_ids]:
             self._booked.update(run(sql.KNOWN_FILLS, {"keys": fill_ids}).scalars())
-        if claim_ids := sorted({command.order_id for command in commands if command.claims}):
+        claimed = {command.order_id for command in commands if command.claims}
+        if claim_ids := sorted(claimed.intersection(self.orders)):
             for row in run(sql.CLAIMS_OF_ORDERS, {"keys": claim_ids}):
                 values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
                 key = ClaimKey(row.order_id, row.leg, row.generation)
@@ -233,7 +234,8 @@ class Batch:
         ids.update(change.after.client_order_id for change in changes)
         accounts = {account for command in waiting for account in command.accounts}
         accounts.update((fill.exchange, fill.account) for fill, _ in self._fills)
-        self.ledger.load(ids, accounts)
+        # An order that is not there yet has no reservation either.
+        self.ledger.load(ids.intersection(self.orders), accounts)
         for change in changes:
             self.ledger.follow(change)
         for state in external:

@@ -69,19 +69,22 @@ class ClaimSend(OnOrder):
 
     def plan(self, batch: Batch) -> None:
         """Decide, with the order's row and the trading states locked."""
-        self._won, self._refusal = False, None
+        self._refusal = None
         state = batch.order(self.order_id).state
         claim = batch.claims.get(self._wish.key)
-        if claim is not None and claim.values["ticket"] == self._ticket:
-            self._won = True
-            return
-        if not self._may_take(claim):
+        if self.has_won(batch) or not self._may_take(claim):
             return
         self._refusal = self._reason_against(batch, state)
         events = list(self._wish.before)
         if self._refusal is None:
             events += self._take(batch, claim)
         batch.apply(batch.order(self.order_id), events, self.received_at)
+
+    def has_won(self, batch: Batch) -> bool:
+        """Whether this very command has committed the claim before; then it is as it was."""
+        claim = batch.claims.get(self._wish.key)
+        self._won = claim is not None and claim.values["ticket"] == self._ticket
+        return self._won
 
     def _may_take(self, claim: ClaimRow | None) -> bool:
         if self._wish.stamp == 0:
@@ -150,7 +153,9 @@ class ClaimSend(OnOrder):
         claim = batch.claims.get(self._wish.key)
         if claim is None:
             return Claim(False, self._wish.request, None, self._wish.stamp, self._refusal, state)
-        request = OrderRequest.model_validate_json(claim.values["request"])
+        request = self._wish.request
+        if not self._won:
+            request = OrderRequest.model_validate_json(claim.values["request"])
         outcome, stamp = _outcome(claim.values), claim.values["stamp"]
         return Claim(self._won, request, outcome, stamp, self._refusal, state)
 

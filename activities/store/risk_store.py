@@ -14,6 +14,7 @@ from activities.store.account_book import AccountBook, AssetBalance, Watermark
 from activities.store.accounts import Adjustment, AdjustPosition, Fetched, TakeBalances
 from activities.store.expected import Drift, NoteTransfer, Reckon, Seen, TakeOver
 from activities.store.ledger import sums_of
+from activities.store.placing import AdmitEnded, FirstSend, Place, Placing
 from activities.store.reservations import (
     Mend,
     MendSums,
@@ -28,7 +29,8 @@ from activities.store.splitting import Split, SplitDenied
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES, TradingState
 from trading.oms.exact import EXACT
-from trading.oms.models import Balance, OrderState, utc_now
+from trading.oms.lifecycle import LifecycleEvent
+from trading.oms.models import Balance, Order, OrderState, utc_now
 from trading.oms.portfolio import Portfolio
 from trading.oms.risk.checker import run_checks
 from trading.oms.risk.checks import ACCOUNT_CHECKS
@@ -75,6 +77,17 @@ class RiskStore:
         Raises `OrderNotFound`.
         """
         return await self._writer.do(Reserve(wish))  # type: ignore[no-any-return]
+
+    async def place(
+        self, order: Order, first: FirstSend | Sequence[LifecycleEvent]
+    ) -> Placing | None:
+        """Admit an order, reserve for it and claim its first send, in one transaction.
+
+        Or admit it with the events that end it. None where the order is known already: then
+        nothing was done. What the account denies has ended in the state.
+        """
+        given = Place(order, first) if isinstance(first, FirstSend) else AdmitEnded(order, first)
+        return await self._writer.do(given)  # type: ignore[no-any-return]
 
     async def split(
         self, parent_id: str, wishes: Sequence[ReserveWish], *, adds: bool = False

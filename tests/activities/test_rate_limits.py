@@ -225,6 +225,16 @@ async def test_an_order_that_comes_back_has_its_slot(sqlite_url: str) -> None:
         assert await one.waits("ch") == [19.9, 29.9]
 
 
+async def test_a_slot_of_an_order_that_is_not_sent_is_anothers(sqlite_url: str) -> None:
+    async with workers(sqlite_url, 1) as [worker]:
+        slot = await worker.gate.slot(RateWish(EXCHANGE, "place"), 60)
+        assert slot.wait_s == 0
+        assert not await worker.gate.is_free("place")
+        slot.give_back()
+        slot.give_back()  # There is nothing more to be given back.
+        assert await worker.gate.is_free("place")
+
+
 async def test_slots_wait_for_what_has_left_before_their_window(sqlite_url: str) -> None:
     """It may arrive late, and then it counts in their window."""
     async with workers(sqlite_url, 2) as [one]:

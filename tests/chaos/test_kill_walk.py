@@ -12,7 +12,7 @@ from trading.oms.enums import OrderStatus, OrderType, ReasonCode, TimeInForce
 from trading.oms.models import Order
 from workers.child_process import ChildProcess
 
-SUBMISSION = ("prepare_order", "send_order")
+SUBMISSION = ("prepare_order", "send_order", "place_order")
 KINDS: dict[str, dict[str, Any]] = {
     "resting": {"price": Decimal(30000)},
     "marketable": {"price": Decimal(41000)},
@@ -22,7 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
 SENT_AGAIN = frozenset({"resting", "marketable"})
 POINTS_MAX = 20
 """More than the path has: the walk fails where no order came to its end."""
-POINTS_MIN = 8
+POINTS_MIN = 5
 """Fewer would mean that the walk has missed something; new connections make it longer."""
 
 

@@ -17,7 +17,7 @@ from trading.oms.order_client import OrderClient
 from trading.oms.split import summed
 from workers.temporal_server import TemporalServer
 
-STEPS = ("prepare_order", "load_legs", "send_order")
+STEPS = ("place_order", "prepare_order", "load_legs", "send_order")
 POINTS = 40
 LEG_POINTS = 28
 """More than the paths have: the walk fails where no order and no leg came to its end."""

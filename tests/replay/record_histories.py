@@ -193,6 +193,8 @@ async def split_and_changed(desk: Desk) -> str:
     for quantity in ("0.03", "0.019"):
         result = await desk.oms.modify_order(order_id, new_quantity=Decimal(quantity), wait=20)
         assert result.error is None, result
+        new_leg = f"{order_id}.leg3"
+        await desk.until(new_leg, lambda s: s.exchange_order_id is not None or s.is_terminal)
     await desk.cancel(order_id)
     return order_id
 

@@ -53,7 +53,7 @@ async def _no_more(*_: object) -> None:
     """A step that a careless change has taken out."""
 
 
-@pytest.mark.parametrize(("part", "step"), [(OrderWork, "begin"), (Submission, "send")])
+@pytest.mark.parametrize(("part", "step"), [(OrderWork, "begin"), (Submission, "take_placed")])
 async def test_a_changed_workflow_does_not_replay(
     monkeypatch: pytest.MonkeyPatch, part: type, step: str
 ) -> None:

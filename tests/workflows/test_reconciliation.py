@@ -17,8 +17,8 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.messages import Finding, Outcome, ReconcileReport
 from activities.order_door import OrderDoor
+from activities.reconcile_messages import Finding, Outcome, ReconcileReport
 from activities.store import TradingState
 from activities.store.engine import store_url
 from tests.workflows.desk import Desk, Exchange, an_order, until, working

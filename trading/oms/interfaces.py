@@ -5,7 +5,7 @@
 from here as well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
@@ -130,15 +130,21 @@ class RateWish(NamedTuple):
     within_s: float | None = None
 
 
+def _nothing() -> None:
+    """A guard that cannot take back what it has counted."""
+
+
 class RateSlot(NamedTuple):
     """When a request may leave: after `wait_s` seconds; not `granted`: that would be too late.
 
-    Who waits names the `slot` when he comes back.
+    Who waits names the `slot` when he comes back. Who has one for now,
+    and leaves nothing after all, calls `give_back`.
     """
 
     wait_s: float = 0.0
     granted: bool = True
     slot: float | None = None
+    give_back: Callable[[], None] = _nothing
 
 
 class IRateLimitGuard(Protocol):

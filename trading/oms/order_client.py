@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from temporalio.client import Client, WorkflowHandle
 
-    from activities.messages import ReconcileReport
+    from activities.reconcile_messages import ReconcileReport
 
 TASK_TIMEOUT = timedelta(seconds=5)
 _RPC_TIMEOUT = timedelta(seconds=15)
@@ -166,7 +166,7 @@ class OrderClient:
         self, exchange: str, account: str, *, dry_run: bool
     ) -> tuple[ReconcileReport, ...]:
         """Run a reconciliation and wait for its reports. Raises `ServiceUnavailable`."""
-        from activities.messages import ReconcileReports, ReconcileRequest
+        from activities.reconcile_messages import ReconcileReports, ReconcileRequest
 
         request = ReconcileRequest(exchange=exchange, account=account, dry_run=dry_run)
         try:

@@ -35,7 +35,7 @@ from trading.oms.state_tracker import StateTracker
 if TYPE_CHECKING:
     from temporalio.client import Client
 
-    from activities.messages import ReconcileReport
+    from activities.reconcile_messages import ReconcileReport
     from activities.store import Store
     from trading.oms.interfaces import IOrderRouter, IRateLimitGuard
     from trading.oms.portfolio import Portfolio

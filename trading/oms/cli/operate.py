@@ -14,7 +14,7 @@ from trading.oms.reading import summary
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from activities.messages import ReconcileReport
+    from activities.reconcile_messages import ReconcileReport
 
 
 @click.command(
@@ -86,7 +86,7 @@ def reconcile(
 
 
 async def _past(exchange: str, account: str, last: int, *, as_json: bool) -> None:
-    from activities.messages import ReconcileReport
+    from activities.reconcile_messages import ReconcileReport
 
     async with find_target().store() as store:
         found = await store.upkeep.reports(exchange, account, limit=last)

@@ -1,0 +1,95 @@
+"""What the reconciliation tells its activities, and what they report."""
+
+from enum import StrEnum
+
+from pydantic import ConfigDict, Field
+
+from activities.messages import Account, Message
+from trading.oms.models import Exact, Utc
+
+
+class StoreMark(Message):
+    """Which store it is, how far its journal has come, and a hash of the newest entry there.
+
+    The head never goes back, and the entry at a head never becomes another: a restored store that
+    has gone on to the same number has other entries.
+    """
+
+    epoch: str
+    head: int
+    entry: str = ""
+
+
+class ReconcileRequest(Message):
+    """Compare accounts with their exchanges; `dry_run` only says what differs.
+
+    Without an account all of the exchange's are meant, without an exchange all there are.
+    `store_before` is the store as the schedule's last run saw it; Temporal has kept it since.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exchange: str = ""
+    account: str = ""
+    dry_run: bool = False
+    store_before: StoreMark | None = None
+
+
+class Outcome(StrEnum):
+    """What became of a difference in one pass."""
+
+    MENDED = "mended"
+    ALARMED = "alarmed"
+    RECORDED = "recorded"
+    LEFT = "left"
+
+
+class Finding(Message):
+    """One thing that differed, and what became of it; `numbers` are those compared."""
+
+    kind: str
+    symbol: str
+    message: str
+    outcome: Outcome
+    order_id: str | None = None
+    numbers: dict[str, Exact] = Field(default_factory=dict)
+
+
+class ReconcileReport(Message):
+    """One pass over one account. A query that `failed` is no observation: nothing follows from it.
+
+    `looked_at` counts what was compared, `balances` are the exchange's totals by asset (free and
+    locked).
+    """
+
+    exchange: str
+    account: str
+    started_at: Utc
+    ended_at: Utc
+    dry_run: bool = False
+    looked_at: dict[str, int] = Field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    balances: dict[str, Exact] = Field(default_factory=dict)
+    failed: tuple[str, ...] = ()
+    store: StoreMark | None = None
+
+    @property
+    def is_left(self) -> bool:
+        """Whether something differs still."""
+        return any(one.outcome in {Outcome.LEFT, Outcome.ALARMED} for one in self.findings)
+
+    def count(self, outcome: Outcome) -> int:
+        """How many differences had this outcome."""
+        return sum(1 for finding in self.findings if finding.outcome is outcome)
+
+
+class Accounts(Message):
+    """The accounts that a worker is connected to."""
+
+    accounts: tuple[Account, ...]
+
+
+class ReconcileReports(Message):
+    """The reports of one run, one for each account."""
+
+    reports: tuple[ReconcileReport, ...]
