@@ -26,7 +26,8 @@ from temporalio.client import (
 from temporalio.common import RawValue
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.messages import Account, ReconcileRequest
+from activities.messages import Account
+from activities.reconcile_messages import ReconcileRequest
 from tests.fuzz.hostile import IS_LONG, anything, as_bytes, changed
 from tests.workflows.desk import Desk, a_desk
 from trading.oms.commands import CancelRequest, ModifyRequest, ResolveRequest, decode
