@@ -76,10 +76,7 @@ class RateStore:
         Not safe to repeat: whoever does not hear the answer forgets what he had leased.
         """
         with translated(self._name):
-            try:
-                return await self._transactions.run(lambda connection: _told(connection, news))
-            except sa.exc.IntegrityError:  # Another process has made the row: now it is seen.
-                return await self._transactions.run(lambda connection: _told(connection, news))
+            return await self._transactions.run(lambda connection: _told(connection, news))
 
     async def lift_pauses(self, exchange: str) -> None:
         """End every pause at an exchange: for an operator who knows that the ban is over."""
@@ -108,10 +105,12 @@ def _told(connection: sa.Connection, news: RateNews) -> RateWord:
     if connection.dialect.name == "postgresql":
         connection.execute(_NO_WAIT)
     text = connection.execute(_LOCK, {"exchange": news.exchange}).scalar_one_or_none()
-    document = json.loads(text) if text is not None else {}
+    if text is None:  # Another process may make the row at this moment.
+        connection.execute(_MAKE, _row(news.exchange, {}))
+        text = connection.execute(_LOCK, {"exchange": news.exchange}).scalar_one()
+    document = json.loads(text)
     word = _applied(RateLedger(document, news.rules, news.now), news)
-    row = _row(news.exchange, document)
-    connection.execute(_INSERT if text is None else _CHANGE, row)
+    connection.execute(_CHANGE, _row(news.exchange, document))
     return word
 
 
@@ -152,4 +151,7 @@ _VALUES: dict[str, Any] = {name: sa.bindparam(name) for name in ("document", "ch
 _CHANGE = (
     sa.update(rate_ledger).where(rate_ledger.c.exchange == sa.bindparam("name")).values(**_VALUES)
 )
-_INSERT = sa.insert(rate_ledger).values(exchange=sa.bindparam("name"), **_VALUES)
+_MAKE = sa.text(
+    "INSERT INTO rate_ledger (exchange, document, changed_at)"
+    " VALUES (:name, :document, :changed_at) ON CONFLICT DO NOTHING"
+).bindparams(sa.bindparam("changed_at", type_=rate_ledger.c.changed_at.type))

@@ -38,7 +38,7 @@ async def at_full_speed(
         *(store_url, json.dumps(names | connector), str(seconds), str(processes)),
         stdout=asyncio.subprocess.PIPE,
     )
-    out, _ = await asyncio.wait_for(program.communicate(), 60)
+    out, _ = await asyncio.wait_for(program.communicate(), 100)
     assert program.returncode == 0
     return [json.loads(line) for line in out.splitlines()]
 

@@ -247,6 +247,13 @@ def test_what_others_use_is_counted_against_us() -> None:
     assert ledger.times(PLACE, 2) == [0, 1]
 
 
+def test_a_place_is_never_on_the_edge_of_a_window() -> None:
+    """Where it would count twice, and its order would have to come back once more."""
+    ledger = Ledger(ORDERS)
+    ledger.change(lambda one: one.pause("orders", 1019.95))
+    assert ledger.ask(PLACE, strategy="one").at == pytest.approx(1020 + MARGIN_S, abs=0.01)
+
+
 def test_a_decaying_counter_keeps_a_share_for_what_is_urgent() -> None:
     ledger = Ledger(KRAKEN)
     one, cancel = Cost({"counter": 1}), Cost({"counter": 6}, urgent=True)

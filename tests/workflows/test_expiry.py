@@ -1,5 +1,6 @@
 """Orders with a time at which they end."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -20,7 +21,7 @@ def in_s(seconds: float) -> datetime:
 async def test_an_order_expires_at_its_time(desk: Desk, exchange: Exchange, skew_ms: int) -> None:
     exchange.fault("clock_skew_ms", ms=skew_ms)
     await _look_at_the_clock(desk)
-    expire_at = in_s(1.2)
+    expire_at = in_s(3)
     order_id = (await desk.resting(time_in_force="GTD", expire_at=expire_at)).client_order_id
 
     closed = await desk.until_closed(order_id)
@@ -95,13 +96,27 @@ async def test_an_order_that_expires_in_doubt_ends_as_expired(
     desk: Desk, exchange: Exchange
 ) -> None:
     exchange.fault("http_503", count=1, endpoint="POST order")
-    result = await desk.submit(time_in_force="GTD", expire_at=in_s(0.3))
+    _let_answers_take(desk, 4000)
+    expire_at = in_s(3)
+    result = await desk.submit(time_in_force="GTD", expire_at=expire_at)
     assert result.in_doubt
+    await asyncio.sleep((expire_at - datetime.now(UTC)).total_seconds() + 0.1)
+    known = await desk.store.order(result.order_id)
+    assert known is not None
+    assert known.in_doubt_since is not None
 
     closed = await desk.until_closed(result.order_id)
 
     assert closed.status is EXPIRED
     assert exchange.orders(status="NEW") == []
+
+
+def _let_answers_take(desk: Desk, ms: int) -> None:
+    """Nothing is proved not placed before then."""
+    assert desk.runtime is not None
+    for connector in desk.runtime.parts.connectors.values():
+        longer = {"processing_bound_ms": ms}
+        connector.capabilities = connector.capabilities.model_copy(update=longer)
 
 
 async def _look_at_the_clock(desk: Desk) -> None:

@@ -36,8 +36,8 @@ async def shown(desk: Desk, order_id: str) -> str:
 
 @pytest.fixture
 async def waiting(desk: Desk) -> AsyncIterator[tuple[Order, asyncio.Task[OrderResult]]]:
-    """An order whose slot is more than a second away, and its submission."""
-    pause(desk, ORDERS, 1.5)
+    """An order whose slot is seconds away, and its submission."""
+    pause(desk, ORDERS, 4)
     order = an_order()
     submitting = asyncio.create_task(desk.oms.submit_order(order))
 

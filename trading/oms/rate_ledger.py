@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from trading.oms.rate_card import Cost, RatePool
-from trading.oms.rate_pools import NOT_YET_S, Pool, limit_of, pool_of, windows_of
+from trading.oms.rate_pools import NOT_YET_S, Pool, limit_of, off_edges, pool_of, windows_of
 from trading.oms.rate_queue import FORGOTTEN_S, Place, Queue
 
 _BLOCK_SHARE, _BLOCK_MAX = 10, 100
@@ -115,7 +115,8 @@ class RateLedger:
     def _queued(self, want: Want, place: Place) -> Granted:
         """A place in the queue; of what is kept for others only what is more than their share."""
         costs = want.cost.costs
-        at = math.ceil(self.earliest(want.cost) * 1000) / 1000
+        rules = [self._rules[key] for key in want.cost.costs]
+        at = math.ceil(off_edges(rules, self.earliest(want.cost)) * 1000) / 1000
         fair = self._queue.fair_place(place.lane, place.strategy, at)
         if fair is not None and fair.at <= want.latest:
             self._queue.remove(fair)

@@ -7,6 +7,7 @@ the exchange's clock.
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from trading.oms.rate_card import PoolKind, RatePool
@@ -88,6 +89,15 @@ def windows_of(rule: RatePool, at: float) -> tuple[int, ...]:
     first = math.floor((at - MARGIN_S) / rule.window_s)
     last = math.floor((at + MARGIN_S) / rule.window_s)
     return (first,) if first == last else tuple(range(first, last + 1))
+
+
+def off_edges(rules: Iterable[RatePool], at: float) -> float:
+    """The same time, or where that is on the edge of a window the first one after it."""
+    for rule in rules:
+        windows = windows_of(rule, at)
+        if len(windows) > 1:
+            at = windows[-1] * rule.window_s + MARGIN_S + _GRAIN_S
+    return at
 
 
 def limit_of(rule: RatePool, *, urgent: bool) -> int:
