@@ -67,6 +67,22 @@ class Routed(Message):
     state: OrderState | None = None
 
 
+class CancelAllWish(Message):
+    """Cancel all open orders of an account in a symbol, where they are all ours."""
+
+    exchange: str
+    account: str
+    symbol: str
+    reason: str | None = None
+
+
+class CancelAllAnswer(Message):
+    """Whether the exchange was asked to; else why it was not. What became of it, the orders say."""
+
+    is_asked: bool
+    why_not: str | None = None
+
+
 class RiskQuestion(Message):
     """May this order go to this venue? The quantity and price are those to be checked."""
 

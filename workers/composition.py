@@ -17,6 +17,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.account_watch import AccountWatch
 from activities.alerts import Alerts
+from activities.cancel_all import CancellingAll
 from activities.connectors.registry import build_connector
 from activities.dead_man import DeadMan
 from activities.exchange_steps import ExchangeSteps
@@ -42,6 +43,7 @@ from workers.risk_checks import with_installed_checks
 from workers.schedules import keep_schedules, last_marks
 from workflows.account_feed import AccountFeedWorkflow
 from workflows.alerts import AlertsWorkflow
+from workflows.cancel_all import CancelAllWorkflow
 from workflows.dead_man import DeadManWorkflow
 from workflows.order import OrderWorkflow
 from workflows.reconcile import ReconcileWorkflow
@@ -143,6 +145,7 @@ class Runtime:
             workflows=[
                 AccountFeedWorkflow,
                 AlertsWorkflow,
+                CancelAllWorkflow,
                 DeadManWorkflow,
                 ReconcileWorkflow,
             ],
@@ -151,6 +154,7 @@ class Runtime:
                 feed.watch_executions,
                 OrderLookUp(self.parts).look_up_order,
                 DeadMan(self.parts, armed).hold_dead_man_switch,
+                CancellingAll(self.parts).cancel_all_at_exchange,
                 reconciling.list_accounts,
                 reconciling.reconcile_account,
                 AskingLegs(self.client, self.settings.task_queue).ask_leg,

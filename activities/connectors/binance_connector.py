@@ -33,6 +33,7 @@ from activities.connectors.settings import ConnectorSettings
 from activities.connectors.wire import Call, OneWriteWire, RateUsage
 from trading.oms.errors import (
     ExchangeError,
+    ExchangeRejected,
     ExchangeUnavailable,
     OutcomeUnknown,
 )
@@ -54,6 +55,7 @@ logger = logging.getLogger(__name__)
 REFUSED = 400
 """The HTTP status that goes with the exchange's word on an order; with another it is no word."""
 NO_SUCH_ORDER = "-2013"
+NOTHING_TO_CANCEL = "-2011"
 ORDER_ARCHIVED = "-2026"
 _CLOCK_LOOKS_MAX, _CLOCK_ERROR_S = 5, 0.02
 
@@ -168,6 +170,15 @@ class BinanceConnector(AccountConnector):
         """Cancel by client id. `ExchangeRejected` when it is unknown or cannot be cancelled."""
         raw = await self._wire.call(Call(Operation.CANCEL), "DELETE", "order", self._named(ref))
         return self._read(self._reader.cancelled, raw, Operation.CANCEL)
+
+    async def cancel_all(self, symbol: str) -> None:
+        """Cancel the account's open orders in a symbol, whoever placed them; none is no error."""
+        call = Call(Operation.CANCEL)
+        try:
+            await self._wire.call(call, "DELETE", "openOrders", {"symbol": self._symbol(symbol)})
+        except ExchangeRejected as error:
+            if error.code != NOTHING_TO_CANCEL:
+                raise
 
     async def reduce(self, ref: OrderRef, new_quantity: Decimal) -> ExecutionReport:
         """Reduce the total quantity (base asset) in place, keeping priority and both ids."""

@@ -86,6 +86,7 @@ BINANCE_CARD = RateCard(
     endpoints={
         "POST order": _costs(1, orders=1),
         "DELETE order": _costs(1, urgent=True),
+        "DELETE openOrders": _costs(1, urgent=True),
         "PUT order/amend/keepPriority": _costs(4, urgent=True),
         "GET order": _costs(4, urgent=True),
         "GET openOrders": _costs(80, urgent=True, symbol=6),

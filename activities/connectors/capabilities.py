@@ -71,6 +71,7 @@ def binance_spot(
         client_id_length=36,
         client_id_alphabet=string.ascii_letters + string.digits + "-_",
         order_history_days=90,
+        cancel_all=True,
         rate_card=BINANCE_CARD,
         stale_stamp_codes=("-1021",),
         rule_refusal_codes=("-1013", "-1121"),

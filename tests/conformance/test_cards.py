@@ -8,6 +8,7 @@ import asyncio
 import time
 from datetime import timedelta
 from decimal import Decimal
+from typing import cast
 
 import pytest
 
@@ -20,7 +21,7 @@ from trading.oms.errors import (
     ExchangeUnavailable,
     OutcomeUnknown,
 )
-from trading.oms.venue import Amend, DedupeScope, VenueStatus
+from trading.oms.venue import Amend, DedupeScope, ICancelsAll, VenueStatus
 
 NEVER_PLACED = "00000000000000000000000000000000"
 
@@ -204,6 +205,21 @@ async def test_a_second_cancel_is_refused(venue: Venue) -> None:
         await venue.ended(request)
         with pytest.raises(ExchangeRejected):
             await venue.connector.cancel(ref)
+
+
+async def test_one_request_cancels_every_open_order_of_the_symbol(venue: Venue) -> None:
+    """For connectors whose record says that there is one. None to cancel is no error."""
+    if not venue.connector.capabilities.cancel_all:
+        pytest.skip("the venue has no such request for one symbol")
+    if await venue.connector.open_orders(venue.symbol):
+        pytest.skip("orders of others rest in the symbol")
+    connector = cast("ICancelsAll", venue.connector)
+    async with venue.placed() as (one, _), venue.placed() as (other, _):
+        await venue.found(other)
+        await connector.cancel_all(venue.symbol)
+        for request in (one, other):
+            assert (await venue.ended(request)).status is VenueStatus.CANCELLED
+    await connector.cancel_all(venue.symbol)
 
 
 async def test_a_reduction_in_place_keeps_the_ids(venue: Venue) -> None:

@@ -22,13 +22,14 @@ from activities.reconcile_messages import Finding, Outcome, ReconcileReport
 from activities.store import TradingState
 from activities.store.engine import store_url
 from tests.workflows.desk import Desk, Exchange, an_order, until, working
+from tests.workflows.elsewhere import place_elsewhere
 from trading.oms.alarms import Alarm, alarm_of
-from trading.oms.enums import OrderSide, OrderStatus, OrderType, ReasonCode
+from trading.oms.enums import OrderStatus, ReasonCode
 from trading.oms.errors import ExchangeUnavailable
 from trading.oms.identity import exchange_client_id
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import OrderState, utc_now
-from trading.oms.venue import OrderList, OrderRequest
+from trading.oms.venue import OrderList
 from workers.schedules import keep_schedules, last_marks, schedule_id
 
 pytestmark = pytest.mark.temporal
@@ -62,26 +63,6 @@ async def noted_as_withheld(desk: Desk, state: OrderState) -> bool:
     await asyncio.sleep(SETTLED_S)
     findings = about(await one_pass(desk), state)
     return any(one.kind == "withheld_fills" for one in findings)
-
-
-async def place_elsewhere(desk: Desk, client_id: str) -> None:
-    """An order on the account that this system's workflows have not sent."""
-    assert desk.runtime is not None
-    connector = desk.runtime.parts.connectors[desk.exchange.name, "main"]
-    await connector.place(
-        OrderRequest(
-            exchange=desk.exchange.name,
-            account="main",
-            symbol="BTC/USDT",
-            exchange_client_id=client_id,
-            side=OrderSide.BUY,
-            order_type=OrderType.LIMIT,
-            quantity=Decimal("0.02"),
-            price=Decimal(29000),
-            timestamp_ms=int(connector.exchange_now().timestamp() * 1000),
-            window_ms=600,
-        )
-    )
 
 
 async def test_an_end_that_nobody_told_us_of_is_found(desk: Desk, exchange: Exchange) -> None:

@@ -52,10 +52,12 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from temporalio.client import Client, WorkflowHandle
 
+    from activities.messages import CancelAllAnswer, CancelAllWish
     from activities.reconcile_messages import ReconcileReport
 
 TASK_TIMEOUT = timedelta(seconds=5)
 _RPC_TIMEOUT = timedelta(seconds=15)
+_CANCEL_ALL_WITHIN = timedelta(seconds=10)
 _PATIENCE_S = 45.0
 _PAUSE_S = 0.2
 _RUNS_MAX = 3
@@ -185,6 +187,27 @@ class OrderClient:
             msg = f"the reconciliation has failed: {error.cause}"
             raise ServiceUnavailable(msg) from error
         return done.reports
+
+    async def cancel_all(self, wish: CancelAllWish) -> CancelAllAnswer:
+        """Let a worker cancel all open orders of a symbol at once, where all are ours.
+
+        Raises `ServiceUnavailable` where no worker has answered within a few seconds.
+        """
+        from activities.messages import CancelAllAnswer
+
+        try:
+            answer: CancelAllAnswer = await self._client.execute_workflow(
+                "CancelAll",
+                wish,
+                id=f"cancel-all-{uuid.uuid4().hex}",
+                task_queue=f"{self._task_queue}-io",
+                result_type=CancelAllAnswer,
+                execution_timeout=_CANCEL_ALL_WITHIN,
+                static_summary=f"cancel all of {wish.symbol} at {wish.exchange}",
+            )
+        except (RPCError, WorkflowFailureError) as error:
+            raise ServiceUnavailable(f"no worker has cancelled all at once: {error}") from error
+        return answer
 
     async def state(self, order_id: str) -> OrderState | None:
         """The state as the order's workflow knows it; None where there is no such workflow."""

@@ -35,6 +35,7 @@ from trading.oms.state_tracker import StateTracker
 if TYPE_CHECKING:
     from temporalio.client import Client
 
+    from activities.messages import CancelAllAnswer, CancelAllWish
     from activities.reconcile_messages import ReconcileReport
     from activities.store import Store
     from trading.oms.interfaces import IOrderRouter, IRateLimitGuard
@@ -245,6 +246,13 @@ class OrderManager:
         Without an exchange all of them. One report for each account; a `dry_run` changes nothing.
         """
         return await (await self._started()).reconcile(exchange, account, dry_run=dry_run)
+
+    async def cancel_all(self, wish: CancelAllWish) -> CancelAllAnswer:
+        """Ask the exchange once to cancel all open orders of a symbol, where all are ours.
+
+        Each order still needs its own cancel. Raises `ServiceUnavailable`.
+        """
+        return await (await self._started()).cancel_all(wish)
 
     async def resume(self, reason: str, *, by: str | None = None) -> tuple[ReconcileReport, ...]:
         """Let orders be sent again after a halt of all trading; reconciles everything first.

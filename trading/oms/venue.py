@@ -70,6 +70,8 @@ class Capabilities(BaseModel):
     """Whether it can buy at the market in units of the base asset; where not it refuses."""
     cancel_all_after: str | None = None
     """The exchange's dead-man switch; None: it has none. With one, see `ICancelsAllAfter`."""
+    cancel_all: bool = False
+    """Whether one request cancels all open orders of a symbol. With it, see `ICancelsAll`."""
     rate_card: RateCard = RateCard()
     """What the exchange limits, and what each request costs; without pools nothing is limited."""
     stale_stamp_codes: tuple[str, ...] = ()
@@ -231,6 +233,18 @@ class StreamState(StrEnum):
 
     CONNECTED = "connected"
     """Fresh connection: whatever happened before may have been missed; catch up now."""
+
+
+class ICancelsAll(Protocol):
+    """What a connector has besides where its capability record says `cancel_all`."""
+
+    async def cancel_all(self, symbol: str) -> None:
+        """Cancel the account's open orders in a symbol, whoever placed them; none is no error.
+
+        Raises `ExchangeRejected` and `ExchangeUnavailable`: nothing was cancelled. After
+        `OutcomeUnknown` all, some or none may be.
+        """
+        ...
 
 
 class ICancelsAllAfter(Protocol):

@@ -2,6 +2,8 @@
 
 import asyncio
 import getpass
+import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -11,12 +13,18 @@ from trading.oms.cli.operate import show_report
 from trading.oms.cli.output import examples, json_option, put_json
 from trading.oms.cli.target import Target, find_target
 from trading.oms.enums import CancelOutcome
+from trading.oms.errors import ServiceUnavailable
 
 if TYPE_CHECKING:
     from activities.store import Store, TradingState
     from trading.oms.models import CancelResult, OrderState
+    from trading.oms.order_manager import OrderManager
 
 _AT_ONCE = 20
+_MANY = 3
+"""So many open orders of a symbol are worth a request for all of them."""
+_KNOWN_WITHIN_S = 3.0
+"""So long the execution feed may take to tell what one request has cancelled."""
 
 
 class Scope(NamedTuple):
@@ -189,17 +197,55 @@ async def cancel_scope(scope: Scope, reason: str | None, *, as_json: bool) -> No
 
 
 async def cancel_many(target: Target, scope: Scope, reason: str | None) -> "list[CancelResult]":
-    """Cancel order by order, so that nobody else's orders are touched."""
-    async with target.store() as store:
-        wanted = await _open_orders(store, scope)
+    """Cancel order by order, after one request for all of a symbol where that touches only ours.
+
+    A strategy's orders are cancelled one by one: others of ours may come meanwhile.
+    """
     slots = asyncio.Semaphore(_AT_ONCE)
-    async with target.orders() as oms:
+    async with target.store() as store, target.orders() as oms:
+        wanted = await _open_orders(store, scope)
+        if scope.strategy is None:
+            await _cancel_all_at_once(store, oms, wanted, reason)
 
         async def cancel(state: "OrderState") -> "CancelResult":
             async with slots:
                 return await oms.cancel_order(state.client_order_id, reason=reason)
 
         return await asyncio.gather(*(cancel(state) for state in wanted))
+
+
+async def _cancel_all_at_once(
+    store: "Store", oms: "OrderManager", wanted: "list[OrderState]", reason: str | None
+) -> None:
+    """Where many rest in one symbol, ask the exchange to cancel all; wait until that is known.
+
+    Whatever fails here is made good by the orders' own cancels.
+    """
+    from activities.messages import CancelAllWish
+
+    counted = Counter((o.exchange, o.account, o.symbol) for o in wanted if o.submitted_at)
+    many = {key for key, count in counted.items() if count >= _MANY}
+
+    async def ask(key: tuple[str, str, str]) -> bool:
+        exchange, account, symbol = key
+        wish = CancelAllWish(exchange=exchange, account=account, symbol=symbol, reason=reason)
+        try:
+            answer = await oms.cancel_all(wish)
+        except ServiceUnavailable as error:
+            click.echo(f"{symbol} at {exchange}: one by one, because {error}", err=True)
+            return False
+        if answer.why_not is not None:
+            click.echo(f"{symbol} at {exchange}: one by one, because {answer.why_not}", err=True)
+        return answer.is_asked
+
+    keys = sorted(many)
+    asked = await asyncio.gather(*(ask(key) for key in keys))
+    at = {key for key, is_asked in zip(keys, asked, strict=True) if is_asked}
+    ids = {o.client_order_id for o in wanted if (o.exchange, o.account, o.symbol) in at}
+    until = time.monotonic() + _KNOWN_WITHIN_S
+    while ids and time.monotonic() < until:
+        await asyncio.sleep(0.1)
+        ids &= {order.client_order_id for order in await _open_orders(store, Scope())}
 
 
 async def _open_orders(store: "Store", scope: Scope) -> "list[OrderState]":
