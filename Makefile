@@ -43,7 +43,7 @@ test: $(READY) ## Run all tests and measure their coverage (with ARGS: the chose
 	@$(BIN)/pytest $(if $(ARGS),$(ARGS),$(SHARED_OUT) --durations=25 --cov --cov-report=term)
 
 test-fast: $(READY) ## Run the tests of the pure domain only; takes seconds
-	@$(BIN)/pytest tests/oms $(ARGS)
+	@$(BIN)/pytest tests/oms -m "not temporal" $(ARGS)
 
 conformance: $(READY) ## Run the cards a connector must pass and keep their record: EXCHANGE=binance
 	@[ -n "$(EXCHANGE)" ] || { echo "EXCHANGE is missing, as in: make conformance EXCHANGE=binance" >&2; exit 1; }

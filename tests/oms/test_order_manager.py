@@ -1,0 +1,260 @@
+"""The order manager: its promises at the door, and both of its doors with all that is real."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+from temporalio.client import Client
+
+from tests.oms.builders import order as an_unsent_order
+from tests.oms.builders import state
+from tests.workflows.desk import Desk, a_desk, an_order, until
+from trading.oms.enums import CancelOutcome, OrderStatus
+from trading.oms.errors import InvalidOrder, OrderNotFound, StateUnavailable
+from trading.oms.event_bus import EventBus
+from trading.oms.events import OrderEvent
+from trading.oms.order_manager import OrderManager
+
+TEMPORAL = pytest.mark.temporal
+ACCEPTED, FILLED = OrderStatus.ACCEPTED, OrderStatus.FILLED
+CANCELLED = OrderStatus.CANCELLED
+
+
+@pytest.fixture
+async def no_task_left_behind() -> None:
+    """Here the worker, the exchange and their connections outlive each test."""
+
+
+@pytest.fixture(scope="module")
+async def module_desk(
+    temporal_client: Client, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Desk]:
+    url = f"sqlite:///{tmp_path_factory.mktemp('desk') / 'store.sqlite3'}"
+    async with a_desk(temporal_client, url) as desk:
+        yield desk
+
+
+@pytest.fixture
+async def desk(module_desk: Desk) -> AsyncIterator[Desk]:
+    """The module's desk, with an empty book after each test."""
+    yield module_desk
+    module_desk.exchange.tidy()
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[OrderManager]:
+    """A remote door whose client would fail with anything that is asked of it."""
+    nobody = cast("Client", object())
+    async with OrderManager.remote(client=nobody) as oms:
+        yield oms
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def idle(request: pytest.FixtureRequest, temporal_client: Client) -> AsyncIterator[Desk]:
+    """A desk without a worker, on each of the two stores."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    async with a_desk(temporal_client, url, work=False) as desk:
+        yield desk
+
+
+# Its promises, without a worker.
+
+
+def test_before_it_is_started_it_says_that_it_cannot_know() -> None:
+    for oms in (OrderManager(), OrderManager.remote()):
+        with pytest.raises(StateUnavailable, match="no store to read"):
+            oms.get_order("o-1")
+        with pytest.raises(StateUnavailable, match="fetch_order"):
+            oms.get_open_orders(symbol="BTC/USDT")
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda oms: oms.cancel_order("o-1", wait=-1.0), "wait_s"),
+        (lambda oms: oms.cancel_order("o-1", wait=float("nan")), "wait_s"),
+        (lambda oms: oms.cancel_order("o-1", exchange=3), "exchange"),
+        (lambda oms: oms.modify_order("o-1"), "new_quantity"),
+        (lambda oms: oms.modify_order("o-1", new_quantity=Decimal(0)), "new_quantity"),
+        (lambda oms: oms.modify_order("o-1", new_price=Decimal("NaN")), "new_price"),
+        (lambda oms: oms.resolve_order("o-1", "perhaps", "why", by="me"), "verdict"),
+        (lambda oms: oms.resolve_order("o-1", "dead", "", by="me"), "reason"),
+    ],
+)
+async def test_bad_input_is_refused_at_the_door_by_its_name(
+    door: OrderManager, call: Callable[[Any], Awaitable[Any]], says: str
+) -> None:
+    """Nothing is asked of Temporal: the client of this door can do nothing at all."""
+    with pytest.raises(InvalidOrder, match=says):
+        await call(door)
+
+
+async def test_a_commit_wakes_who_waits_for_that_order_and_with_an_answer_only(
+    door: OrderManager,
+) -> None:
+    mine, also_mine, other = door._expect("mine"), door._expect("mine"), door._expect("other")
+    on_its_way = state(client_order_id="mine", status=OrderStatus.SUBMITTED)
+    door._committed(on_its_way)
+    assert not any(one.done() for one in (mine, also_mine, other))
+    assert door.tracker.get_order("mine") == on_its_way
+    accepted = state(client_order_id="mine", status=ACCEPTED, sequence=9)
+    door._committed(accepted)
+    door._committed(accepted.model_copy(update={"sequence": 10}))  # Who is awake stays as it is.
+    assert (mine.result(), also_mine.result(), other.done()) == (accepted, accepted, False)
+    for order_id, one in (("mine", mine), ("mine", also_mine), ("other", other)):
+        door._expect_no_more(order_id, one)
+    assert door._waiting == {}
+
+
+async def test_a_submission_whose_start_fails_leaves_nobody_waiting(door: OrderManager) -> None:
+    """On the embedded door the outcome is expected before the start, and no longer after it."""
+    with pytest.raises(AttributeError):
+        await door._submit_here(await door._started(), an_unsent_order())
+    assert door._waiting == {}
+
+
+# Both doors, with a worker, a store, Temporal and an exchange.
+
+
+@TEMPORAL
+async def test_the_embedded_door_does_all_in_one_process(idle: Desk) -> None:
+    seen: list[OrderEvent] = []
+    bus = EventBus()
+    await bus.subscribe("order_*", seen.append)
+    async with OrderManager(bus, settings=idle.settings, client=idle.client) as oms:
+        order = an_order(strategy_id="s1")
+        result = await oms.submit_order(order)
+        order_id = order.client_order_id
+        assert (result.success, result.status) == (True, ACCEPTED)
+        assert oms.get_order(order_id) == result.state
+        assert [state.client_order_id for state in oms.get_open_orders(strategy_id="s1")] == [
+            order_id
+        ]
+        same, other = await asyncio.gather(
+            oms.submit_order(order),
+            oms.submit_order(order.model_copy(update={"price": Decimal(31000)})),
+        )
+        assert (same.status, other.success) == (ACCEPTED, False)
+        assert "price is 31000, the known order has 30000" in str(other.error)
+
+        idle.exchange.market("SELL", "30000", "0.004")
+        await idle.until(order_id, lambda state: state.filled_quantity == Decimal("0.004"))
+        changed = await oms.modify_order(order_id, new_price=Decimal(30100))
+        assert (changed.success, oms.get_order(order_id)) == (True, changed.state)
+        cancelled = await oms.cancel_order(order_id, idle.exchange.name, "BTC/USDT")
+        assert (cancelled.outcome, cancelled.filled_quantity) == (
+            CancelOutcome.CANCELLED, Decimal("0.004"),
+        )  # fmt: skip
+        assert oms.get_open_orders() == []
+        state = oms.get_order(order_id)
+        assert state is not None
+        assert state.status is CANCELLED
+        assert oms.get_order("nobody-knows-it") is None
+        journal = await idle.names(order_id)
+        await until(lambda: _as_many(seen, journal))
+
+    assert [event.name for event in seen] == journal
+    assert [event.order_sequence for event in seen] == list(range(1, len(journal) + 1))
+    assert sorted({event.sequence for event in seen}) == [event.sequence for event in seen]
+
+
+@TEMPORAL
+async def test_many_orders_at_once_are_answered_each_with_its_own(idle: Desk) -> None:
+    idle.exchange.market("SELL", "29000", "0.1", "GTC")
+    async with OrderManager(settings=idle.settings, client=idle.client) as oms:
+        orders = [an_order(price=price) for price in ["29000", "28000"] * 10]
+        results = await asyncio.gather(*(oms.submit_order(order) for order in orders))
+
+        assert [result.order_id for result in results] == [o.client_order_id for o in orders]
+        assert [result.status for result in results] == [FILLED, ACCEPTED] * 10
+        assert len(oms.get_open_orders()) == 10
+        cancels = await asyncio.gather(
+            *(oms.cancel_order(state.client_order_id) for state in oms.get_open_orders())
+        )
+        assert {cancel.outcome for cancel in cancels} == {CancelOutcome.CANCELLED}
+
+
+@TEMPORAL
+async def test_the_remote_door_reads_the_store_it_was_given(desk: Desk) -> None:
+    order_id = (await desk.resting()).client_order_id
+
+    state = desk.oms.get_order(order_id)
+
+    assert state is not None
+    assert state.status is ACCEPTED
+    assert order_id in [one.client_order_id for one in desk.oms.get_open_orders()]
+
+
+@TEMPORAL
+async def test_the_remote_door_without_a_store_says_that_it_cannot_know(desk: Desk) -> None:
+    async with OrderManager.remote(client=desk.client, task_queue=desk.task_queue) as oms:
+        result = await oms.submit_order(an_order())
+
+        with pytest.raises(StateUnavailable, match="fetch_order"):
+            oms.get_order(result.order_id)
+        with pytest.raises(StateUnavailable):
+            oms.get_open_orders()
+        fetched = await oms.fetch_order(result.order_id)
+        assert fetched is not None
+        assert fetched.status is ACCEPTED
+        assert await oms.fetch_order("nobody-knows-it") is None
+        assert (await oms.cancel_order(result.order_id)).success
+
+
+@TEMPORAL
+async def test_an_event_bus_at_the_remote_door_gets_every_event_in_order(desk: Desk) -> None:
+    seen: list[OrderEvent] = []
+    await desk.oms.event_bus.subscribe("order_*", seen.append)
+    order_id = (await desk.resting()).client_order_id
+    await desk.cancel(order_id)
+    journal = await desk.names(order_id)
+
+    await until(lambda: _as_many([e for e in seen if e.order_id == order_id], journal))
+
+    assert [event.name for event in seen if event.order_id == order_id] == journal
+
+
+@TEMPORAL
+async def test_what_is_no_order_of_ours_is_said(desk: Desk) -> None:
+    missing = await desk.cancel("nobody-knows-it")
+    assert (missing.success, missing.outcome) == (False, CancelOutcome.NOT_FOUND)
+    assert "nobody-knows-it" in str(missing.error)
+    with pytest.raises(OrderNotFound):
+        await desk.oms.modify_order("nobody-knows-it", new_price=Decimal(1))
+    with pytest.raises(OrderNotFound):
+        await desk.oms.resolve_order("nobody-knows-it", "dead", "lost", by="me")
+
+
+@TEMPORAL
+async def test_a_cancel_that_means_another_order_is_refused_and_changes_nothing(desk: Desk) -> None:
+    order_id = (await desk.resting()).client_order_id
+    mistakes: list[dict[str, Any]] = [{"exchange": "elsewhere"}, {"symbol": "ETH/USDT"}]
+    for wrong in mistakes:
+        with pytest.raises(InvalidOrder, match=next(iter(wrong))):
+            await desk.oms.cancel_order(order_id, **wrong)
+    assert (await desk.state(order_id)).status is ACCEPTED
+    right = await desk.oms.cancel_order(order_id, desk.exchange.name, "BTC/USDT")
+    assert right.outcome is CancelOutcome.CANCELLED
+
+
+@TEMPORAL
+async def test_one_that_was_closed_starts_again_and_knows_what_was_before(idle: Desk) -> None:
+    oms = OrderManager(settings=idle.settings, client=idle.client)
+    order_id = (await oms.submit_order(an_order())).order_id  # The first call starts everything.
+    await oms.close()
+    with pytest.raises(StateUnavailable):
+        oms.get_order(order_id)
+    await oms.start()
+    try:
+        known = oms.get_order(order_id)
+        assert known is not None
+        assert known.status is ACCEPTED
+        assert (await oms.cancel_order(order_id)).outcome is CancelOutcome.CANCELLED
+    finally:
+        await oms.close()
+
+
+async def _as_many(seen: list[OrderEvent], journal: list[str]) -> bool:
+    return len(seen) >= len(journal)
