@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
@@ -91,6 +91,9 @@ class WorkerProcess(Protocol):
     def log_tail(self) -> str: ...
 
 
+_Worker = TypeVar("_Worker", bound=WorkerProcess)
+
+
 @dataclass(frozen=True)
 class Venue:
     """A sandbox exchange, and our account there."""
@@ -115,8 +118,6 @@ class World:
     session: aiohttp.ClientSession
     venues: dict[str, Venue] = field(default_factory=dict)
     workers: list[WorkerProcess] = field(default_factory=list)
-    doomed: Callable[[Mapping[str, str], Path], WorkerProcess] | None = None
-    """Begins workers with a plan, where that is not done by starting a program."""
     claims: dict[str, ClaimKey] = field(default_factory=dict)
     terminated: set[str] = field(default_factory=set)
     """The runs of workflows that were ended from outside: they return nothing."""
@@ -133,22 +134,24 @@ class World:
 
     # Workers.
 
-    def worker(self, plan: Plan | None = None, **variables: str) -> WorkerProcess:
+    def worker(self, plan: Plan | None = None, **variables: str) -> ChildProcess:
         """Begin a worker process; with a plan it is a doomed one."""
         module = "workers" if plan is None else "tests.chaos.doomed_worker"
-        environment = {**self.environment, **variables}
-        if plan is not None:
-            environment[VARIABLE] = plan.as_json()
-        log = self.folder / f"worker-{len(self.workers) + 1}.log"
-        worker: WorkerProcess
-        if plan is not None and self.doomed is not None:
-            worker = self.doomed(environment, log)
-        else:
-            worker = ChildProcess([sys.executable, "-m", module], log, environment)
+        environment = self.environment_with(plan, **variables)
+        worker = ChildProcess([sys.executable, "-m", module], self.next_log(), environment)
         self.workers.append(worker)
         return worker
 
-    async def working(self, worker: WorkerProcess) -> WorkerProcess:
+    def environment_with(self, plan: Plan | None, **variables: str) -> dict[str, str]:
+        """What a worker of this world is told."""
+        told = {} if plan is None else {VARIABLE: plan.as_json()}
+        return {**self.environment, **variables, **told}
+
+    def next_log(self) -> Path:
+        """Where the next worker writes to."""
+        return self.folder / f"worker-{len(self.workers) + 1}.log"
+
+    async def working(self, worker: _Worker) -> _Worker:
         """Wait until the worker takes orders."""
 
         def says_so() -> bool:

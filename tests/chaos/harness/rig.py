@@ -98,7 +98,9 @@ class Rig:
             armed_by=str(self.file("arm", number)),
             clock=str(self.file("clock", number)),
         )
-        return self.world.worker(plan)
+        worker = ForkedWorker(self.world.environment_with(plan), self.world.next_log())
+        self.world.workers.append(worker)
+        return worker
 
     async def start_workers(self) -> None:
         """All of them, and wait until they take orders."""
@@ -191,7 +193,6 @@ async def a_rig(settings: Settings, folder: Path, say: Say) -> AsyncIterator[Rig
         # The sweep of reconciliation is a catch-up too.
         sweeps = settings.without != "catch-up"
         world.environment["OMS_RECONCILE_S"] = str(RECONCILE_S if sweeps else 0)
-        world.doomed = ForkedWorker
         world.environment["OMS_ROUTING"] = "split"
         for name in world.venues:
             await world.control("symbol", name, symbol="BTCUSDT", max_quantity=str(ONE_TAKES))
