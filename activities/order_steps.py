@@ -121,6 +121,10 @@ class OrderSteps:
         if prepared.difference or prepared.claim is not None or not prepared.state.is_open:
             return prepared
         routed = await self.route(order)
+        if routed.state is not None and not routed.state.is_split:
+            # Another try, which had found one exchange for all of it, has sent it meanwhile.
+            claim, state = await self._claim_and_state(order.client_order_id)
+            return prepared.model_copy(update={"state": state, "claim": claim})
         if routed.denied is not None or routed.state is not None:
             return prepared.model_copy(update={"routed": routed})
         state, where = prepared.state, {"exchange": routed.exchange, "account": routed.account}

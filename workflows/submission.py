@@ -277,7 +277,7 @@ class Submission:
         self._marks.clear()
 
     async def _refused_at_claim(self, denied: Denied, leg: int) -> None:
-        if self._work.state.is_terminal:
+        if self._work.state.is_terminal or self._work.state.is_split:
             return
         if leg > 1 or self._work.state.pending is Pending.CANCEL:
             await self._work.record(

@@ -101,7 +101,8 @@ class ClaimSend(OnOrder):
             return ReasonCode.CANCELLED_BEFORE_SEND
         if _parent_is_cancelled(batch, state):
             return ReasonCode.CANCELLED_BEFORE_SEND
-        if not state.is_open:
+        if not state.is_open or state.is_split:
+            # Its legs are sent: whoever asks for the whole decided before there were any.
             return state.reason_code or ReasonCode.CANCELLED_BEFORE_SEND
         if self._wish.not_after is not None and utc_now() > self._wish.not_after:
             return ReasonCode.SEND_BY_PASSED

@@ -22,6 +22,7 @@ from trading.oms.risk.limits import Scope
 from trading.oms.risk.reservation import (
     Held,
     Reservation,
+    closed,
     following,
     modification_settled,
     reservation_of,
@@ -177,6 +178,14 @@ class Ledger:
             before, after = change
             settled = before is not None and modification_settled(before, after)
             self.set(following(known, change.after, is_settled=settled))
+
+    def release(self, order_id: str) -> Reservation | None:
+        """Let the order hold nothing itself; what it held, where that was anything."""
+        known = self.reservations.get(order_id)
+        if known is None or not known.is_open:
+            return None
+        self.set(closed(known))
+        return known
 
     def follow_external(self, state: OrderState) -> None:
         """Somebody else's order counts, though the exchange's locks hold its funds."""

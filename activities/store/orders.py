@@ -112,13 +112,15 @@ class Record(OnOrder):
         return [event.fill.fill_id for event in self._events if event.fill is not None]
 
     def plan(self, batch: Batch) -> None:
-        """Apply them all, or none where something was sent meanwhile."""
+        """Apply them all, or none where something was sent meanwhile, or legs were made."""
         if not self._was_sent(batch):
             batch.apply(batch.order(self.order_id), self._events, self.received_at)
 
     def _was_sent(self, batch: Batch) -> bool:
         known = self._unsent_after
-        return known is not None and any(
+        if known is None:
+            return False
+        return batch.order(self.order_id).state.is_split or any(
             Sent(key.leg, key.generation, row.values["stamp"]) > known
             for key, row in batch.claims.items()
             if key.order_id == self.order_id and row.values["outcome"] not in _NOTHING_SENT

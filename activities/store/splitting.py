@@ -27,8 +27,10 @@ class SplitDenied(NamedTuple):
 class Split(OnOrder):
     """Insert the legs of an order with their reservations, and mark the order as their sum.
 
-    Where its first leg is known, somebody has split the order before, and that stands. Further legs
-    are what was refused and is routed again, or make the order greater.
+    Where its first leg is known, somebody has split the order before, and that stands. So does a
+    send of the whole that was claimed by a try which had come to another division; what such a try
+    has only reserved is released. Further legs are what was refused and is routed again, or make
+    the order greater.
     """
 
     waits = True
@@ -47,7 +49,8 @@ class Split(OnOrder):
         """Decide with the accounts' rows locked; nothing changes unless every leg passes."""
         self._denied = None
         parent = batch.order(self.order_id)
-        if self.others[0] in batch.orders:
+        is_sent = parent.state.submitted_at is not None and not parent.state.is_split
+        if self.others[0] in batch.orders or is_sent:
             return
         if not parent.state.is_open or parent.state.pending is Pending.CANCEL:
             code = parent.state.reason_code or ReasonCode.CANCELLED_BEFORE_SEND
@@ -55,10 +58,13 @@ class Split(OnOrder):
             self._denied = SplitDenied("", denial)
             return
         reserves = [Reserve(wish) for wish in self._wishes]
+        whole = batch.ledger.release(self.order_id)
         for reserve, wish in zip(reserves, self._wishes, strict=True):
             denial_of_leg = reserve.judge(batch)
             if denial_of_leg is not None:
                 self._denied = SplitDenied(wish.order.exchange or "", denial_of_leg)
+                if whole is not None:
+                    batch.ledger.set(whole)
                 return
         for reserve, wish in zip(reserves, self._wishes, strict=True):
             _insert(batch, wish.order, self.received_at)

@@ -9,10 +9,11 @@ import pytest
 
 from activities.store import Claim, OrderFilter, Store
 from activities.store.reservations import ReserveWish
+from activities.store.types import Sent
 from tests.activities.risk_builders import LOOSE, d, fetched
 from tests.activities.store_builders import fill_event, new_order, opened, request_of
 from tests.oms.builders import event
-from trading.oms.enums import OrderStatus, ReasonCode
+from trading.oms.enums import OrderStatus, ReasonCode, RejectedBy
 from trading.oms.lifecycle import EventKind
 from trading.oms.models import Order, OrderState
 from trading.oms.split import is_leg, leg_id, summed
@@ -84,6 +85,41 @@ async def test_all_legs_reserve_in_one_step_and_the_parent_nothing(store: Store)
     assert dict(entries[1].details or {}) == {
         legs[0].client_order_id: "6 at sandbox", legs[1].client_order_id: "4 at other"
     }  # fmt: skip
+
+
+async def test_the_whole_of_an_order_that_was_split_is_not_sent_by_a_try_that_stalled(
+    store: Store,
+) -> None:
+    """It had found one exchange for the whole, and had reserved there."""
+    parent = new_order(exchange=None, account=None)
+    await store.admit(parent)
+    whole = parent.model_copy(update={"exchange": VENUES[0], "account": "main"})
+    await store.risk.reserve(ReserveWish(order=whole, limits=LOOSE))
+    legs = [leg.model_copy(update={"account": "main"}) for leg in legs_for(parent, "6", "3")]
+    state, denied = await store.risk.split(parent.client_order_id, wishes(legs))
+    assert (denied, state.is_split) == (None, True)
+    assert await held(store) == [d(600), d(300)]
+
+    late = await claim(store, whole)
+
+    assert (late.won, late.refusal) == (False, ReasonCode.CANCELLED_BEFORE_SEND)
+    denial = event(EventKind.DENIED, rejected_by=RejectedBy.RISK)
+    await store.record(parent.client_order_id, [denial], Sent(1, 1, 0))
+    assert (await the_sum(store, parent)).ended_as is None
+
+
+async def test_an_order_whose_whole_was_claimed_is_not_split(store: Store) -> None:
+    parent = new_order(exchange=None, account=None)
+    await store.admit(parent)
+    whole = parent.model_copy(update={"exchange": VENUES[0], "account": "main"})
+    await store.risk.reserve(ReserveWish(order=whole, limits=LOOSE))
+    assert (await claim(store, whole)).won
+    legs = [leg.model_copy(update={"account": "main"}) for leg in legs_for(parent, "6", "3")]
+
+    state, denied = await store.risk.split(parent.client_order_id, wishes(legs))
+
+    assert (denied, state.is_split) == (None, False)
+    assert not await store.orders(OrderFilter(parent_order_id=parent.client_order_id))
 
 
 async def test_one_leg_that_is_denied_leaves_none(store: Store) -> None:

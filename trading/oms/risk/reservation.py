@@ -148,9 +148,7 @@ def following(reservation: Reservation, state: OrderState, *, is_settled: bool) 
     The end of the order closes it, and proof of life opens it again. Doubt changes nothing.
     """
     if state.is_terminal:
-        return replace(
-            reservation, open_quantity=ZERO, wanted_quantity=None, wanted_price=None, is_open=False
-        )
+        return closed(reservation)
     quantity = max(ZERO, state.remaining_quantity)
     price = state.price if state.price is not None else reservation.price
     wanted_quantity, wanted_price = reservation.wanted_quantity, reservation.wanted_price
@@ -167,6 +165,13 @@ def following(reservation: Reservation, state: OrderState, *, is_settled: bool) 
         wanted_quantity=wanted_quantity,
         wanted_price=wanted_price,
         is_open=True,
+    )
+
+
+def closed(reservation: Reservation) -> Reservation:
+    """The same with nothing left in it."""
+    return replace(
+        reservation, open_quantity=ZERO, wanted_quantity=None, wanted_price=None, is_open=False
     )
 
 
