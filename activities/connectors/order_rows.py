@@ -9,7 +9,11 @@ from activities.connectors.fields import MalformedError
 from trading.oms.venue import ExecutionReport, OrderList
 
 logger = logging.getLogger(__name__)
-_NAMES = ("symbol", "orderId", "clientOrderId")
+_NAMES = (
+    *("symbol", "instId", "product_id"),
+    *("orderId", "ordId", "order_id"),
+    *("clientOrderId", "clOrdId", "orderLinkId", "client_order_id"),
+)
 Row = TypeVar("Row")
 
 

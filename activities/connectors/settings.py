@@ -22,8 +22,10 @@ STREAMS = {
     REST["bybit"]: "wss://stream.bybit.com/v5/private",
     REST["coinbase"]: "wss://advanced-trade-ws-user.coinbase.com",
     REST["kraken"]: "wss://ws-auth.kraken.com/v2",
-    REST["okx"]: "wss://ws.okx.com:8443/ws/v5/private",
+    REST["okx"]: "wss://ws.okx.com:8443/ws/v5",
 }
+
+_STREAM_PATHS = {"bybit": "/v5/private", "coinbase": "", "kraken": "/v2", "okx": "/ws/v5"}
 
 
 class ConnectorSettings(BaseModel):
@@ -106,5 +108,5 @@ def _stream_address(kind: str, rest_url: str) -> str:
     parts = urlsplit(rest_url)
     if rest_url.rstrip("/") in STREAMS:
         return STREAMS[rest_url.rstrip("/")]
-    path = {"kraken": "/v2"}.get(kind, "/ws-api/v3")
+    path = _STREAM_PATHS.get(kind, "/ws-api/v3")
     return f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}{path}"

@@ -1,10 +1,12 @@
 """OKX, Bybit and Coinbase at the wire: the very bytes that leave, and what answers are read as."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +17,7 @@ from activities.connectors.registry import build_connector
 from activities.connectors.settings import ConnectorSettings
 from activities.connectors.venues.connector import CcxtConnector
 from tests.activities.venue_answers import (
+    CREATED,
     NOW_MS,
     Asked,
     Turns,
@@ -36,7 +39,7 @@ from trading.oms.errors import (
     OutcomeUnknown,
     StartUpError,
 )
-from trading.oms.venue import OrderRef, OrderRequest, VenueStatus
+from trading.oms.venue import ExecutionReport, OrderRef, OrderRequest, StreamState, VenueStatus
 
 KINDS = ("okx", "bybit", "coinbase")
 SYMBOL = {"okx": "BTC/USDT", "bybit": "BTC/USDT", "coinbase": "BTC/USD"}
@@ -526,7 +529,7 @@ async def test_fills_are_read_from_a_trade_on() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "spoilt", [{"price": "1e5"}, {"quantity": "NaN"}, {"side": "both"}, {"fee": None}]
+    "spoilt", [{"price": "1,5"}, {"quantity": "NaN"}, {"side": "both"}, {"fee": None}]
 )
 async def test_a_trade_that_cannot_be_read_fails_its_list(kind: str, spoilt: Any) -> None:
     ((name, value),) = spoilt.items()
@@ -606,6 +609,48 @@ async def test_okxs_dead_man_switch_is_told_in_whole_seconds() -> None:
         venue.answers[f"POST {path}"] = okx(code="50026")
         with pytest.raises(OutcomeUnknown):
             await connector.cancel_all_after(60)
+
+
+SUBSCRIBED: dict[str, dict[str, Any]] = {
+    "okx": {
+        "op": "subscribe",
+        "args": [{"channel": "orders", "instType": "SPOT"}],
+        "path": "/ws/v5/private",
+    },
+    "bybit": {"op": "subscribe", "args": ["order"], "path": "/v5/private"},
+    "coinbase": {"type": "subscribe", "channel": "user", "product_ids": [], "path": "/"},
+}
+TOLD: dict[str, dict[str, Any]] = {
+    "okx": {"arg": {"channel": "orders", "instType": "SPOT"}, "data": [okx_order()]},
+    "bybit": {"topic": "order", "creationTime": NOW_MS, "data": [bybit_order(category="spot")]},
+    "coinbase": {
+        "channel": "user",
+        "timestamp": CREATED,
+        "events": [{"type": "update", "orders": [{"order_id": "1", "product_id": "BTC-USD"}]}],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_venues_stream_rings_and_rest_tells(kind: str) -> None:
+    """By itself REST would be asked 24 s later."""
+    async with connected(kind, stream_silence_ms=120_000) as (connector, venue):
+        for path in HISTORIES[kind]:
+            venue.answers[path] = LISTED[kind]()
+        async with aclosing(connector.executions()) as events:  # type: ignore[type-var]
+            assert await anext(events) is StreamState.CONNECTED
+            following = asyncio.ensure_future(anext(events))
+            async with asyncio.timeout(10):
+                while venue.listening is None:  # noqa: ASYNC110 - a venue has no event for us
+                    await asyncio.sleep(0.02)
+                venue.answers[HISTORIES[kind][0]] = LISTED[kind](ORDER_OF[kind]())
+                await venue.tell(TOLD[kind])
+                report = await following
+
+    assert isinstance(report, ExecutionReport)
+    assert (report.exchange_client_id, report.status) == (ID, VenueStatus.NEW)
+    (asked,) = [one for one in venue.said if "subscribe" in (one.get("op"), one.get("type"))]
+    assert {name: asked.get(name) for name in SUBSCRIBED[kind]} == SUBSCRIBED[kind]
 
 
 def settings(kind: str, **fields: object) -> ConnectorSettings:

@@ -49,8 +49,12 @@ class FakeVenue:
     answers: dict[str, Any]
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
+    said: list[dict[str, Any]] = field(default_factory=list)
+    listening: web.WebSocketResponse | None = None
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._listen(request)
         query: dict[str, list[str]] = {}
         for name, value in request.query.items():
             query.setdefault(name, []).append(value)
@@ -63,6 +67,29 @@ class FakeVenue:
         status, content = answer if isinstance(answer, tuple) else (200, answer)
         text = content if isinstance(content, str) else json.dumps(content)
         return web.Response(status=status, text=text, content_type="application/json")
+
+    async def _listen(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Take what is asked on a stream, and say yes as each venue does."""
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for frame in socket:
+            if frame.data == "ping":
+                await socket.send_str("pong")
+                continue
+            asked = json.loads(frame.data)
+            self.said.append({**asked, "path": request.path})
+            if asked.get("op") == "login":
+                await socket.send_json({"event": "login", "msg": "", "code": "0"})
+            elif asked.get("op") == "auth":
+                await socket.send_json({"success": True, "ret_msg": "", "op": "auth"})
+            elif "channel" in asked or asked.get("op") == "subscribe":
+                self.listening = socket
+        return socket
+
+    async def tell(self, message: dict[str, Any]) -> None:
+        """Say something on the stream that is listened to."""
+        assert self.listening is not None
+        await self.listening.send_json(message)
 
     def last(self, path: str) -> Asked:
         return [asked for asked in self.asked if asked.path == path][-1]
@@ -82,7 +109,7 @@ class Turns:
 
 
 @asynccontextmanager
-async def connected(kind: str) -> AsyncIterator[tuple[CcxtConnector, FakeVenue]]:
+async def connected(kind: str, **more: object) -> AsyncIterator[tuple[CcxtConnector, FakeVenue]]:
     """A started connector of this kind and the venue that it speaks to."""
     venue = FakeVenue(dict(STARTS[kind]))
     runner = web.ServerRunner(web.Server(venue.handle, access_log=None))
@@ -93,7 +120,9 @@ async def connected(kind: str) -> AsyncIterator[tuple[CcxtConnector, FakeVenue]]
     venue.url = f"http://{host}:{port}"
     values = {"exchange": kind, "account": "main", "kind": kind, "rest_url": venue.url}
     values |= {"api_key": "the-key-of-the-test", "secret": SECRETS[kind], "passphrase": "the-pass"}
-    connector = build_connector(ConnectorSettings.model_validate({**values, **KEYS.get(kind, {})}))
+    connector = build_connector(
+        ConnectorSettings.model_validate({**values, **KEYS.get(kind, {}), **more})
+    )
     assert isinstance(connector, CcxtConnector)
     try:
         await connector.start()

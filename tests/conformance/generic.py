@@ -142,6 +142,7 @@ def binance_record() -> VenueRecord:
         balances_as=BalanceFields(asset="asset", free="free", locked="locked"),
         book=BookFields("depth", {"symbol": "{symbol}", "limit": "100"}, "bids", "asks"),
         time=TimeFields("time", "serverTime"),
+        watch={},
     )
 
 

@@ -32,6 +32,8 @@ from activities.connectors.venues.record import (
 from trading.oms.enums import OrderType, TimeInForce
 from trading.oms.venue import Amend, Capabilities, DedupeScope, OrderRequest, VenueStatus
 
+UNIFIED = {"enableUnifiedMargin": False, "enableUnifiedAccount": True}
+HELD = Listing("v5/account/wallet-balance", "result.list.0.coin", {"accountType": "UNIFIED"})
 WEEK_MS = 7 * 86_400_000 - 1
 CAPABILITIES = Capabilities(
     exchange_kind="bybit",
@@ -191,9 +193,7 @@ def record() -> VenueRecord:
         fills=Listing(path, rows_at, {**trades, **span}, turn, window_ms=WEEK_MS),
         order_fills=Listing(path, rows_at, {**trades, "orderId": "{order_id}"}, turn),
         instruments=Listing("v5/market/instruments-info", rows_at, {"category": "spot"}),
-        balances=Listing(
-            "v5/account/wallet-balance", "result.list.0.coin", {"accountType": "UNIFIED"}
-        ),
+        balances=HELD,
         orders_as=ORDERS,
         fills_as=FILLS,
         instruments_as=INSTRUMENTS,
@@ -201,6 +201,8 @@ def record() -> VenueRecord:
         book=BookFields("v5/market/orderbook", {**spot, "limit": "50"}, "result.b", "result.a"),
         time=TimeFields("v5/market/time", "time"),
         pauses={"10006": 1.0, "10018": 60.0},
+        options=UNIFIED,
+        watch={},
         withdraws=("v5/user/query-api", _may_withdraw),
     )
 
@@ -210,7 +212,7 @@ def _addresses(settings: ConnectorSettings) -> Mapping[str, Any]:
     return {
         "public": rest,
         "private": rest,
-        "ws": {"private": {"spot": {"unified": settings.ws_url}}},
+        "ws": {"private": {"contract": settings.ws_url}},
     }
 
 

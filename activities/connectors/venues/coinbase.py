@@ -230,6 +230,7 @@ def record() -> VenueRecord:
         ),
         book=BOOK,
         time=TimeFields("brokerage/time", "epochMillis"),
+        watch={},
         withdraws=("brokerage/key_permissions", _may_withdraw),
     )
 

@@ -6,6 +6,7 @@ that is missing for an empty one, and infer what was filled. Local refusals are
 `ExchangeUnavailable` with nothing sent: `local_symbol`, `local_request` and `local_deadline`.
 """
 
+import asyncio
 import logging
 import math
 import time
@@ -24,6 +25,7 @@ from activities.connectors.fields import MalformedError, object_of
 from activities.connectors.order_rows import joined
 from activities.connectors.polled_feed import PolledFeed
 from activities.connectors.settings import ConnectorSettings
+from activities.connectors.venues.bell import Bell
 from activities.connectors.venues.listing import at, filled
 from activities.connectors.venues.listing import since as times
 from activities.connectors.venues.lists import VenueLists
@@ -70,6 +72,7 @@ class CcxtConnector(AccountConnector):
         settings.check()
         clock = ExchangeClock()
         super().__init__(settings, clock, wire_class(record_of)(settings, clock))
+        self._record_of = record_of
         self._record = record = record_of()
         self._check(settings)
         margins = ("processing_bound_ms", "clock_skew_ms", "data_lag_ms")
@@ -261,10 +264,21 @@ class CcxtConnector(AccountConnector):
 
         Raises `ExchangeUnavailable` when nothing could be asked for `stream_silence_ms`.
         """
-        feed = PolledFeed(self, self._settings.stream_silence_ms / 1000)
-        async with aclosing(feed.events()) as events:  # type: ignore[type-var]
-            async for event in events:
-                yield event
+        silence_s = self._settings.stream_silence_ms / 1000
+        feed, ringing = PolledFeed(self, silence_s), None
+        if self._record.watch is not None:
+            wire = wire_class(self._record_of)(self._settings, self._clock)
+            wire.gate = self.gate
+            bell = Bell(wire, self._instruments.items(), self._record.watch)
+            ringing = asyncio.create_task(bell.ring(feed.bell.set, silence_s))
+        try:
+            async with aclosing(feed.events()) as events:  # type: ignore[type-var]
+                async for event in events:
+                    yield event
+        finally:
+            if ringing is not None:
+                ringing.cancel()
+                await asyncio.wait([ringing])
 
     # The rest
 

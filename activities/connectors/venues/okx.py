@@ -191,6 +191,7 @@ def record() -> VenueRecord:
         book=BookFields("market/books", {"instId": "{symbol}", "sz": "100"}, *_SIDES),
         time=TimeFields("public/time", "data.0.ts"),
         pauses={"50011": 2.0, "50061": 2.0},
+        watch={"params": {"type": "spot"}},
         withdraws=("account/config", _may_withdraw),
     )
 

@@ -85,7 +85,7 @@ class VenueReader:
     def is_of_another(self, row: Row, path: str, symbol: str | None) -> bool:
         """Whether a row is surely not of this symbol; one without a readable symbol may be."""
         name = at(row, path)
-        return symbol is not None and name in self._listed and name != symbol
+        return isinstance(name, str) and name in self._listed and symbol not in {None, name}
 
     def fill(self, row: Row) -> Fill:
         """One trade."""

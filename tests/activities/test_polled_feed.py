@@ -1,0 +1,126 @@
+"""Executions by REST: every change is told once, a stream only makes it sooner."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from activities.connectors.settings import ConnectorSettings
+from activities.connectors.venues.connector import CcxtConnector
+from tests.conformance import generic
+from tests.conformance.venue import SANDBOXES
+from trading.oms.enums import OrderSide, OrderType
+from trading.oms.identity import exchange_client_id
+from trading.oms.venue import ExecutionReport, OrderRequest, StreamState, VenueStatus
+from workers.sandbox.server import SandboxServer
+
+BUILDERS = {"binance": generic.binance, "kraken": generic.kraken}
+LONG_MS = 120_000
+"""With this silence REST is asked every 24 s by itself: what comes sooner was rung for."""
+
+
+@asynccontextmanager
+async def connected(
+    kind: str, silence_ms: int
+) -> AsyncIterator[tuple[CcxtConnector, SandboxServer]]:
+    async with SandboxServer(SANDBOXES[kind]) as server:
+        account = SANDBOXES[kind].accounts[0]
+        values = {"exchange": kind, "account": "main", "kind": kind, "rest_url": server.url}
+        values |= {"api_key": account.key, "secret": account.secret}
+        known = {"stream_silence_ms": silence_ms}
+        connector = BUILDERS[kind](ConnectorSettings.model_validate(values | known))
+        await connector.start()
+        yield connector, server
+        await connector.close()
+
+
+def an_order(connector: CcxtConnector, number: int) -> OrderRequest:
+    return OrderRequest(
+        exchange=connector.exchange,
+        account="main",
+        symbol="BTC/USDT",
+        exchange_client_id=exchange_client_id("feed", str(number), 1, 1),
+        side=OrderSide.BUY,
+        order_type=OrderType.LIMIT,
+        quantity=Decimal("0.01"),
+        price=Decimal(30000),
+        timestamp_ms=int(connector.exchange_now().timestamp() * 1000),
+        window_ms=5000,
+    )
+
+
+def sell(server: SandboxServer, quantity: str) -> None:
+    deed = {"symbol": "BTCUSDT", "side": "SELL", "price": "30000", "quantity": quantity}
+    server.exchange.control.market_order(deed)
+
+
+async def of(events: AsyncIterator[Any], status: VenueStatus) -> list[ExecutionReport]:
+    """What is told until a report with this status."""
+    told = []
+    async with asyncio.timeout(10):
+        while True:
+            report = await anext(events)
+            assert isinstance(report, ExecutionReport)
+            told.append(report)
+            if report.status is status:
+                return told
+
+
+async def test_a_stream_rings_and_rest_is_asked_at_once() -> None:
+    async with (
+        connected("binance", LONG_MS) as (connector, server),
+        aclosing(connector.executions()) as events,  # type: ignore[type-var]
+    ):
+        assert await anext(events) is StreamState.CONNECTED
+        (account,) = server.exchange.engine.accounts.values()
+        async with asyncio.timeout(10):
+            while not server.exchange.user_streams.listens(account):  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.02)
+        await connector.place(an_order(connector, 1))
+        await of(events, VenueStatus.NEW)
+        sell(server, "0.01")
+        told = await of(events, VenueStatus.FILLED)
+
+    assert sum(fill.quantity for report in told for fill in report.fills) == Decimal("0.01")
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+async def test_every_change_is_told_once_and_what_was_before_is_not(kind: str) -> None:
+    async with connected(kind, 500) as (connector, server):
+        before = an_order(connector, 1)
+        await connector.place(before)
+        async with aclosing(connector.executions()) as events:  # type: ignore[type-var]
+            assert await anext(events) is StreamState.CONNECTED
+            await connector.place(an_order(connector, 2))
+            told = await of(events, VenueStatus.NEW)
+            assert [report.exchange_client_id for report in told] == [
+                an_order(connector, 2).exchange_client_id
+            ]
+            for part in ("0.004", "0.006", "0.004", "0.006"):
+                sell(server, part)
+            told = await of(events, VenueStatus.FILLED)
+            told += await of(events, VenueStatus.FILLED)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await anext(events)
+
+    fills = [fill for report in told for fill in report.fills]
+    assert len({fill.fill_id for fill in fills}) == len(fills) == 4
+
+
+async def test_a_cancel_by_somebody_else_is_noticed() -> None:
+    async with (
+        connected("kraken", 500) as (connector, server),
+        aclosing(connector.executions()) as events,  # type: ignore[type-var]
+    ):
+        assert await anext(events) is StreamState.CONNECTED
+        await connector.place(an_order(connector, 1))
+        await of(events, VenueStatus.NEW)
+        (order,) = server.exchange.engine.orders
+        server.exchange.engine.cancel(order)
+        told = await of(events, VenueStatus.CANCELLED)
+
+    assert told[-1].cumulative_quantity == 0
