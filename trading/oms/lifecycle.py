@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from trading.oms.enums import OrderStatus, Pending, ReasonCode, RejectedBy
 from trading.oms.exact import EXACT
-from trading.oms.models import DECIMALS_MAX, Exact, Fill, OrderState, Utc
+from trading.oms.models import DECIMALS_MAX, Exact, Fill, OrderState, Utc, state_with
 from trading.oms.transitions import RANK, TABLE, Row, Step
 
 _EIGHTEEN = Decimal(1).scaleb(-DECIMALS_MAX)
@@ -266,7 +266,7 @@ def _finish(
         change["last_updated_at"] = event.at
     elif not changed:
         return Applied(state, changed=False, alarm=alarm)
-    return Applied(state.model_copy(update=change), changed, alarm)
+    return Applied(state_with({**known, **change}), changed, alarm)
 
 
 def _with_fill(state: OrderState, fill: Fill) -> dict[str, Any]:

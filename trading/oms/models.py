@@ -351,6 +351,19 @@ class OrderState(BaseModel):
         return Decimal(0)
 
 
+_STATE_FIELDS = set(OrderState.model_fields)
+
+
+def state_with(values: dict[str, Any]) -> OrderState:
+    """What `model_construct` does, at a tenth of its cost: the values are complete and valid."""
+    state = OrderState.__new__(OrderState)
+    object.__setattr__(state, "__dict__", values)
+    object.__setattr__(state, "__pydantic_fields_set__", _STATE_FIELDS)
+    object.__setattr__(state, "__pydantic_extra__", None)
+    object.__setattr__(state, "__pydantic_private__", None)
+    return state
+
+
 class Fill(BaseModel):
     """One execution of an order (specification, "Fill").
 

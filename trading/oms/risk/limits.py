@@ -8,7 +8,8 @@ exposure, and one for a symbol those in that symbol; the account's limits hold b
 from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, NamedTuple
+from functools import cached_property
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -73,30 +74,34 @@ class Scope(NamedTuple):
         return " ".join(words)
 
 
-class OwnLimits(BaseModel):
+class OwnLimits(NamedTuple):
     """The limits of a strategy's own numbers, or of an account's in one symbol; None: no limit."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     scope: Scope
-    max_position_size: Positive | None = None
+    max_position_size: Decimal | None = None
     max_open_orders: int | None = None
-    max_exposure: Positive | None = None
+    max_exposure: Decimal | None = None
     max_orders_per_minute: int | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is limited."""
-        return all(getattr(self, name) is None for name in _OWN)
+        return all(limit is None for limit in self[1:])
 
 
-_OWN = frozenset(OwnLimits.model_fields) - {"scope"}
+_OWN = frozenset(OwnLimits._fields) - {"scope"}
+_ACCOUNT = Scope()
 
 
 def account_limits(limits: RiskLimits) -> OwnLimits:
     """Those of an account's own numbers."""
-    given = {name: getattr(limits, name) for name in _OWN}
-    return OwnLimits.model_construct(scope=Scope(), **given)
+    return OwnLimits(
+        _ACCOUNT,
+        limits.max_position_size,
+        limits.max_open_orders,
+        limits.max_exposure,
+        limits.max_orders_per_minute,
+    )
 
 
 class OrderLimits(RiskLimits):
@@ -153,7 +158,7 @@ def limits_for(
     always that in the order's symbol: a rule for a symbol replaces the account's limit of it.
     """
     limits = default
-    own: dict[Scope, dict[str, object]] = {}
+    own: dict[Scope, dict[str, Any]] = {}
     for rule in rules:
         if not rule.matches(order, exchange, account):
             continue
@@ -165,7 +170,7 @@ def limits_for(
             if any(one is not None for one in scope):
                 own.setdefault(scope, {})[name] = given.pop(name)
         limits = limits.model_copy(update=given)
-    found = (OwnLimits.model_validate({"scope": scope, **own[scope]}) for scope in own)
+    found = (OwnLimits(scope, **own[scope]) for scope in own)
     values = {name: getattr(limits, name) for name in RiskLimits.model_fields}
     return OrderLimits.model_construct(**values, own=tuple(o for o in found if not o.is_empty))
 
@@ -180,7 +185,14 @@ class RiskRules(BaseModel):
 
     def limits_for(self, order: Order, exchange: str, account: str) -> OrderLimits:
         """The limits of this order on the venue chosen for it."""
+        if not self.rules:
+            return self._of_all
         return limits_for(order, exchange, account, self.limits, self.rules)
+
+    @cached_property
+    def _of_all(self) -> OrderLimits:
+        """Where there are no rules, all orders have the same."""
+        return OrderLimits(**dict(self.limits))
 
     def for_account(self, exchange: str, account: str) -> RiskLimits:
         """The limits of an account as a whole: no rule for a strategy or a symbol counts."""
