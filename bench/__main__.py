@@ -12,6 +12,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench import page
 from bench.plan import SHORT, Plan, run
 from bench.processes import machine
 from bench.report import detail, show, summary
@@ -64,6 +65,9 @@ def main() -> int:
         path = _RESULTS / f"{started:%Y-%m-%dT%H%M%SZ}.json"
         path.write_text(json.dumps({**about, **detail(results)}, indent=1) + "\n")
         _say(f"kept in {path}")
+        if plan.names == Plan.names:
+            page.write(path)
+            _say("docs/performance.md has its figures")
     print(json.dumps(line), flush=True)
     return 0
 

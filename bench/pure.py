@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, cast
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _BATCH = 200
 _OPEN_ORDERS = 10
+_QUOTE_AGE = timedelta(seconds=1)
 _NOW = datetime(2025, 1, 2, tzinfo=UTC)
 _SYMBOL = "BTC/USDT"
 _LIMITS = RiskLimits(
@@ -69,14 +70,24 @@ class _Venue:
     account = "main"
 
 
-async def _quote(_: Order) -> Quote:
-    return Quote(
-        exchange="sandbox",
-        symbol=_SYMBOL,
-        bid=Decimal(29999),
-        ask=Decimal(30001),
-        received_at=utc_now(),
-    )
+class _Quotes:
+    """The newest quote, fetched each second, as the desk keeps it for all orders of a symbol."""
+
+    def __init__(self) -> None:
+        self._quote: Quote | None = None
+
+    async def get(self, _: Order) -> Quote:
+        """The one that is at hand."""
+        now = utc_now()
+        if self._quote is None or now - self._quote.received_at > _QUOTE_AGE:
+            self._quote = Quote(
+                exchange="sandbox",
+                symbol=_SYMBOL,
+                bid=Decimal(29999),
+                ask=Decimal(30001),
+                received_at=now,
+            )
+        return self._quote
 
 
 def _order() -> Order:
@@ -131,7 +142,7 @@ class _Pipeline:
         self._checker = RiskChecker(
             _LIMITS,
             instrument_mapper=_Mapper(),
-            get_quote=_quote,
+            get_quote=_Quotes().get,
             get_open_orders=lambda: self._open,
         )
         self._router = SimpleRouter("sandbox")

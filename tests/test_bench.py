@@ -1,12 +1,14 @@
 """The benchmark runs and says something; how fast it is, no test asserts."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from bench.page import BEGIN, END, write
 from workers.temporal_server import TemporalServer
 
 ROOT = Path(__file__).parent.parent
@@ -54,3 +56,21 @@ def test_the_committed_sample_has_the_same_figures() -> None:
         "remote",
         "dbos",
     }
+
+
+def test_the_page_is_written_from_the_results(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    shutil.copy(ROOT / "docs" / "performance.md", page)
+    sample = ROOT / "bench" / "results" / "sample.json"
+    for _ in range(2):  # Writing it again replaces what was there.
+        write(sample, page)
+    text = page.read_text()
+    figures = json.loads(sample.read_text())["summary"]
+    assert text.count(f"| `ratio_to_floor` | {figures['ratio_to_floor']:g} |") == 1
+    measured = text.partition(BEGIN)[2].partition(END)[0]
+    assert measured.count("| DBOS, PostgreSQL |") == 5
+    assert "## What was tried" in text
+    for plot in ("orders_per_s", "cpu_per_order"):
+        drawn = (tmp_path / "images" / f"{plot}.svg").read_text()
+        assert drawn.startswith("<svg")
+        assert drawn.endswith("</svg>\n")
