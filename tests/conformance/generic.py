@@ -67,7 +67,8 @@ def binance_record() -> VenueRecord:
         "limit": "1000",
     }
     return VenueRecord(
-        capabilities=binance_spot(**MARGINS),
+        # Not what the connector by records does.
+        capabilities=binance_spot(**MARGINS).model_copy(update={"cancel_all": False}),
         ccxt="binance",
         addresses=_binances,
         public=frozenset({"time", "exchangeInfo", "depth"}),
