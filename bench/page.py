@@ -46,7 +46,7 @@ def _measured(results: dict[str, Any], name: str) -> str:
     machine, line = results["machine"], results["summary"]
     parts = [
         (
-            f"From `{name}`, {results['rounds']} rounds of {results['seconds_per_cell']:g} s a cell: "
+            f"From `{name}`, {results['rounds']} rounds, {results['seconds_per_cell']:g} s a cell: "
             f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, load "
             f"{machine['load_before']} before and {machine['load_after']} after. "
             "Medians of the rounds, with the least and the most."

@@ -1,0 +1,90 @@
+"""Every statement of an order's life finds its rows by an index, however many rows there are."""
+
+import re
+from typing import Any
+
+import sqlalchemy as sa
+
+from activities.store import ClaimKey, ClaimOutcome, Store
+from activities.store.claims import ClaimRequest
+from activities.store.placing import FirstSend
+from activities.store.reservations import ReserveWish
+from tests.activities.risk_builders import LOOSE, buy, fetched
+from tests.activities.store_builders import fill_event, opened, report, request_of
+from tests.oms.builders import event
+from trading.oms.lifecycle import EventKind
+
+SMALL = {"trading_states", "journal_head", "account_leases", "rate_ledger", "json_each"}
+"""Tables that do not grow with the orders."""
+Ran = dict[str, Any]
+
+
+def engines_of(store: Store) -> list[sa.Engine]:
+    transactions: list[Any] = [store._engines.writes, store._engines.reads]
+    return [getattr(one._engine, "sync_engine", one._engine) for one in transactions]
+
+
+async def a_life(store: Store) -> None:
+    """Placed, accepted, filled by a report of the feed, and looked at."""
+    order = buy("4", strategy_id="s")
+    order_id, request = order.client_order_id, request_of(order)
+    rules = LOOSE.model_copy(update={"max_orders_per_minute": 1000})
+    await store.risk.place(
+        order,
+        FirstSend(
+            wish=ReserveWish(order=order, limits=rules),
+            claim=ClaimRequest(ClaimKey(order_id, 1, 1), request, "test"),
+        ),
+    )
+    accepted = event(EventKind.ACCEPTED, exchange_order_id="1")
+    await store.settle_claim(order_id, 1, 1, outcome=ClaimOutcome.ACCEPTED, events=[accepted])
+    ids = await store.inbox_add([report(order)])
+    await store.inbox_undelivered("sandbox", "main")
+    fill = fill_event(order, "t1", "4")
+    await store.standing(order_id, ["t1"])
+    await store.record(order_id, [fill])
+    await store.inbox_delivered(ids)
+    await store.inbox_oldest("sandbox", "main")
+    await store.order(order_id)
+    await store.claims_of(order_id)
+    await store.fills(order_id)
+    await store.events_after(0)
+    await store.find_claim("sandbox", "main", request.exchange_client_id)
+    await store.find_order("sandbox", "main", "1")
+    await store.risk.book("sandbox", "main")
+
+
+def scanned(connection: sa.Connection, statement: str, parameters: Any) -> set[str]:
+    """The tables that the statement reads from their first row to their last."""
+    if connection.dialect.name == "sqlite":
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        return set(re.findall(r"\bSCAN (\w+)\b(?! USING)", "\n".join(row[3] for row in rows)))
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    rows = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
+    return set(re.findall(r"Seq Scan on (\w+)", "\n".join(row[0] for row in rows)))
+
+
+async def test_no_statement_of_an_orders_life_reads_a_whole_table(store_url: str) -> None:
+    ran: Ran = {}
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _x: Any, many: bool) -> None:
+        ran.setdefault(statement, parameters[0] if many else parameters)
+
+    async with opened(store_url) as store:
+        await fetched(store)
+        for engine in engines_of(store):
+            sa.event.listen(engine, "before_cursor_execute", note)
+        await a_life(store)
+        for engine in engines_of(store):
+            sa.event.remove(engine, "before_cursor_execute", note)
+
+        def plans(connection: sa.Connection) -> dict[str, set[str]]:
+            found = {
+                statement: scanned(connection, statement, tuple(parameters or ())) - SMALL
+                for statement, parameters in ran.items()
+                if re.match(r"\s*(SELECT|UPDATE|WITH|DELETE)", statement)
+            }
+            return {statement: tables for statement, tables in found.items() if tables}
+
+        assert len(ran) > 20
+        assert await store._engines.writes.run(plans) == {}
