@@ -59,17 +59,14 @@ class Booking:
             msg = f"no order has the id {order_id!r}"
             raise OrderNotFound(msg)
         reports = [report for report in reports if await self._is_about(report, state)]
-        events: list[LifecycleEvent] = []
-        strays: list[OrderAt] = []
-        carrier = await self._older_that_lives(reports, state)
+        carrier, events, strays = await self._another_carrier(reports, state)
         if carrier is not None:
-            newer = await self._carrier(state)
             state = _carried_by(carrier, state)
-            strays.append(_at(newer))
-            events += [_takes_over(carrier), _alarm(carrier, "the newer one")]
         for report in reports:
             claim = await self._claim_of(report, state)
             leg = claim.key.leg if claim is not None else state.leg
+            if leg > state.leg:
+                continue  # A replacement that was refused: its answer or the look-up ends it.
             if claim is not None and _is_stray(claim, state):
                 leg = _NO_LEG
                 if report.status in _MAY_LIVE and _at(claim) not in strays:
@@ -78,10 +75,11 @@ class Booking:
                     events.append(_alarm(claim, "all of it" if is_older else "it"))
             events.extend(await self._reduced_there(report, state))
             events.extend(events_of(report, leg, state))
-        if strays and await self._is_news(order_id, events):
+        was_absent = carrier is not None and carrier.outcome is ClaimOutcome.NOT_PLACED
+        if (strays or was_absent) and await self._is_news(order_id, events):
             await self._stop_resending(state)
         unproved = state.in_doubt_since is not None or state.status in _UNPROVED
-        if strays or unproved:
+        if strays or unproved or carrier is not None:
             state = await self._record_with_proof(order_id, events, reports)
         else:
             state = await self._store.record(order_id, events)
@@ -120,6 +118,22 @@ class Booking:
         if carrier is None or carrier.key == max(claim.key for claim in claims):
             return None
         return Booked(state=state, carrier=_at(carrier), strays=may_live_beside(carrier, claims))
+
+    async def _another_carrier(
+        self, reports: Sequence[ExecutionReport], state: OrderState
+    ) -> tuple[StoredClaim | None, list[LifecycleEvent], list[OrderAt]]:
+        """What the reports prove to carry the order now, what that is to it, and strays."""
+        older = await self._older_that_lives(reports, state)
+        if older is not None:
+            newer = await self._carrier(state)
+            return older, [_takes_over(older), _alarm(older, "the newer one")], [_at(newer)]
+        for report in reports:
+            claim = await self._claim_of(report, state)
+            is_there = report.status is not VenueStatus.REJECTED
+            if claim is not None and claim.key.leg > state.leg and is_there:
+                started = _replaces(claim, report, state)
+                return claim, [started, *_alarm_if_revived(claim, state)], []
+        return None, [], []
 
     async def _older_that_lives(
         self, reports: Sequence[ExecutionReport], state: OrderState
@@ -285,10 +299,41 @@ def _at(claim: StoredClaim) -> OrderAt:
 def _carried_by(claim: StoredClaim, state: OrderState) -> OrderState:
     """The order as it is once another send of its leg carries it."""
     change = {
+        "leg": claim.key.leg,
         "exchange_client_id": claim.request.exchange_client_id,
         "exchange_order_id": claim.exchange_order_id,
     }
     return state.model_copy(update=change)
+
+
+def _replaces(claim: StoredClaim, report: ExecutionReport, state: OrderState) -> LifecycleEvent:
+    """The exchange has the order that a cancel-replace was to place: it is the next leg.
+
+    So it has cancelled the one before, which had no fill then; what that one has filled counts.
+    """
+    quantity = report.quantity or claim.request.quantity
+    return LifecycleEvent(
+        kind=EventKind.LEG_STARTED,
+        at=claim.claimed_at,
+        leg=claim.key.leg,
+        exchange_client_id=claim.request.exchange_client_id,
+        revision=state.revision + 1,
+        quantity=EXACT.add(quantity, state.filled_quantity),
+        price=report.price or claim.request.price,
+        stop_price=claim.request.stop_price,
+        details={"generation": claim.key.generation, "stamp": claim.stamp},
+    )
+
+
+def _alarm_if_revived(claim: StoredClaim, state: OrderState) -> list[LifecycleEvent]:
+    was_absent = claim.outcome is ClaimOutcome.NOT_PLACED
+    if not was_absent and state.is_open:
+        return []
+    name = f"leg {claim.key.leg}, generation {claim.key.generation}"
+    why = "was proved not to be placed" if was_absent else "was taken for dead"
+    reason = f"{name} lives, which {why}; it carries the order"
+    event = LifecycleEvent(kind=EventKind.ALARM, at=claim.claimed_at, leg=_NO_LEG, reason=reason)
+    return [event]
 
 
 def _takes_over(claim: StoredClaim) -> LifecycleEvent:

@@ -1,6 +1,6 @@
-"""The steps that ask the exchange about an order that it may have: cancel, reduce, collect.
+"""The steps that ask the exchange about an order that it may have: cancel, amend, collect.
 
-All of them are safe to repeat: a cancel and a reduction name their target, the others only read.
+All of them are safe to repeat: a cancel and an amendment name their target, the others only read.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from temporalio import activity
 
 from activities.booking import Booking, fills_missing_by
 from activities.messages import (
+    AmendAt,
     Booked,
     CancelAt,
     ChangeAnswer,
     ChangeKind,
     OrderAt,
-    Reduce,
 )
 from trading.oms.errors import (
     ExchangeError,
@@ -29,6 +29,7 @@ from trading.oms.exact import EXACT
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
 from trading.oms.venue import Amend, OrderRef, VenueStatus
+from trading.oms.venue_changes import IAmends, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,29 +79,35 @@ class ExchangeSteps:
             return await self._after_unclear_cancel(connector, ref, message.at, taken)
         return await self._done(message.at, [report])
 
-    @activity.defn(name="reduce_at_exchange")
-    async def reduce_at_exchange(self, message: Reduce) -> ChangeAnswer:
-        """Reduce the total quantity in place, where the exchange can."""
-        at = OrderAt(order_id=message.order_id, leg=message.leg, generation=message.generation)
+    @activity.defn(name="amend_at_exchange")
+    async def amend_at_exchange(self, message: AmendAt) -> ChangeAnswer:
+        """Change quantity and price in place, as far as the exchange can."""
+        at = message.at
         claim, connector = await self._there(at)
         state = await self._state(at.order_id)
         if (other := await self._overtaken(at)) is not None:
             return other
-        if connector.capabilities.amend not in {Amend.IN_PLACE, Amend.IN_PLACE_REDUCE}:
+        if not _can_amend(connector, message, state):
             return ChangeAnswer(kind=ChangeKind.UNSUPPORTED, state=state)
-        target = EXACT.subtract(message.new_quantity, await self._filled_elsewhere(state))
+        filled_elsewhere = await self._filled_elsewhere(state)
+        terms = Terms(
+            quantity=EXACT.subtract(message.new_quantity, filled_elsewhere),
+            price=message.new_price,
+            post_only=claim.request.post_only,
+            deadline_ms=_now_ms(connector) + connector.capabilities.fence_ms,
+        )
         ref = await self._ref(claim, at)
         try:
-            report = await connector.reduce(ref, target)
+            report = await _amend(connector, ref, terms)
         except ExchangeUnavailable as error:
             return await self._not_now(at, error)
         except (ExchangeRejected, OutcomeUnknown) as error:
-            return await self._after_unclear_reduction(connector, ref, message, target, error)
+            return await self._after_unclear_amendment(connector, ref, message, terms, error)
         if report.cumulative_quantity is None:
             # More may have been traded than the new total: then it has cancelled the rest.
             taken = OutcomeUnknown("the change was taken, without a word on what was traded")
-            return await self._after_unclear_reduction(connector, ref, message, target, taken)
-        return await self._reduced(at, message, report)
+            return await self._after_unclear_amendment(connector, ref, message, terms, taken)
+        return await self._amended(message, report)
 
     @activity.defn(name="collect_fills")
     async def collect_fills(self, at: OrderAt) -> Booked:
@@ -151,23 +158,22 @@ class ExchangeSteps:
             return ChangeAnswer(kind=ChangeKind.UNKNOWN, state=state, reason=reason)
         return await self._done(at, [report])
 
-    async def _after_unclear_reduction(
+    async def _after_unclear_amendment(
         self,
         connector: IExecutionConnector,
         ref: OrderRef,
-        message: Reduce,
-        target: Decimal,
+        message: AmendAt,
+        terms: Terms,
         error: ExchangeError,
     ) -> ChangeAnswer:
-        at = OrderAt(order_id=message.order_id, leg=message.leg, generation=message.generation)
+        at = message.at
         try:
             report = await connector.find_order(ref)
         except ExchangeError as failure:
             state = await self._state(at.order_id)
             return ChangeAnswer(kind=ChangeKind.UNKNOWN, state=state, reason=str(failure))
-        executed = report.cumulative_quantity or Decimal(0) if report is not None else Decimal(0)
-        if report is not None and report.quantity == target and executed <= target:
-            return await self._reduced(at, message, report)
+        if report is not None and _has(report, terms):
+            return await self._amended(message, report)
         booked = await self._booking.book(at.order_id, [report] if report else [])
         refused = isinstance(error, ExchangeRejected)
         return ChangeAnswer(
@@ -177,7 +183,8 @@ class ExchangeSteps:
             fills_missing=booked.fills_missing,
         )
 
-    async def _reduced(self, at: OrderAt, message: Reduce, report: ExecutionReport) -> ChangeAnswer:
+    async def _amended(self, message: AmendAt, report: ExecutionReport) -> ChangeAnswer:
+        at = message.at
         state = await self._state(at.order_id)
         modified = LifecycleEvent(
             kind=EventKind.MODIFIED,
@@ -185,7 +192,7 @@ class ExchangeSteps:
             leg=at.leg,
             revision=message.revision,
             quantity=message.new_quantity,
-            price=state.price,
+            price=message.new_price,
             stop_price=state.stop_price,
         )
         await self._store.record(at.order_id, [modified])
@@ -243,3 +250,35 @@ class ExchangeSteps:
             msg = f"no order has the id {order_id!r}"
             raise LookupError(msg)
         return state
+
+
+def _can_amend(connector: IExecutionConnector, message: AmendAt, state: OrderState) -> bool:
+    record = connector.capabilities.amend
+    if record is Amend.IN_PLACE:
+        return isinstance(connector, IAmends) or _only_reduces(message, state)
+    return record is Amend.IN_PLACE_REDUCE and _only_reduces(message, state)
+
+
+def _only_reduces(message: AmendAt, state: OrderState) -> bool:
+    return message.new_price == state.price and message.new_quantity <= state.quantity
+
+
+async def _amend(connector: IExecutionConnector, ref: OrderRef, terms: Terms) -> ExecutionReport:
+    is_full = connector.capabilities.amend is Amend.IN_PLACE
+    if is_full and isinstance(connector, IAmends):
+        return await connector.amend(ref, terms)
+    return await connector.reduce(ref, terms.quantity)
+
+
+def _has(report: ExecutionReport, terms: Terms) -> bool:
+    """Whether the exchange's order has these terms; a price that it does not tell is no word.
+
+    One that had traded more already has lost its rest by it, and nothing was changed.
+    """
+    executed = report.cumulative_quantity or Decimal(0)
+    is_whole = report.quantity == terms.quantity and executed <= terms.quantity
+    return is_whole and report.price in {None, terms.price}
+
+
+def _now_ms(connector: IExecutionConnector) -> int:
+    return int(connector.exchange_now().timestamp() * 1000)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trading.oms.enums import ReasonCode
 from trading.oms.lifecycle import LifecycleEvent
-from trading.oms.models import Exact, Order, OrderState
+from trading.oms.models import Exact, Order, OrderState, Utc
 from trading.oms.venue import ExecutionReport
 
 
@@ -26,10 +26,20 @@ class Account(BaseModel):
     account: str
 
 
+class OrderAt(Message):
+    """One exchange order of ours: which order, which leg, which generation."""
+
+    order_id: str
+    leg: int = 1
+    generation: int = 1
+
+
 class ClaimFacts(Message):
     """The send claim that carries an order; `outcome` None means that its sender said nothing.
 
-    `strays` are the generations of other sends of the leg that may be alive.
+    `strays` are the generations of other sends of the leg that may be alive. `replaces` is the
+    exchange order that this send cancels in the same request: it carries the order until the
+    exchange's word on the new one.
     """
 
     leg: int
@@ -37,6 +47,8 @@ class ClaimFacts(Message):
     stamp: int
     outcome: str | None
     strays: tuple[int, ...] = ()
+    claimed_at: Utc | None = None
+    replaces: OrderAt | None = None
 
 
 class Known(Message):
@@ -136,14 +148,6 @@ class Prepared(Message):
     rate: RateAnswer | None = None
 
 
-class OrderAt(Message):
-    """One exchange order of ours: which order, which leg, which generation."""
-
-    order_id: str
-    leg: int = 1
-    generation: int = 1
-
-
 class LookUp(OrderAt):
     """Look for an exchange order. With `as_it_is` it may have another quantity or price."""
 
@@ -155,6 +159,7 @@ class Send(Message):
 
     `revision` is that of the modification which this leg carries out, 0 for the first leg;
     `new_quantity` then is the order's new total. `before` are events to commit with the claim.
+    `replaces` is the exchange order to be cancelled by the same request, where the exchange can.
     """
 
     order_id: str
@@ -169,20 +174,33 @@ class Send(Message):
     revision: int = 0
     new_quantity: Exact | None = None
     before: tuple[LifecycleEvent, ...] = ()
+    replaces: OrderAt | None = None
 
 
 class SendKind(StrEnum):
-    """How a send ended: exchange said yes, no; not known; never reached it; we refused it."""
+    """How a send ended: exchange said yes, no; not known; never reached it; we refused it.
+
+    NOT_PLACED: an earlier try of it was proved to have placed nothing; it takes a new generation.
+    The last three are of a replacement that left the old order as it was: the exchange has no such
+    request, refused it, or did not cancel the old order (which has a fill, or has ended).
+    """
 
     ACKNOWLEDGED = "acknowledged"
     REJECTED = "rejected"
     IN_DOUBT = "in_doubt"
     NEVER_REACHED = "never_reached"
     REFUSED = "refused"
+    NOT_PLACED = "not_placed"
+    UNSUPPORTED = "unsupported"
+    UNCHANGED = "unchanged"
+    NOT_CANCELLED = "not_cancelled"
 
 
 class SendAnswer(Message):
-    """The outcome of a send. `retry_after_s` goes with NEVER_REACHED, `denied` with REFUSED."""
+    """The outcome of a send. `retry_after_s` goes with NEVER_REACHED, `denied` with REFUSED.
+
+    `old_leg_ended`: the order to be replaced was cancelled, although the new one is not there.
+    """
 
     kind: SendKind
     state: OrderState
@@ -190,6 +208,8 @@ class SendAnswer(Message):
     retry_after_s: float = 0.0
     denied: Denied | None = None
     fills_missing: bool = False
+    reason: str | None = None
+    old_leg_ended: bool = False
 
 
 class Placed(Message):
@@ -264,18 +284,17 @@ class CancelAt(Message):
     of_strays: bool = False
 
 
-class Reduce(Message):
-    """Reduce an order in place to this total quantity."""
+class AmendAt(Message):
+    """Change an exchange order in place: the order's new total, its price."""
 
-    order_id: str
-    leg: int
-    generation: int
+    at: OrderAt
     new_quantity: Exact
+    new_price: Exact | None = None
     revision: int
 
 
 class ChangeKind(StrEnum):
-    """How a cancel or a reduction ended: done, refused, not known yet, or not possible there."""
+    """How a cancel or an amendment ended: done, refused, not known yet, or not possible there."""
 
     DONE = "done"
     REFUSED = "refused"
@@ -284,7 +303,7 @@ class ChangeKind(StrEnum):
 
 
 class ChangeAnswer(Message):
-    """The outcome of a cancel or a reduction, with the state after it; the rest as in `Booked`."""
+    """The outcome of a cancel or an amendment, with the state after it; the rest as in `Booked`."""
 
     kind: ChangeKind
     state: OrderState

@@ -19,6 +19,7 @@ from activities.messages import (
     ClaimFacts,
     Known,
     Note,
+    OrderAt,
     Placed,
     Prepared,
     RateAnswer,
@@ -252,24 +253,40 @@ class OrderSteps:
         """
         claims = await self._store.claims_of(order_id)
         state = await self._store.order(order_id)
-        carrying = state.exchange_client_id if state is not None else None
-        return self._carrier(claims, carrying), state
+        return self._carrier(claims, state), state
 
     async def _newest_claim(self, order_id: str) -> ClaimFacts | None:
         return self._carrier(await self._store.claims_of(order_id), None)
 
     @staticmethod
-    def _carrier(claims: Sequence[StoredClaim], carrying: str | None) -> ClaimFacts | None:
-        """The newest claim, but the one that carries the order where an older proved to live."""
+    def _carrier(claims: Sequence[StoredClaim], state: OrderState | None) -> ClaimFacts | None:
+        """The newest claim, but the one that carries the order where an older proved to live.
+
+        A cancel-replace without an outcome comes before what carries the order until then.
+        """
         if not claims:
             return None
-        carries = {claim.request.exchange_client_id: claim for claim in claims}
-        known = carries.get(carrying or "")
-        newest = known or max(claims, key=lambda claim: claim.key[1:])
+        named = {claim.request.exchange_client_id: claim for claim in claims}
+        newest = max(claims, key=lambda claim: claim.key[1:])
+        carrier = named.get(state.exchange_client_id or "") if state is not None else None
+        old = (
+            named.get(newest.request.replaces.exchange_client_id)
+            if newest.request.replaces
+            else None
+        )
+        is_open = state is not None and state.is_open
+        if carrier is not None and not (is_open and _is_in_doubt(newest) and carrier is old):
+            newest, old = carrier, None
         return ClaimFacts(
             leg=newest.key.leg,
             generation=newest.key.generation,
             stamp=newest.stamp,
             outcome=newest.outcome.value if newest.outcome else None,
             strays=tuple(at.generation for at in may_live_beside(newest, claims)),
+            claimed_at=newest.claimed_at,
+            replaces=OrderAt(**old.key._asdict()) if old is not None else None,
         )
+
+
+def _is_in_doubt(claim: StoredClaim) -> bool:
+    return claim.outcome in {None, ClaimOutcome.UNKNOWN}

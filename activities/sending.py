@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from activities.booking import fills_missing_by
 from activities.messages import Denied, OrderAt, Send, SendAnswer, SendKind
@@ -25,7 +25,7 @@ from trading.oms.identity import exchange_client_id
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
 from trading.oms.reports import events_of
-from trading.oms.venue import OrderRequest
+from trading.oms.venue import OrderRef, OrderRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from activities.store import Claim
     from trading.oms.models import Order, OrderState
     from trading.oms.venue import ExecutionReport, IExecutionConnector
+    from trading.oms.venue_changes import IReplaces
 
 _REFUSALS = {
     ReasonCode.CANCELLED_BEFORE_SEND: "cancelled before it was sent",
@@ -64,7 +65,14 @@ class Sender:
     async def send(self, order: Order, send: Send) -> SendAnswer:
         """Claim, and if the claim is ours write its request; the answer is committed before."""
         connector = self._parts.connectors[send.exchange, send.account]
+        old = None
+        if send.replaces is not None:
+            if not connector.capabilities.cancel_replace:
+                return SendAnswer(kind=SendKind.UNSUPPORTED, state=await self._state(send.order_id))
+            old = await self._ref(send.replaces)
         request = self._request(order, send, connector)
+        if old is not None:
+            request = request.model_copy(update={"replaces": old})
         return await self.write(send, await self._claim(order, send, request))
 
     def first_claim(self, order: Order, send: Send) -> ClaimRequest:
@@ -80,18 +88,47 @@ class Sender:
             return _refused(send, claim)
         if not claim.won:
             return await self._taken(send, claim)
+        if send.replaces is not None:
+            return await self._replace(send, claim, cast("IReplaces", connector))
         try:
             report = await connector.place(claim.request)
         except ExchangeError as error:
-            if error.code in connector.capabilities.stale_stamp_codes:
-                await _set_clock(connector)
             return await self._failed(send, claim, error)
         return await self._acknowledged(send, claim, report)
 
-    async def _failed(self, send: Send, claim: Claim, error: ExchangeError) -> SendAnswer:
-        record = self._parts.connectors[send.exchange, send.account].capabilities
+    async def _replace(self, send: Send, claim: Claim, connector: IReplaces) -> SendAnswer:
+        """Write a cancel-replace. What it left undone may be stamped anew: the old order stands."""
+        try:
+            said = await connector.replace(claim.request)
+        except ExchangeError as error:
+            if isinstance(error, ExchangeRejected) or error.code in _HOPELESS:
+                return await self._not_replaced(send, claim, error, SendKind.UNCHANGED)
+            return await self._failed(send, claim, error)
+        if not isinstance(said.placed, ExchangeError):
+            return await self._acknowledged(send, claim, said.placed)
+        if said.cancelled is None:
+            return await self._not_replaced(send, claim, said.placed, SendKind.NOT_CANCELLED)
+        answer = await self._failed(send, claim, said.placed)
+        return answer.model_copy(update={"old_leg_ended": True})
+
+    async def _not_replaced(
+        self, send: Send, claim: Claim, error: ExchangeError, kind: SendKind
+    ) -> SendAnswer:
+        await self._learn_from(send, error)
+        answer = await self._never_reached(send, claim, error)
+        return answer.model_copy(update={"kind": kind, "reason": str(error)})
+
+    async def _learn_from(self, send: Send, error: ExchangeError) -> None:
+        """A refusal may say that our clock, or the rules that we know, are old."""
+        connector = self._parts.connectors[send.exchange, send.account]
+        record = connector.capabilities
+        if error.code in record.stale_stamp_codes:
+            await _set_clock(connector)
         if error.code in record.rule_refusal_codes or error.text == _MARKET_CLOSED:
             self._parts.risk.filter_refused(send.exchange, send.account)
+
+    async def _failed(self, send: Send, claim: Claim, error: ExchangeError) -> SendAnswer:
+        await self._learn_from(send, error)
         if isinstance(error, ExchangeRejected) or error.code in _HOPELESS:
             return await self._rejected(send, claim, error)
         if isinstance(error, ExchangeUnavailable):
@@ -105,6 +142,25 @@ class Sender:
         return await self._store.settle_claim(
             at.order_id, at.leg, at.generation, outcome=outcome, events=events
         )
+
+    async def _ref(self, at: OrderAt) -> OrderRef:
+        """How the exchange knows one of our orders there; ids that we do not know are left out."""
+        claim = await self._store.claim(at.order_id, at.leg, at.generation)
+        if claim is None:
+            msg = f"order {at.order_id} has no claim for leg {at.leg}, generation {at.generation}"
+            raise LookupError(msg)
+        return OrderRef(
+            symbol=claim.request.symbol,
+            exchange_client_id=claim.request.exchange_client_id,
+            exchange_order_id=claim.exchange_order_id,
+        )
+
+    async def _state(self, order_id: str) -> OrderState:
+        state = await self._store.order(order_id)
+        if state is None:
+            msg = f"no order has the id {order_id!r}"
+            raise LookupError(msg)
+        return state
 
     def _request(self, order: Order, send: Send, connector: IExecutionConnector) -> OrderRequest:
         now_ms = int(connector.exchange_now().timestamp() * 1000)
@@ -137,6 +193,7 @@ class Sender:
                 request=request,
                 claimant=self._claimant,
                 not_after=not_after,
+                events=_starts(send, request),
             )
         return await self._store.claim_send(
             send.order_id,
@@ -146,7 +203,7 @@ class Sender:
             claimant=self._claimant,
             not_after=not_after,
             before=send.before,
-            events=[_leg_started(send, request)] if send.revision else [],
+            events=_starts(send, request),
         )
 
     async def _taken(self, send: Send, claim: Claim) -> SendAnswer:
@@ -154,6 +211,8 @@ class Sender:
         known = claim.outcome
         if known in _KNOWN_OUTCOMES:
             return SendAnswer(kind=_KNOWN_OUTCOMES[known], state=claim.state, stamp=claim.stamp)
+        if known is ClaimOutcome.NOT_PLACED and send.leg > 1:
+            return SendAnswer(kind=SendKind.NOT_PLACED, state=claim.state, stamp=claim.stamp)
         if known is ClaimOutcome.NOT_PLACED:
             return SendAnswer(kind=SendKind.IN_DOUBT, state=claim.state, stamp=claim.stamp)
         return await self._in_doubt(send, claim, "the send was claimed before", None)
@@ -162,6 +221,8 @@ class Sender:
         events = events_of(report, send.leg, claim.state)
         if send.revision:
             events.insert(0, _modified(send, report))
+        if send.replaces is not None:
+            events.insert(0, _leg_started(send, claim.request))
         answer = report.model_dump(mode="json", exclude={"fills"})
         state = await self._settle(send, claim, ClaimOutcome.ACCEPTED, answer, events)
         missing = await fills_missing_by(self._store, state, [report])
@@ -191,15 +252,14 @@ class Sender:
         state = await self._settle(send, claim, ClaimOutcome.REJECTED, _answer(error), events)
         return SendAnswer(kind=SendKind.REJECTED, state=state, stamp=claim.stamp)
 
-    async def _never_reached(
-        self, send: Send, claim: Claim, error: ExchangeUnavailable
-    ) -> SendAnswer:
+    async def _never_reached(self, send: Send, claim: Claim, error: ExchangeError) -> SendAnswer:
         state = await self._settle(send, claim, ClaimOutcome.NEVER_REACHED, _answer(error), [])
         return SendAnswer(
             kind=SendKind.NEVER_REACHED,
             state=state,
             stamp=claim.stamp,
-            retry_after_s=error.retry_after or 0.0,
+            retry_after_s=_pause_of(error),
+            reason=str(error),
         )
 
     async def _unknown(self, send: Send, claim: Claim, error: ExchangeError) -> SendAnswer:
@@ -248,8 +308,25 @@ def _refused(send: Send, claim: Claim) -> SendAnswer:
     return SendAnswer(kind=SendKind.REFUSED, state=claim.state, stamp=send.stamp, denied=denied)
 
 
+def _pause_of(error: ExchangeError) -> float:
+    return (error.retry_after or 0.0) if isinstance(error, ExchangeUnavailable) else 0.0
+
+
 def _event(kind: EventKind, send: Send, **fields: Any) -> LifecycleEvent:
     return LifecycleEvent(kind=kind, at=utc_now(), leg=send.leg, **fields)
+
+
+def _starts(send: Send, request: OrderRequest) -> list[LifecycleEvent]:
+    """What goes with a won claim besides; the first leg starts by itself.
+
+    With a cancel-replace the order stays on the old leg until the exchange's word on the new one.
+    """
+    if send.replaces is not None:
+        started = LifecycleEvent(
+            kind=EventKind.REPLACE_STARTED, at=utc_now(), leg=send.replaces.leg
+        )
+        return [started]
+    return [_leg_started(send, request)] if send.revision else []
 
 
 def _leg_started(send: Send, request: OrderRequest) -> LifecycleEvent:

@@ -17,7 +17,10 @@ HERE = Path(__file__).parent
 _STATUS = (
     "Status is the exchange's truth. What we have asked for is `pending`, and not knowing is "
     "`in_doubt_since`; both are fields of their own. Each event is evidence for a status, and "
-    "the strongest evidence stands: therefore any order of arrival ends in the same status.\n"
+    "the strongest evidence stands: therefore any order of arrival ends in the same status. An "
+    "order that was modified may have had several exchange orders, its legs: the end of one is not "
+    "the order's while another replaces it, and proof of the next leg takes back an end that was "
+    "taken for the order's.\n"
 )
 _WORDS = (
     "*denied*: refused by our own checks, nothing was sent. *rejected*: refused by the "

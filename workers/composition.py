@@ -116,7 +116,7 @@ class Runtime:
                 steps.record_events,
                 steps.book_reports,
                 exchange.cancel_at_exchange,
-                exchange.reduce_at_exchange,
+                exchange.amend_at_exchange,
                 exchange.collect_fills,
                 splitting.split_order,
                 splitting.load_legs,

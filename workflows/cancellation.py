@@ -65,7 +65,8 @@ class Cancellation:
             await self._cancel_unsent()
             return
         if work.modification.is_replacing:
-            return  # The replacement sees the request before it sends the new leg.
+            work.later("modify", 0)  # It looks for a cancel before anything more is sent.
+            return
         answer = await steps.cancel(work.here, self._requests[0].command.reason)
         work.take(answer)
         if answer.kind is ChangeKind.DONE or not work.state.is_open:

@@ -149,7 +149,12 @@ class InDoubt:
         """Nothing was placed: cancelled, sent again, or ended, by the order's own rule."""
         work = self._work
         self.leave()
-        if at.leg > 1 or work.cancellation.is_wanted or work.strays.exist:
+        if work.modification.is_sending:
+            await work.modification.replacement.was_not_placed(at)
+            return
+        may_be_sent_again = self._may_be_sent_again()
+        no_more = work.cancellation.is_wanted or work.strays.exist
+        if no_more or (at.leg > 1 and not may_be_sent_again):
             kind, code = EventKind.CANCELLED, ReasonCode.REPLACE_FAILED
             if work.expiry.is_reached:
                 kind, code = EventKind.EXPIRED, ReasonCode.EXPIRY_REACHED
@@ -163,9 +168,9 @@ class InDoubt:
             )
             work.later("certain", 0)
             await self._go_on_if_sent_again()
-        elif self._may_be_sent_again():
+        elif may_be_sent_again:
             await work.conclude_not_placed(at, work.event(EventKind.DOUBT_ENDED))
-            if work.state.status is OrderStatus.SUBMITTED:  # Nobody has seen it alive meanwhile.
+            if self._is_unseen(at):  # Nobody has seen it alive meanwhile.
                 await work.submission.send_again()
         else:
             reason = "the exchange proved to have no such order after its deadline"
@@ -174,8 +179,15 @@ class InDoubt:
 
     async def _go_on_if_sent_again(self) -> None:
         """The store did not end the order: the task that this one repeats has sent it again."""
-        if self._work.state.status is OrderStatus.SUBMITTED:
+        if self._work.state.is_open:
             await interruption.take_up_newest_send(self._work)
+
+    def _is_unseen(self, at: OrderAt) -> bool:
+        """Whether the exchange has not said a word of this leg; of the one before it has."""
+        state = self._work.state
+        if at.leg == 1:
+            return state.status is OrderStatus.SUBMITTED
+        return state.is_open and state.leg == at.leg and state.exchange_order_id is None
 
     def _may_be_sent_again(self) -> bool:
         work = self._work

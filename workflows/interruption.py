@@ -41,6 +41,11 @@ async def end_requests(work: OrderWork) -> bool:
     begun = state.pending is Pending.MODIFY or state.replacing
     if not begun or work.modification.is_running or work.split.modification.is_running:
         return False
+    known = await steps.load(state.client_order_id)
+    work.take(Booked(state=known.state))
+    if known.claim is not None and known.claim.replaces is not None:
+        await work.modification.take_up(known.claim)
+        return False
     reason = "interrupted; the order stands as the exchange has it"
     await work.record(work.event(EventKind.REQUEST_ENDED, reason=reason))
     return True
@@ -56,6 +61,9 @@ async def take_up_newest_send(work: OrderWork) -> None:
 
 async def go_on_from(work: OrderWork, claim: ClaimFacts) -> None:
     """Find the place in the story where the newest claim was left."""
+    if claim.replaces is not None:
+        await work.modification.take_up(claim)
+        return
     work.submission.take_up(claim)
     is_known = claim.outcome not in {None, "unknown"}
     if work.state.exchange_order_id is not None and is_known:

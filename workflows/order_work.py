@@ -97,8 +97,8 @@ class OrderWork:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the first send is so recent that a send that placed nothing may be repeated."""
-        since = self.state.submitted_at or self.state.created_at
+        """Whether the leg's first send is so recent that one that placed nothing is repeated."""
+        since = self.submission.leg_began or self.state.submitted_at or self.state.created_at
         return (workflow.now() - since).total_seconds() <= _RESEND_AGE_S_MAX
 
     # The story.
@@ -268,8 +268,11 @@ class OrderWork:
 
     def take(self, booked: Booked | ChangeAnswer) -> None:
         """Take the committed state, but none older than the known: look-ups run beside the loop."""
-        if self.known_state is None or booked.state.sequence >= self.known_state.sequence:
+        known = self.known_state
+        if known is None or booked.state.sequence >= known.sequence:
             self.known_state = booked.state
+            if known is not None and booked.state.leg > known.leg:
+                self.submission.generation = self.modification.replacement.generation
         if booked.fills_missing and not self.fills_missing:
             self.fills_missing = True
             self.later("fills", 0)
@@ -286,13 +289,14 @@ class OrderWork:
         self.take(await steps.record(self.state.client_order_id, doubt, in_doubt=at))
 
     async def end_not_placed(self, at: OrderAt, reason: str) -> None:
-        """End the order: nothing was placed, and it is not to be sent again."""
-        ended = self.event(
-            EventKind.NOT_PLACED,
-            rejected_by=RejectedBy.OMS,
-            reason_code=ReasonCode.NOT_PLACED,
-            reason=reason,
-        )
+        """End the order: nothing was placed, and it is not to be sent again.
+
+        With a leg before it, which the exchange had, that is no rejection.
+        """
+        kind, code = EventKind.NOT_PLACED, ReasonCode.NOT_PLACED
+        if at.leg > 1:
+            kind, code = EventKind.CANCELLED, ReasonCode.REPLACE_FAILED
+        ended = self.event(kind, rejected_by=RejectedBy.OMS, reason_code=code, reason=reason)
         await self.conclude_not_placed(at, ended)
 
     async def record(self, *events: LifecycleEvent) -> None:

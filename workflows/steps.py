@@ -15,6 +15,7 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import (
+        AmendAt,
         Booked,
         CancelAt,
         ChangeAnswer,
@@ -27,7 +28,6 @@ with workflow.unsafe.imports_passed_through():
         Prepared,
         RateAnswer,
         RateQuestion,
-        Reduce,
         Reports,
         RiskAnswer,
         RiskQuestion,
@@ -146,6 +146,11 @@ async def send(message: Send, summary: str) -> SendAnswer:
     return await _local("send_order", message, SendAnswer, summary)
 
 
+async def replace(message: Send) -> SendAnswer:
+    """Claim a new leg, and let the exchange place it and cancel the old one, in one request."""
+    return await _local("send_order", message, SendAnswer, "cancel and replace")
+
+
 async def record(
     order_id: str,
     *events: LifecycleEvent,
@@ -183,10 +188,10 @@ async def cancel_stray(stray: OrderAt, reason: str) -> ChangeAnswer:
     return await _local("cancel_at_exchange", message, ChangeAnswer, "cancel")
 
 
-async def reduce(message: Reduce) -> ChangeAnswer:
-    """Ask the exchange to reduce the quantity in place."""
-    summary = f"reduce to {message.new_quantity}"
-    return await _local("reduce_at_exchange", message, ChangeAnswer, summary)
+async def amend(message: AmendAt) -> ChangeAnswer:
+    """Ask the exchange to change quantity and price in place."""
+    summary = f"amend to {message.new_quantity}"
+    return await _local("amend_at_exchange", message, ChangeAnswer, summary)
 
 
 async def collect_fills(order: OrderAt) -> Booked:

@@ -59,6 +59,9 @@ class Submission:
         self.generation = 1
         self.next_stamp = 1
         self._slot: float | None = None
+        self._leg = 1
+        self.leg_began: datetime | None = None
+        """When the present leg was first sent, where it is not the first one."""
         self.slot_at: datetime | None = None
         """When the exchange's rate limit has room for the order; None: it does not wait for it."""
 
@@ -66,6 +69,8 @@ class Submission:
         """Go on from the newest claim that a former run has left."""
         self.generation, self.next_stamp = claim.generation, claim.stamp + 1
         self.unsent = claim.outcome == "never_reached"
+        if claim.leg > 1:
+            self._leg, self.leg_began = claim.leg, claim.claimed_at
         self._work.strays.take_up(claim)
 
     @staticmethod
@@ -152,12 +157,18 @@ class Submission:
     async def send(self) -> None:
         """Claim and send, once; what must wait is sent by the loop when it is due."""
         if self._is_to_be_sent():
-            await self.send_leg(self.first_leg())
+            await self.send_leg(self.present_leg())
 
     async def send_leg(self, message: Send) -> None:
         """Send one leg and take its outcome: live, refused, in doubt, or to be sent again."""
         summary = f"{self._work.state.side} {number(message.quantity)} {self._work.state.symbol}"
+        if message.leg != self._leg:
+            self._leg, self.leg_began = message.leg, workflow.now()
         answer = await steps.send(message, summary)
+        while answer.kind is SendKind.NOT_PLACED:
+            again = {"generation": message.generation + 1, "stamp": 1}
+            message = message.model_copy(update=again)
+            answer = await steps.send(message, summary)
         self._marks.clear()
         await self._take_sent(answer, message.leg, message.generation)
 
@@ -165,6 +176,8 @@ class Submission:
         """Take the outcome of a send."""
         self.next_stamp = answer.stamp + 1
         self._work.take(Booked(state=answer.state, fills_missing=answer.fills_missing))
+        if answer.kind is not SendKind.REFUSED:
+            self.generation = generation
         if answer.kind is SendKind.NEVER_REACHED:
             pause_s = _BACK_OFF_S[min(self._vain_sends, len(_BACK_OFF_S) - 1)]
             self._vain_sends += 1
@@ -181,7 +194,7 @@ class Submission:
     async def send_now(self) -> None:
         """A waiting send is due: the market may have moved, so the risk is checked again."""
         if self._work.modification.is_sending:
-            await self._work.modification.send_leg()
+            await self._work.modification.replacement.send_again()
             return
         if not self._is_to_be_sent():
             return
@@ -195,7 +208,7 @@ class Submission:
         await self.check_risk()
         await self.acquire_rate_limit()
         if self._is_to_be_sent():
-            await self.send_leg(self.first_leg())
+            await self.send_leg(self.present_leg())
 
     async def send_again(self) -> None:
         """Proved not placed: the next generation, after the same checks as the first."""
@@ -211,8 +224,8 @@ class Submission:
         self.next_stamp = 1
         self._slot = None
 
-    def first_leg(self) -> Send:
-        """The send of the order as the trader gave it."""
+    def present_leg(self) -> Send:
+        """The send of the present leg, with what is left of the order."""
         exchange, account = self.venue
         state = self._work.state
         return Send(
@@ -263,7 +276,18 @@ class Submission:
         work.cancellation.repeat()
 
     async def deny(self, denied: Denied) -> None:
-        """End the order by our own rule, nothing having been sent."""
+        """End the order by our own rule, nothing having been sent.
+
+        Of a later leg nothing was: the exchange has confirmed those before, so it is no rejection.
+        """
+        if self._work.state.leg > 1:
+            self._marks.clear()
+            word = {"reason_code": denied.reason_code, "reason": denied.reason}
+            await self.end_unsent(
+                self._work.event(EventKind.REQUEST_ENDED),
+                self._work.event(EventKind.CANCELLED, rejected_by=RejectedBy.RISK, **word),
+            )
+            return
         await self.end_unsent(
             *self._marks,
             self._work.event(

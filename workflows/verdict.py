@@ -62,6 +62,14 @@ class Verdicts:
         """The claim keeps its unknown outcome: proof of life revives the order."""
         work = self._work
         text = f"declared dead by {by}: {reason}"
+        if at.leg > work.state.leg:
+            # A cancel-replace: the order before it stands as the exchange has it.
+            alarm = f"leg {at.leg} was {text}"
+            await work.record(
+                work.event(EventKind.DOUBT_ENDED), work.event(EventKind.ALARM, reason=alarm)
+            )
+            await work.modification.give_up(text)
+            return
         word = {"reason_code": ReasonCode.OPERATOR_DEAD, "reason": text}
         if at.leg == 1:
             await work.record(
@@ -88,7 +96,6 @@ class Verdicts:
         if at.leg == 1 and work.state.status is not OrderStatus.SUBMITTED:
             return  # Somebody has seen it alive meanwhile.
         if replacing:
-            work.submission.next_generation()
-            await work.modification.send_leg()
+            await work.modification.replacement.try_again()
         else:
             await work.submission.send_again()

@@ -12,6 +12,8 @@ _NEVER = Verdict.NEVER_REACHED
 _PLACE = frozenset({Operation.PLACE})
 _CANCEL = frozenset({Operation.CANCEL})
 _AMEND = frozenset({Operation.AMEND})
+# The engine's word on a cancel-replace is a word on each half (`binance_replace`).
+_ONE_HALF = _PLACE | _CANCEL | _AMEND
 
 _PARAMETERS = {
     "-1014": "unknown order composition",
@@ -61,7 +63,7 @@ BINANCE_RULES: tuple[Rule, ...] = (
     Rule("-2010", Verdict.DUPLICATE, "an order with our id lives", contains="duplicate order"),
     Rule("-1010", Verdict.DUPLICATE, "an order with our id lives", contains="duplicate order"),
     Rule("-2010", _REJECTED, "the engine refused the new order", operations=_PLACE),
-    Rule("-1010", _REJECTED, "the engine refused"),
+    Rule("-1010", _REJECTED, "the engine refused", operations=_ONE_HALF),
     Rule("-2011", _REJECTED, "the engine refused the cancel", operations=_CANCEL),
     Rule("-2013", _REJECTED, "no such order to change", operations=_CANCEL | _AMEND),
     Rule("-2026", _REJECTED, "archived long ago", operations=_CANCEL | _AMEND),

@@ -19,6 +19,7 @@ from activities.connectors.account import balances_of, best_of, levels_of
 from activities.connectors.account_connector import AccountConnector
 from activities.connectors.binance_limits import pools_of
 from activities.connectors.binance_orders import CLIENT_ID, check_bytes, order_parameters, plain
+from activities.connectors.binance_replace import replacement_of
 from activities.connectors.binance_wire import BinanceWire, EventStream
 from activities.connectors.capabilities import binance_spot
 from activities.connectors.classify import Operation
@@ -50,6 +51,7 @@ from trading.oms.venue import (
     Transfer,
     VenueStatus,
 )
+from trading.oms.venue_changes import Replacement
 
 logger = logging.getLogger(__name__)
 REFUSED = 400
@@ -145,10 +147,38 @@ class BinanceConnector(AccountConnector):
 
     async def place(self, request: OrderRequest) -> ExecutionReport:
         """Send exactly this request, once. Raises the three classes of `ExchangeError`."""
+        call, parameters = self._new_order(request, Operation.PLACE)
+        raw = await self._wire.call(call, "POST", "order", parameters)
+        report = self._read(self._reader.placed, raw, Operation.PLACE)
+        _check_name(report, request)
+        return report
+
+    async def replace(self, request: OrderRequest) -> Replacement:
+        """Cancel `request.replaces`, if it has no fill, and only then place the rest; once.
+
+        Raises `ExchangeRejected` and `ExchangeUnavailable` where neither half was done, and
+        `OutcomeUnknown` where nobody knows.
+        """
+        call, parameters = self._new_order(request, Operation.REPLACE)
+        failure = None
+        try:
+            await self._wire.call(call, "POST", "order/cancelReplace", parameters)
+        except ExchangeError as error:
+            failure = error
+        said = self._read(partial(replacement_of, reader=self._reader), call.answer, call.operation)
+        if said is None:
+            raise failure or OutcomeUnknown("the exchange's answer names no order")
+        if isinstance(said.placed, ExecutionReport):
+            _check_name(said.placed, request)
+        return said
+
+    def _new_order(
+        self, request: OrderRequest, operation: Operation
+    ) -> tuple[Call, dict[str, str]]:
         symbol = self._symbol(request.symbol, to_trade=True)
         self._traded.add(request.symbol)
         call = Call(
-            Operation.PLACE,
+            operation,
             check_request=partial(check_bytes, request, symbol),
             check_time=partial(self._check_deadline, request.deadline_ms),
         )
@@ -157,14 +187,7 @@ class BinanceConnector(AccountConnector):
                 f"the id {request.exchange_client_id[:80]!r} is not 1 to 36 of A-Z a-z 0-9 _ -",
                 code="local_request",
             )
-        raw = await self._wire.call(call, "POST", "order", order_parameters(request, symbol))
-        report = self._read(self._reader.placed, raw, Operation.PLACE)
-        if (report.exchange_client_id, report.symbol) != (
-            request.exchange_client_id,
-            request.symbol,
-        ):
-            raise OutcomeUnknown("the exchange's answer names another order")
-        return report
+        return call, order_parameters(request, symbol)
 
     async def cancel(self, ref: OrderRef) -> ExecutionReport:
         """Cancel by client id. `ExchangeRejected` when it is unknown or cannot be cancelled."""
@@ -339,3 +362,9 @@ class BinanceConnector(AccountConnector):
             received_at=utc_now(),
             source=ReportSource.QUERY,
         )
+
+
+def _check_name(report: ExecutionReport, request: OrderRequest) -> None:
+    named = (request.exchange_client_id, request.symbol)
+    if (report.exchange_client_id, report.symbol) != named:
+        raise OutcomeUnknown("the exchange's answer names another order")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from activities.connectors.binance_replace import code_of_new_order
 from activities.connectors.classify import Answer
 from activities.connectors.fields import MalformedError, number_of, object_of, objects_of, text_of
 from trading.oms.rate_card import URGENT_SHARE, EndpointCost, RateCard, RatePool
@@ -58,11 +59,12 @@ def pools_of(raw: Any) -> list[RatePool]:
 
 def response_of(answer: Answer) -> Response:
     """What an answer says of limits. -1015 stops orders alone, 429 and 418 stop everything."""
+    said = {answer.code, code_of_new_order(answer)}
     pauses = answer.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.IM_A_TEAPOT}
     return Response(
         headers={name.lower(): value for name, value in answer.headers.items()},
         pauses=pauses,
-        pauses_family=ORDERS if answer.code == TOO_MANY_ORDERS else None,
+        pauses_family=ORDERS if TOO_MANY_ORDERS in said else None,
         retry_after_s=answer.retry_after,
     )
 
@@ -85,6 +87,8 @@ BINANCE_CARD = RateCard(
     ),
     endpoints={
         "POST order": _costs(1, orders=1),
+        # One order is counted also where it was not attempted.
+        "POST order/cancelReplace": _costs(1, orders=1),
         "DELETE order": _costs(1, urgent=True),
         "DELETE openOrders": _costs(1, urgent=True),
         "PUT order/amend/keepPriority": _costs(4, urgent=True),

@@ -1,7 +1,8 @@
 """An `OrderRequest` as Binance's parameters, and the check of the bytes made from it.
 
-Source: rest-api.md, "New order". The check is written against the request and not against the
-parameters, so that a fault in either (or in the library that encodes them) is seen.
+Source: rest-api.md, "New order" and "Cancel an Existing Order and Send a New Order". The check is
+written against the request and not against the parameters, so that a fault in either (or in the
+library that encodes them) is seen.
 """
 
 import re
@@ -23,6 +24,26 @@ _TIMED = {"LIMIT", "STOP_LOSS_LIMIT"}
 _SIGNING = {"signature"}
 
 
+def replaced_by(request: OrderRequest) -> dict[str, str]:
+    """What a cancel-replace says besides; nothing where the request replaces no order.
+
+    ONLY_NEW: an order with a fill is left alone, or the order would trade more than its total.
+    DO_NOTHING: over the limit of unfilled orders the old one stays too.
+    """
+    old = request.replaces
+    if old is None:
+        return {}
+    named = {"cancelOrigClientOrderId": old.exchange_client_id}
+    if old.exchange_order_id is not None:
+        named["cancelOrderId"] = old.exchange_order_id
+    return {
+        **named,
+        "cancelReplaceMode": "STOP_ON_FAILURE",
+        "cancelRestrictions": "ONLY_NEW",
+        "orderRateLimitExceededMode": "DO_NOTHING",
+    }
+
+
 def binance_type(request: OrderRequest) -> str:
     """Binance's order type; a post-only limit order is a LIMIT_MAKER."""
     return "LIMIT_MAKER" if request.post_only else TYPES[request.order_type]
@@ -35,7 +56,7 @@ def plain(value: Decimal) -> str:
 
 
 def order_parameters(request: OrderRequest, symbol: str) -> dict[str, str]:
-    """The parameters of POST /api/v3/order; the exchange has no GTD, which is sent as GTC.
+    """The parameters of POST /api/v3/order, or of …/cancelReplace; GTD is sent as GTC.
 
     FULL answers carry the fills of what trades at once; stop orders answer with an ACK.
     """
@@ -49,6 +70,7 @@ def order_parameters(request: OrderRequest, symbol: str) -> dict[str, str]:
         "newOrderRespType": "FULL",
         "timestamp": str(request.timestamp_ms),
         "recvWindow": str(request.window_ms),
+        **replaced_by(request),
     }
     if request.price is not None:
         parameters["price"] = plain(request.price)
@@ -86,6 +108,7 @@ def differences(request: OrderRequest, symbol: str, body: str) -> list[str]:
         "newOrderRespType": "FULL",
         "timestamp": str(request.timestamp_ms),
         "recvWindow": str(request.window_ms),
+        **_replaces(request),
     }
     numbers = {
         "quantity": request.quantity,
@@ -104,6 +127,19 @@ def differences(request: OrderRequest, symbol: str, body: str) -> list[str]:
     ]
     unknown = built.keys() - texts.keys() - numbers.keys() - _SIGNING
     return wrong + [f"{name} is not a parameter of the order" for name in sorted(unknown)]
+
+
+def _replaces(request: OrderRequest) -> dict[str, str | None]:
+    """Every parameter that a cancel-replace may have; None: it must not be there."""
+    old = request.replaces
+    words = ("STOP_ON_FAILURE", "ONLY_NEW", "DO_NOTHING") if old is not None else (None,) * 3
+    return {
+        "cancelOrigClientOrderId": old.exchange_client_id if old is not None else None,
+        "cancelOrderId": old.exchange_order_id if old is not None else None,
+        "cancelReplaceMode": words[0],
+        "cancelRestrictions": words[1],
+        "orderRateLimitExceededMode": words[2],
+    }
 
 
 def _same_number(text: str | None, value: Decimal | None) -> bool:

@@ -23,6 +23,6 @@ def connector(settings: ConnectorSettings) -> BinanceConnector:
 
 
 def binance_us(**margins_ms: int) -> Capabilities:
-    """The capability record: Binance's, but for the changes in place."""
-    its_own = {"exchange_kind": "binanceus", "amend": Amend.NONE}
+    """The capability record: Binance's, without changes in place or in one request."""
+    its_own = {"exchange_kind": "binanceus", "amend": Amend.NONE, "cancel_replace": False}
     return binance_spot(**margins_ms).model_copy(update=its_own)

@@ -54,8 +54,9 @@ def binance_spot(
 
     The fence is `timestamp` with `recvWindow` (at most 60,000), checked on receipt and again just
     before the engine; the API gives up after 10 s (-1007), hence the processing bound. An amend
-    may only reduce ("Order Amend Keep Priority"). There is no GTD on spot, and no dead-man switch
-    (`countdownCancelAll` is the futures API's).
+    may only reduce ("Order Amend Keep Priority"); an order without a fill is replaced in one
+    request ("Cancel an Existing Order and Send a New Order"). There is no GTD on spot, and no
+    dead-man switch (`countdownCancelAll` is the futures API's).
     """
     return Capabilities(
         exchange_kind="binance",
@@ -67,6 +68,7 @@ def binance_spot(
         clock_skew_ms=clock_skew_ms,
         data_lag_ms=data_lag_ms,
         amend=Amend.IN_PLACE_REDUCE,
+        cancel_replace=True,
         native_gtd=False,
         client_id_length=36,
         client_id_alphabet=string.ascii_letters + string.digits + "-_",

@@ -32,6 +32,7 @@ class Operation(Enum):
     PLACE = "place"
     CANCEL = "cancel"
     AMEND = "amend"
+    REPLACE = "replace"
     QUERY = "query"
 
     @property

@@ -22,7 +22,7 @@ from activities.connectors.classify import Operation, malformed_answer
 from activities.connectors.clock import ExchangeClock
 from activities.connectors.fields import MalformedError, clock_of, number_of, object_of, text_of
 from activities.connectors.kraken_history import KrakenHistory, trade_txids
-from activities.connectors.kraken_orders import check_bytes, order_parameters
+from activities.connectors.kraken_orders import check_bytes, deadline_of, order_parameters
 from activities.connectors.kraken_reports import (
     Known,
     KrakenReader,
@@ -49,6 +49,7 @@ from trading.oms.venue import (
     Transfer,
     VenueStatus,
 )
+from trading.oms.venue_changes import Terms
 
 logger = logging.getLogger(__name__)
 CLOCK_STEP_MS = 1000
@@ -167,6 +168,26 @@ class KrakenConnector(AccountConnector):
         )
         if (strikes_at != "0") is not bool(timeout):
             raise OutcomeUnknown(f"the switch was set to {timeout} s, and strikes at {strikes_at}")
+
+    async def amend(self, ref: OrderRef, terms: Terms) -> ExecutionReport:
+        """Give a resting order these terms in place, its ids and fills kept ("Amend Order").
+
+        A post-only order whose new price would take is refused and stays as it is.
+        """
+        named = {
+            "cl_ord_id": ref.exchange_client_id,
+            "order_qty": plain(terms.quantity),
+            "deadline": deadline_of(terms.deadline_ms),
+        }
+        if terms.price is not None:
+            named["limit_price"] = plain(terms.price)
+        if terms.post_only:
+            named["post_only"] = "true"
+        check_time = partial(self._check_deadline, terms.deadline_ms)
+        call = Call(Operation.AMEND, check_time=check_time)
+        raw = await self._wire.call(call, "POST", "AmendOrder", named)
+        self._read(object_of, raw, Operation.AMEND)
+        return self._changed(ref, quantity=terms.quantity, price=terms.price)
 
     # Queries: every failure is `ExchangeUnavailable`, which is not an observation.
 

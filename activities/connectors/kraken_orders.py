@@ -25,9 +25,9 @@ TYPES = {
 _NUMBERS = ("volume", "price", "price2")
 
 
-def deadline_of(request: OrderRequest) -> str:
+def deadline_of(deadline_ms: int) -> str:
     """The fence as RFC 3339 in milliseconds: "2026-11-23T10:00:05.123Z"."""
-    return at_ms(request.deadline_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return at_ms(deadline_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def order_parameters(request: OrderRequest, pair: str) -> dict[str, str]:
@@ -73,7 +73,7 @@ def _expected(request: OrderRequest, pair: str) -> dict[str, str | None]:
         "price": None if first is None else plain(first),
         "price2": None if second is None else plain(second),
         "cl_ord_id": request.exchange_client_id,
-        "deadline": deadline_of(request),
+        "deadline": deadline_of(request.deadline_ms),
         "timeinforce": "IOC" if is_ioc and request.order_type is not OrderType.MARKET else None,
         "oflags": "post" if request.post_only else None,
     }

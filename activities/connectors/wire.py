@@ -56,6 +56,7 @@ class Call:
     written: bool = False
     written_at: float = 0.0
     response: Response | None = None
+    answer: Answer | None = None
 
     def about_to_write(self) -> None:
         """The last step before the socket. A command passes here once in its life."""
@@ -263,7 +264,7 @@ class OneWriteWire:
             failure = transport_failure(_name_of(error), call.operation, written=call.written)
         else:
             self.rate_usage.observe(answer.headers, self.oms_clock.now_ms())
-            call.response = self.limits_of(answer)
+            call.response, call.answer = self.limits_of(answer), answer
             return self._judged(answer, call.operation)
         raise failure
 

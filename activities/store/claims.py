@@ -25,7 +25,6 @@ from trading.oms.split import is_leg
 from trading.oms.venue import OrderRequest
 
 _OPEN_OUTCOMES = frozenset({None, ClaimOutcome.UNKNOWN, ClaimOutcome.NEVER_REACHED})
-_STARTS = frozenset({EventKind.LEG_STARTED, EventKind.RESENT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +32,9 @@ class ClaimRequest:
     """A wish to send: which send, exactly what, for whom, and until when (None: no limit).
 
     `before` are events that are true whether or not the claim is granted (routed, submitting);
-    `events` go with a won claim. A LEG_STARTED or RESENT among them replaces the one that the
-    claim makes itself. `stamp` is 0 for a first claim; to claim again, it is the stamp that the
+    `events` go with a won claim. A LEG_STARTED among them replaces the one that the claim makes
+    itself; with a REPLACE_STARTED the order stays on its leg until the exchange has the new one.
+    `stamp` is 0 for a first claim; to claim again, it is the stamp that the
     caller knows to have failed.
     """
 
@@ -135,8 +135,10 @@ class ClaimSend(OnOrder):
 
     def _events(self, now: datetime) -> list[LifecycleEvent]:
         key, events = self._wish.key, list(self._wish.events)
-        if not any(event.kind in _STARTS for event in events):
-            again = key.generation > 1 or self._wish.stamp > 0
+        kinds = {event.kind for event in events}
+        again = key.generation > 1 or self._wish.stamp > 0
+        stays = EventKind.REPLACE_STARTED in kinds
+        if not stays and (again or EventKind.LEG_STARTED not in kinds):
             started = LifecycleEvent(
                 kind=EventKind.RESENT if again else EventKind.LEG_STARTED,
                 at=now,

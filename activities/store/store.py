@@ -214,9 +214,9 @@ class Store:
         Refused with a reason code, and nothing claimed, when the order is cancelled, asked to be
         cancelled or ended (CANCELLED_BEFORE_SEND or its own code), after `not_after`
         (SEND_BY_PASSED), and while trading is halted (TRADING_HALTED). A won claim applies
-        `events`, LEG_STARTED (RESENT for a later generation; neither where `events` has one) and
-        SUBMITTED in the same transaction; `before` is applied to a refused one too. Raises
-        `OrderNotFound`.
+        `events`, LEG_STARTED (where `events` has none), RESENT for a later generation, and
+        SUBMITTED in the same transaction (with a REPLACE_STARTED neither of the two starts);
+        `before` is applied to a refused one too. Raises `OrderNotFound`.
         """
         key = ClaimKey(order_id, leg, generation)
         wish = ClaimRequest(key, request, claimant, not_after, before, events)
@@ -232,6 +232,7 @@ class Store:
         request: OrderRequest,
         claimant: str,
         not_after: datetime | None = None,
+        events: Sequence[LifecycleEvent] = (),
     ) -> Claim:
         """Claim again with a new request after a refusal that proved that nothing was placed.
 
@@ -239,7 +240,7 @@ class Store:
         is one more. Refused like `claim_send`. Raises `OrderNotFound`.
         """
         key = ClaimKey(order_id, leg, generation)
-        wish = ClaimRequest(key, request, claimant, not_after, stamp=stamp)
+        wish = ClaimRequest(key, request, claimant, not_after, (), events, stamp)
         return await self._writer.do(ClaimSend(wish))  # type: ignore[no-any-return]
 
     async def settle_claim(  # noqa: PLR0913 - as above

@@ -5,10 +5,13 @@ fault it runs at the sandbox exchange only.
 """
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -21,7 +24,15 @@ from trading.oms.errors import (
     ExchangeUnavailable,
     OutcomeUnknown,
 )
-from trading.oms.venue import Amend, DedupeScope, ICancelsAll, VenueStatus
+from trading.oms.venue import (
+    Amend,
+    DedupeScope,
+    ExecutionReport,
+    ICancelsAll,
+    OrderRequest,
+    VenueStatus,
+)
+from trading.oms.venue_changes import IAmends, Terms
 
 NEVER_PLACED = "00000000000000000000000000000000"
 
@@ -236,6 +247,117 @@ async def test_a_reduction_in_place_keeps_the_ids(venue: Venue) -> None:
             return found.quantity == venue.enough(price)
 
         await venue.until(reduced)
+
+
+async def test_better_terms_in_place_keep_the_ids(venue: Venue) -> None:
+    """Another price and a greater quantity, where the record says that all can be changed."""
+    connector = venue.connector
+    if connector.capabilities.amend is not Amend.IN_PLACE:
+        pytest.skip("this exchange cannot change price and quantity in place")
+    assert isinstance(connector, IAmends)
+    price = await venue.far_below()
+    async with venue.placed(price=price) as (request, ref):
+        dearer = price + 10 * venue.rules.tick_size
+        wanted = Terms(
+            quantity=2 * request.quantity, price=dearer, deadline_ms=request.deadline_ms + 5000
+        )
+        for _ in range(2):  # Repeating it changes nothing.
+            await connector.amend(ref, wanted)
+
+        async def amended() -> bool:
+            found = await venue.found(request)
+            assert (found.exchange_order_id, found.status) == (
+                ref.exchange_order_id, VenueStatus.NEW,
+            )  # fmt: skip
+            return (found.quantity, found.price) == (wanted.quantity, wanted.price)
+
+        await venue.until(amended)
+
+
+async def test_an_order_without_a_fill_is_replaced_in_one_request(venue: Venue) -> None:
+    async with replaceable(venue) as (connector, old, new):
+        done = await connector.replace(new)
+
+        assert done.cancelled is not None
+        assert isinstance(done.placed, ExecutionReport)
+        assert done.cancelled.exchange_client_id == old.exchange_client_id
+        assert (done.cancelled.status, done.placed.status) == (
+            VenueStatus.CANCELLED, VenueStatus.NEW,
+        )  # fmt: skip
+        assert (await venue.ended(old)).status is VenueStatus.CANCELLED
+        found = await venue.found(new)
+        assert (found.status, found.price) == (VenueStatus.NEW, new.price)
+
+
+async def test_an_order_that_has_ended_is_not_replaced(venue: Venue) -> None:
+    async with replaceable(venue) as (connector, old, new):
+        await connector.cancel(named(old))
+        await venue.ended(old)
+
+        refused = await connector.replace(new)
+
+        assert refused.cancelled is None
+        assert isinstance(refused.placed, ExchangeUnavailable)
+        assert await connector.find_order(named(new)) is None
+
+
+async def test_an_order_with_a_fill_is_not_replaced(venue: Venue) -> None:
+    async with replaceable(venue, price=Decimal(38995)) as (connector, old, new):
+        venue.control("market_order", side="SELL", price="38995", quantity="0.00001")
+
+        refused = await connector.replace(new)
+
+        assert refused.cancelled is None
+        assert (await venue.found(old)).status is VenueStatus.PARTIALLY_FILLED
+        assert await connector.find_order(named(new)) is None
+
+
+async def test_a_replacement_that_cannot_be_paid_ends_the_old_order_at_most(venue: Venue) -> None:
+    """Whatever is refused, the new order is not there."""
+    async with replaceable(venue, costs_too_much=True) as (connector, old, new):
+        with contextlib.suppress(ExchangeRejected):
+            half = await connector.replace(new)
+            assert half.cancelled is not None
+            assert isinstance(half.placed, ExchangeRejected)
+            assert (await venue.ended(old)).status is VenueStatus.CANCELLED
+
+        assert await connector.find_order(named(new)) is None
+
+
+@pytest.mark.parametrize("order", ["alive", "dead"])
+async def test_a_replacement_whose_answer_was_lost_is_done_whole_or_not_at_all(
+    venue: Venue, order: str
+) -> None:
+    async with replaceable(venue) as (connector, old, new):
+        venue.control("set_faults", fault="reply_lost", order=order, count=1)
+        with pytest.raises(OutcomeUnknown):
+            await connector.replace(new)
+
+        was_done = await connector.find_order(named(new)) is not None
+        assert was_done == (order == "alive")
+        there = (await venue.found(old)).status
+        assert there is (VenueStatus.CANCELLED if was_done else VenueStatus.NEW)
+
+
+@asynccontextmanager
+async def replaceable(
+    venue: Venue, price: Decimal | None = None, *, costs_too_much: bool = False
+) -> AsyncIterator[tuple[Any, OrderRequest, OrderRequest]]:
+    """A resting order and the one that shall replace it; both are gone afterwards."""
+    if not venue.connector.capabilities.cancel_replace:
+        pytest.skip("this exchange has no cancel-replace")
+    price = price or await venue.far_below()
+    async with venue.placed(price=price, quantity=venue.enough(price)) as (old, ref):
+        quantity = old.quantity
+        if costs_too_much:
+            free = (await venue.connector.balances())[venue.rules.quote].free
+            quantity = (2 * free / price // venue.rules.lot_size + 1) * venue.rules.lot_size
+        new = await venue.order(
+            price=price - 10 * venue.rules.tick_size, quantity=quantity, replaces=ref
+        )
+        yield venue.connector, old, new
+        if await venue.connector.find_order(named(new)) is not None:
+            await venue.connector.cancel(named(new))
 
 
 # Trades

@@ -27,6 +27,7 @@ from workers.temporal_server import running_dev_server
 
 _PERSONAL = frozenset({"identity", "stackTrace", "binaryChecksum"})
 HISTORIES = Path(__file__).parent / "histories"
+REPLACE = "POST order/cancelReplace"
 Life = Callable[[Desk], Awaitable[str]]
 
 
@@ -64,7 +65,7 @@ async def expired_immediately(desk: Desk) -> str:
 
 
 async def expired_at_its_date(desk: Desk) -> str:
-    expire_at = datetime.now(UTC) + timedelta(seconds=1)
+    expire_at = datetime.now(UTC) + timedelta(seconds=4)
     return (await desk.resting(time_in_force="GTD", expire_at=expire_at)).client_order_id
 
 
@@ -95,11 +96,57 @@ async def modified_in_both_ways(desk: Desk) -> str:
 
 
 async def modified_in_doubt(desk: Desk) -> str:
-    order_id = (await desk.resting()).client_order_id
+    """The new leg that follows the counted old one."""
+    order_id = await half_filled(desk)
     desk.exchange.fault("stream_drop")
     desk.exchange.fault("reply_lost", count=1, endpoint="POST order")
     await desk.oms.modify_order(order_id, new_price=Decimal(30100), wait=20)
     await desk.cancel(order_id)
+    return order_id
+
+
+async def modified_and_sent_again(desk: Desk) -> str:
+    order_id = await half_filled(desk)
+    desk.exchange.fault("http_503", count=1, endpoint="POST order")
+    await desk.oms.modify_order(order_id, new_price=Decimal(30100), wait=20)
+    await desk.cancel(order_id)
+    return order_id
+
+
+async def replaced_in_one_request(desk: Desk) -> str:
+    order_id = (await desk.resting()).client_order_id
+    await desk.oms.modify_order(order_id, new_price=Decimal(30100))
+    desk.exchange.fault("half_refused", count=1, endpoint=REPLACE)
+    await desk.oms.modify_order(order_id, new_price=Decimal(30200), wait=20)
+    await desk.cancel(order_id)
+    return order_id
+
+
+async def replaced_in_doubt(desk: Desk) -> str:
+    order_id = (await desk.resting()).client_order_id
+    desk.exchange.fault("stream_drop")
+    desk.exchange.fault("reply_lost", count=1, endpoint=REPLACE)
+    await desk.oms.modify_order(order_id, new_price=Decimal(30100), wait=20)
+    desk.exchange.fault("reply_lost", count=1, endpoint=REPLACE, order="dead")
+    await desk.oms.modify_order(order_id, new_price=Decimal(30200), wait=20)
+    await desk.cancel(order_id)
+    return order_id
+
+
+async def replaced_after_a_fill(desk: Desk) -> str:
+    """The exchange has a fill of which nobody has heard: it leaves the old order alone."""
+    order_id = (await desk.resting()).client_order_id
+    desk.exchange.fault("stream_delay_ms", ms=300, event="executionReport")
+    desk.exchange.market("SELL", "30000", "0.004")
+    await desk.oms.modify_order(order_id, new_price=Decimal(30100), wait=20)
+    await desk.cancel(order_id)
+    return order_id
+
+
+async def half_filled(desk: Desk) -> str:
+    order_id = (await desk.resting()).client_order_id
+    desk.exchange.market("SELL", "30000", "0.004")
+    await desk.until_status(order_id, OrderStatus.PARTIALLY_FILLED)
     return order_id
 
 
@@ -160,6 +207,10 @@ LIVES: tuple[Life, ...] = (
     refused_input,
     modified_in_both_ways,
     modified_in_doubt,
+    modified_and_sent_again,
+    replaced_in_one_request,
+    replaced_in_doubt,
+    replaced_after_a_fill,
     found_after_doubt,
     sent_again_after_doubt,
     not_placed,

@@ -55,6 +55,8 @@ async def desk(module_desk: Desk) -> AsyncIterator[Desk]:
     yield module_desk
     for exchange in module_desk.exchanges:
         exchange.tidy()
+    if module_desk.runtime is not None:
+        module_desk.replaces_at_once(at_once=True)
     await module_desk.lift_pauses()
     for scope in await module_desk.store.trading_states():
         await module_desk.store.set_trading_state(scope, TradingState.ACTIVE, by="the next test")

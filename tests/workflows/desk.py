@@ -228,6 +228,13 @@ class Desk:
             )
         )
 
+    def replaces_at_once(self, *, at_once: bool) -> None:
+        """Whether our record says that an exchange cancels and replaces in one request."""
+        assert self.runtime is not None
+        for connector in self.runtime.parts.connectors.values():
+            can = {"cancel_replace": at_once and hasattr(connector, "replace")}
+            connector.capabilities = connector.capabilities.model_copy(update=can)
+
     async def lift_pauses(self) -> None:
         """Take back every pause that a pretended 429 has asked for."""
         for exchange in self.exchanges:

@@ -116,13 +116,14 @@ async def written(desk: Desk, claim: Claim) -> None:
     await desk.runtime.parts.connectors[request.exchange, request.account].place(request)
 
 
+@pytest.mark.parametrize("if_not_placed", ["resend", "reject"])
 @pytest.mark.parametrize("second_leg", ["lives", "was never written", "never reached it"])
 async def test_the_second_leg_of_an_interrupted_replacement_is_not_forgotten(
-    desk: Desk, exchange: Exchange, second_leg: str
+    desk: Desk, exchange: Exchange, second_leg: str, if_not_placed: str
 ) -> None:
-    """Its update was lost after the claim. Alive it is adopted, dead it ends the order."""
+    """Its update was lost after the claim. Alive it is adopted, dead sent again, or ends it."""
     exchange.fault("stream_drop")
-    state = await desk.resting()
+    state = await desk.resting(if_not_placed=if_not_placed)
     order_id = state.client_order_id
     begun = [
         LifecycleEvent(kind=kind, at=utc_now(), leg=1)
@@ -138,7 +139,7 @@ async def test_the_second_leg_of_an_interrupted_replacement_is_not_forgotten(
 
     await look_into_the_store(desk, order_id)
 
-    if second_leg == "was never written":
+    if second_leg == "was never written" and if_not_placed == "reject":
         closed = await desk.until_closed(order_id)
         assert closed.status is OrderStatus.CANCELLED
         assert "order_in_doubt" in await desk.names(order_id)
@@ -147,6 +148,8 @@ async def test_the_second_leg_of_an_interrupted_replacement_is_not_forgotten(
         assert (after.leg, after.status, after.pending) == (2, OrderStatus.ACCEPTED, Pending.NONE)
         (there,) = exchange.orders(status="NEW")
         assert after.exchange_order_id == str(there["orderId"])
+        generation = 2 if second_leg == "was never written" else 1
+        assert (await desk.store.claims_of(order_id))[-1].key[1:] == (2, generation)
         assert (await desk.cancel(order_id)).success
     assert exchange.orders(status="NEW") == []
 

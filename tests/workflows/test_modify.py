@@ -1,6 +1,7 @@
 """Modifying: in place, by a new exchange order, and what may come between."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,17 @@ from trading.oms.errors import InvalidOrder, OrderNotFound
 pytestmark = pytest.mark.temporal
 CANCELLED, FILLED = OrderStatus.CANCELLED, OrderStatus.FILLED
 ACCEPTED, PART = OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED
+
+
+SEND_OF = {"at once": "POST order/cancelReplace", "in steps": "POST order"}
+
+
+@pytest.fixture(params=["at once", "in steps"])
+def way(request: pytest.FixtureRequest, desk: Desk) -> Iterator[str]:
+    """How the exchange replaces: in one request, or by a cancel and a new order."""
+    desk.replaces_at_once(at_once=request.param == "at once")
+    yield request.param
+    desk.replaces_at_once(at_once=True)
 
 
 def D(text: str) -> Decimal:  # noqa: N802 - short, in tables of numbers
@@ -55,10 +67,11 @@ async def test_a_partly_filled_order_is_reduced_to_a_total(desk: Desk, exchange:
 
 @pytest.mark.parametrize("door", ["order manager", "signal"])
 async def test_another_price_is_another_exchange_order(
-    desk: Desk, exchange: Exchange, door: str
+    desk: Desk, exchange: Exchange, way: str, door: str
 ) -> None:
     before = await desk.resting()
     order_id = before.client_order_id
+    cancels = exchange.requests("DELETE order")
 
     if door == "signal":
         await desk.handle(order_id).signal("modify", {"new_price": "30100"})
@@ -75,8 +88,14 @@ async def test_another_price_is_another_exchange_order(
     )  # fmt: skip
     assert "order_cancelled" not in await desk.names(order_id)
     assert (await desk.names(order_id)).count("order_modified") == 1
+    assert exchange.requests("DELETE order") - cancels == (0 if way == "at once" else 1)
+    exchange.market("SELL", "30100", "0.01")
+    closed = await desk.until_closed(order_id)
+    assert closed.state is not None
+    assert (closed.status, closed.state.average_fill_price) == (FILLED, D("30100"))
 
 
+@pytest.mark.usefixtures("way")
 async def test_fills_of_all_exchange_orders_count(desk: Desk, exchange: Exchange) -> None:
     order_id = (await desk.resting()).client_order_id
     exchange.market("SELL", "30000", "0.004")
@@ -100,6 +119,7 @@ async def test_fills_of_all_exchange_orders_count(desk: Desk, exchange: Exchange
     assert len(await desk.store.fills(order_id)) == 3
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_fill_that_comes_before_the_old_order_is_cancelled_counts(
     desk: Desk, exchange: Exchange
 ) -> None:
@@ -116,6 +136,7 @@ async def test_a_fill_that_comes_before_the_old_order_is_cancelled_counts(
     assert len(await desk.store.fills(order_id)) == 1
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_whole_fill_wins_the_race_with_a_modification(
     desk: Desk, exchange: Exchange
 ) -> None:
@@ -147,6 +168,7 @@ async def test_a_reduction_that_meets_fills_is_refused_and_the_order_goes_on(
     assert (await desk.until_closed(order_id)).status is FILLED
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_refused_new_order_ends_the_order_with_the_reason(
     desk: Desk, exchange: Exchange
 ) -> None:
@@ -162,32 +184,47 @@ async def test_a_refused_new_order_ends_the_order_with_the_reason(
     assert (closed.status, closed.state.reason_code) == (CANCELLED, ReasonCode.REPLACE_FAILED)
 
 
+@pytest.mark.parametrize("if_not_placed", ["resend", "reject"])
 @pytest.mark.parametrize(
-    ("fault", "success"),
+    "fault",
     [
-        ({"kind": "reply_lost"}, True),
-        ({"kind": "reply_lost", "order": "dead"}, False),
-        ({"kind": "http_503", "order": "alive"}, True),
-        ({"kind": "code_-1007"}, False),
-        ({"kind": "rate_429", "retry_after": "0.2"}, True),
+        {"kind": "reply_lost"},
+        {"kind": "reply_lost", "order": "dead"},
+        {"kind": "http_503", "order": "alive"},
+        {"kind": "code_-1007"},
+        {"kind": "rate_429", "retry_after": "0.2"},
+        {"kind": "garbled"},
     ],
-    ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else None,
+    ids=lambda fault: "-".join(fault.values()),
 )
 async def test_the_new_order_is_found_or_proved_absent(
-    desk: Desk, exchange: Exchange, fault: dict[str, str], *, success: bool
+    desk: Desk, exchange: Exchange, way: str, fault: dict[str, str], if_not_placed: str
 ) -> None:
-    order_id = (await desk.resting()).client_order_id
-    exchange.fault(fault.pop("kind"), count=1, endpoint="POST order", **fault)
+    """Proved absent it is sent again if the trader wants that, else one order was replaced."""
+    order_id = (await desk.resting(if_not_placed=if_not_placed)).client_order_id
+    options = {name: value for name, value in fault.items() if name != "kind"}
+    exchange.fault(fault["kind"], count=1, endpoint=SEND_OF[way], **options)
+    is_dead = fault["kind"] == "code_-1007" or fault.get("order") == "dead"
 
     result = await desk.oms.modify_order(order_id, new_price=D("30100"), wait=20)
 
-    assert result.success is success, result
-    state = await desk.state(order_id)
-    assert (state.pending, state.in_doubt_since) == (Pending.NONE, None)
-    if success:
-        assert (state.status, state.price) == (ACCEPTED, D("30100"))
-        assert len(exchange.orders(status="NEW")) == 1
+    state = await desk.until(order_id, lambda state: state.pending is Pending.NONE)
+    assert (state.pending, state.in_doubt_since, state.replacing) == (Pending.NONE, None, False)
+    if not is_dead or if_not_placed == "resend":
+        assert result.success, result
+        assert (state.status, state.price, state.leg) == (ACCEPTED, D("30100"), 2)
+        assert [D(one["price"]) for one in exchange.orders(status="NEW")] == [D("30100")]
+        claims = await desk.store.claims_of(order_id)
+        assert [claim.key.generation for claim in claims if claim.key.leg == 2][-1] == 1 + is_dead
+        assert (await desk.names(order_id)).count("order_modified") == 1
+    elif way == "at once":
+        assert (result.success, result.status) == (False, ACCEPTED)
+        assert "proved not to be placed" in str(result.error)
+        assert (state.price, state.leg, state.revision) == (D("30000"), 1, 0)
+        assert [D(one["price"]) for one in exchange.orders(status="NEW")] == [D("30000")]
+        assert (await desk.oms.modify_order(order_id, new_price=D("30200"))).success
     else:
+        assert not result.success
         closed = await desk.until_closed(order_id)
         assert closed.state is not None
         assert (closed.status, closed.state.reason_code) == (CANCELLED, ReasonCode.REPLACE_FAILED)
@@ -200,6 +237,7 @@ async def test_a_change_that_gets_no_clear_answer_is_repeated(
     desk: Desk, exchange: Exchange, endpoint: str, order: str
 ) -> None:
     order_id = (await desk.resting()).client_order_id
+    desk.replaces_at_once(at_once=False)
     exchange.fault("reply_lost", count=1, endpoint=endpoint, order=order)
     wish: dict[str, Any] = (
         {"new_price": D("30100")} if endpoint.startswith("DELETE") else {"new_quantity": D("0.005")}
@@ -215,6 +253,7 @@ async def test_a_change_that_gets_no_clear_answer_is_repeated(
 
 async def test_a_cancel_while_the_order_is_replaced_ends_it(desk: Desk, exchange: Exchange) -> None:
     order_id = (await desk.resting()).client_order_id
+    desk.replaces_at_once(at_once=False)
     exchange.fault("http_503", endpoint="DELETE order")
     change = asyncio.create_task(desk.oms.modify_order(order_id, new_price=D("30100")))
     await desk.until(order_id, lambda state: state.replacing)
@@ -270,6 +309,7 @@ async def test_an_order_in_doubt_or_without_a_price_is_not_modified(
     assert (priced.success, "has no price" in str(priced.error)) == (False, True)
 
 
+@pytest.mark.usefixtures("way")
 async def test_two_modifications_at_once_leave_one_order(desk: Desk, exchange: Exchange) -> None:
     order_id = (await desk.resting()).client_order_id
 

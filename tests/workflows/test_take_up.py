@@ -46,6 +46,7 @@ async def reducing(desk: Desk, exchange: Exchange, order: Order) -> None:
 
 
 async def replacing(desk: Desk, exchange: Exchange, order: Order) -> None:
+    desk.replaces_at_once(at_once=False)
     await desk.oms.submit_order(order)
     exchange.fault("http_503", endpoint="DELETE order")
     await desk.oms.modify_order(order.client_order_id, new_price=Decimal(30100), wait=0)
@@ -53,6 +54,7 @@ async def replacing(desk: Desk, exchange: Exchange, order: Order) -> None:
 
 
 async def new_leg_in_doubt(desk: Desk, exchange: Exchange, order: Order) -> None:
+    desk.replaces_at_once(at_once=False)
     await desk.oms.submit_order(order)
     exchange.fault("stream_drop")
     exchange.fault("reply_lost", count=1, endpoint="POST order")
@@ -62,8 +64,32 @@ async def new_leg_in_doubt(desk: Desk, exchange: Exchange, order: Order) -> None
 
 
 async def new_leg_waiting(desk: Desk, exchange: Exchange, order: Order) -> None:
+    desk.replaces_at_once(at_once=False)
     await desk.oms.submit_order(order)
     exchange.fault("rate_429", count=1, retry_after="20", endpoint="POST order")
+    await desk.oms.modify_order(order.client_order_id, new_price=Decimal(30100), wait=0)
+    await until(lambda: _never_reached(desk, order.client_order_id))
+
+
+async def replaced_in_doubt(
+    desk: Desk, exchange: Exchange, order: Order, how: str = "alive"
+) -> None:
+    """The exchange has done both halves, or neither; nobody knows."""
+    await desk.oms.submit_order(order)
+    exchange.fault("stream_drop")
+    exchange.fault("reply_lost", count=1, endpoint="POST order/cancelReplace", order=how)
+    exchange.fault("rate_429", retry_after="0.1", endpoint="GET order", count=1)
+    await desk.oms.modify_order(order.client_order_id, new_price=Decimal(30100), wait=0)
+    await desk.until(order.client_order_id, lambda state: state.in_doubt_since is not None)
+
+
+async def not_replaced_in_doubt(desk: Desk, exchange: Exchange, order: Order) -> None:
+    await replaced_in_doubt(desk, exchange, order, "dead")
+
+
+async def replacement_waiting(desk: Desk, exchange: Exchange, order: Order) -> None:
+    await desk.oms.submit_order(order)
+    exchange.fault("rate_429", count=1, retry_after="20", endpoint="POST order/cancelReplace")
     await desk.oms.modify_order(order.client_order_id, new_price=Decimal(30100), wait=0)
     await until(lambda: _never_reached(desk, order.client_order_id))
 
@@ -76,7 +102,7 @@ def is_quiet(state: OrderState) -> bool:
 
 STEPS: list[Step] = [
     in_doubt_alive, in_doubt_dead, waiting_to_send, reducing, replacing, new_leg_in_doubt,
-    new_leg_waiting,
+    new_leg_waiting, replaced_in_doubt, not_replaced_in_doubt, replacement_waiting,
 ]  # fmt: skip
 
 

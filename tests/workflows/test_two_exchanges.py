@@ -17,7 +17,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from tests.workflows.desk import Desk, Exchange, a_desk, until
 from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode
 from trading.oms.errors import ExchangeUnavailable
-from trading.oms.venue import ExecutionReport, OrderRequest
+from trading.oms.venue import Amend, ExecutionReport, OrderRequest
 from workers.composition import running
 
 pytestmark = pytest.mark.temporal
@@ -135,10 +135,88 @@ async def test_a_fill_in_a_gap_of_krakens_stream_is_caught_up(desk: Desk, kraken
     await until(lambda: _has_fills(desk, resting.client_order_id))
 
 
-async def test_a_replacement_at_kraken_sends_what_is_left_although_a_fill_was_not_heard_of(
+async def test_kraken_changes_price_and_quantity_in_place(desk: Desk, kraken: Exchange) -> None:
+    before = await desk.resting(exchange=kraken.name)
+    order_id = before.client_order_id
+
+    dearer = await desk.oms.modify_order(order_id, new_price=Decimal(30100))
+    more = await desk.oms.modify_order(
+        order_id, new_price=Decimal(30200), new_quantity=Decimal("0.02")
+    )
+    too_much = await desk.oms.modify_order(order_id, new_quantity=Decimal(1000))
+    less = await desk.oms.modify_order(order_id, new_quantity=Decimal("0.015"))
+
+    assert (dearer.success, more.success, less.success) == (True, True, True), (dearer, more, less)
+    assert (too_much.success, "funds" in str(too_much.error)) == (False, True)
+    after = await desk.state(order_id)
+    assert (after.price, after.quantity) == (Decimal(30200), Decimal("0.015"))
+    assert (after.leg, after.revision, after.exchange_order_id) == (1, 3, before.exchange_order_id)
+    (there,) = kraken.orders(status="NEW")
+    assert (there["clientOrderId"], Decimal(there["price"]), Decimal(there["origQty"])) == (
+        before.exchange_client_id, Decimal(30200), Decimal("0.015"),
+    )  # fmt: skip
+    kraken.market("SELL", "30200", "0.015")
+    assert (await desk.until_closed(order_id)).status is FILLED
+
+
+@pytest.mark.parametrize("order", ["alive", "dead"])
+async def test_an_amendment_that_gets_no_answer_is_looked_for_and_made_once(
+    desk: Desk, kraken: Exchange, order: str
+) -> None:
+    order_id = (await desk.resting(exchange=kraken.name)).client_order_id
+    kraken.fault("reply_lost", count=1, endpoint="AmendOrder", order=order)
+
+    result = await desk.oms.modify_order(order_id, new_price=Decimal(30100))
+
+    assert result.success, result
+    (there,) = kraken.orders(status="NEW")
+    assert Decimal(there["price"]) == (await desk.state(order_id)).price == Decimal(30100)
+    assert (await desk.names(order_id)).count("order_modified") == 1
+
+
+async def test_an_amendment_that_would_take_leaves_a_post_only_order_as_it_was(
     desk: Desk, kraken: Exchange
 ) -> None:
+    kraken.market("SELL", "30050", "1", "GTC")
+    order_id = (await desk.resting(exchange=kraken.name, post_only=True)).client_order_id
+
+    result = await desk.oms.modify_order(order_id, new_price=Decimal(30100))
+
+    assert (result.success, result.status) == (False, ACCEPTED)
+    assert "Post only" in str(result.error)
+    (there,) = kraken.orders(status="NEW")
+    assert Decimal(there["price"]) == (await desk.state(order_id)).price == Decimal(30000)
+
+
+@pytest.mark.parametrize("filled", ["0.004", "0.01"])
+async def test_an_amendment_at_kraken_meets_a_fill_that_was_not_heard_of(
+    desk: Desk, kraken: Exchange, filled: str
+) -> None:
+    resting = await desk.resting(exchange=kraken.name)
+    kraken.fault("stream_drop")
+    kraken.market("SELL", "30000", filled)
+
+    changed = await desk.oms.modify_order(resting.client_order_id, new_price=Decimal(29500))
+
+    assert changed.state is not None
+    assert changed.state.filled_quantity == Decimal(filled)
+    (there,) = kraken.orders(clientOrderId=str(resting.exchange_client_id))
+    if filled == "0.01":
+        assert (changed.success, changed.status) == (False, FILLED)
+    else:
+        assert changed.success, changed.error
+        assert Decimal(there["price"]) == changed.state.price == Decimal(29500)
+        assert changed.state.leg == 1
+
+
+async def test_a_replacement_at_kraken_sends_what_is_left_although_a_fill_was_not_heard_of(
+    desk: Desk, kraken: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kraken's answer to a cancel does not say what the order has traded."""
+    assert desk.runtime is not None
+    connector = desk.runtime.parts.connectors[kraken.name, "main"]
+    nothing = connector.capabilities.model_copy(update={"amend": Amend.NONE})
+    monkeypatch.setattr(connector, "capabilities", nothing)
     resting = await desk.resting(exchange=kraken.name)
     kraken.fault("stream_drop")
     kraken.market("SELL", "30000", "0.004")

@@ -4,8 +4,8 @@ The status is the *join of the evidence*: statuses are ranked, each event is evi
 rank, and the table moves an order only upwards in rank (a fill outranks a rejection, a
 cancellation outranks an acceptance, a whole fill outranks everything). Therefore any order of
 arrival of the same events ends in the same state, and the same event twice changes nothing. The
-one step down is a modification that makes room above a whole fill. Fills are the truth:
-quantities, the average price and fees come from them alone.
+steps down are a modification that makes room above a whole fill, and a leg that proves to follow
+the one that has ended. Fills are the truth of quantities, the average price and fees.
 """
 
 from collections.abc import Callable
@@ -179,7 +179,7 @@ def _with_step(state: OrderState, change: dict[str, Any], event: LifecycleEvent)
         change.update(pending=Pending.NONE, replacing=False)
     if RANK[status] >= RANK[OrderStatus.EXPIRED]:
         change.update(pending=Pending.NONE, in_doubt_since=None)
-    elif event.kind in _EVIDENCE_OF_LIFE and event.leg >= state.leg:
+    elif event.kind in _EVIDENCE_OF_LIFE and _is_what_is_in_doubt(state, event):
         change["in_doubt_since"] = None
     if event.kind in {EventKind.REJECTED, EventKind.NOT_PLACED, EventKind.DENIED}:
         change["in_doubt_since"] = None
@@ -253,6 +253,11 @@ def _is_about_a_replaced_leg(state: OrderState, event: LifecycleEvent) -> bool:
     return event.leg < state.leg or (event.leg == state.leg and state.replacing)
 
 
+def _is_what_is_in_doubt(state: OrderState, event: LifecycleEvent) -> bool:
+    """While a leg is being replaced, the doubt is about the one that replaces it."""
+    return event.leg > state.leg or (event.leg == state.leg and not state.replacing)
+
+
 def _finish(
     state: OrderState, change: dict[str, Any], event: LifecycleEvent, alarm: str | None
 ) -> Applied:
@@ -320,10 +325,6 @@ def _with_modification(state: OrderState, event: LifecycleEvent) -> dict[str, An
     return {"revision": event.revision, **change}
 
 
-def _routed(_state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
-    return {"exchange": event.exchange or "", "account": event.account or ""}
-
-
 def _doubted(state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
     return {"in_doubt_since": state.in_doubt_since or event.at} if state.is_open else {}
 
@@ -336,11 +337,12 @@ def _leg_started(state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
         change.update(_with_modification(state, event))
     if event.leg > state.leg:
         change.update(exchange_order_id=None, replacing=False)
+        if state.status in {OrderStatus.CANCELLED, OrderStatus.EXPIRED}:
+            # That was the end of the leg before: a cancel-replace of which we heard the half.
+            status = OrderStatus.PARTIALLY_FILLED if state.filled_quantity else OrderStatus.ACCEPTED
+            change.update(status=status, ended_as=None, rejected_by=None)
+            change.update(reason_code=None, rejection_reason=None)
     return change
-
-
-def _request_ended(_state: OrderState, _event: LifecycleEvent) -> dict[str, Any]:
-    return {"pending": Pending.NONE, "replacing": False}
 
 
 def _pending(kind: Pending) -> Callable[[OrderState, LifecycleEvent], dict[str, Any]]:
@@ -361,12 +363,11 @@ def _split(state: OrderState, event: LifecycleEvent) -> dict[str, Any]:
     return {"leg": 0, "rerouted_quantity": again}
 
 
-def _nothing(_state: OrderState, _event: LifecycleEvent) -> dict[str, Any]:
-    return {}
-
-
-_MARKS = {
-    EventKind.ROUTED: _routed,
+_MARKS: dict[EventKind, Callable[[OrderState, LifecycleEvent], dict[str, Any]]] = {
+    EventKind.ROUTED: lambda _state, event: {
+        "exchange": event.exchange or "",
+        "account": event.account or "",
+    },
     EventKind.SPLIT: _split,
     EventKind.IN_DOUBT: _doubted,
     EventKind.DOUBT_ENDED: lambda _state, _event: {"in_doubt_since": None},
@@ -374,11 +375,11 @@ _MARKS = {
     EventKind.MODIFY_REQUESTED: _modify_requested,
     EventKind.REPLACE_STARTED: _replace_started,
     EventKind.LEG_STARTED: _leg_started,
-    EventKind.REQUEST_ENDED: _request_ended,
+    EventKind.REQUEST_ENDED: lambda _state, _event: {"pending": Pending.NONE, "replacing": False},
     EventKind.RESENT: _leg_started,
-    EventKind.RESOLVED: _nothing,
-    EventKind.MESSAGE_REFUSED: _nothing,
-    EventKind.ALARM: _nothing,
+    EventKind.RESOLVED: lambda _state, _event: {},
+    EventKind.MESSAGE_REFUSED: lambda _state, _event: {},
+    EventKind.ALARM: lambda _state, _event: {},
 }
 """Events that leave the status alone, and the fields that each of them sets."""
 

@@ -34,11 +34,13 @@ class DedupeScope(StrEnum):
 
 
 class Amend(StrEnum):
-    """What the exchange can change on a resting order without a new one."""
+    """What the exchange can change on a resting order without a new one.
+
+    IN_PLACE is quantity and price, both ways; with it, see `venue_changes`.
+    """
 
     IN_PLACE_REDUCE = "in_place_reduce"
     IN_PLACE = "in_place"
-    CANCEL_REPLACE = "cancel_replace"
     NONE = "none"
 
 
@@ -60,6 +62,8 @@ class Capabilities(BaseModel):
     data_lag_ms: int = 1000
     """How long a query may lag behind the engine."""
     amend: Amend
+    cancel_replace: bool = False
+    """Whether one request cancels an order that has no fill and places another."""
     native_gtd: bool = False
     client_id_length: int
     client_id_alphabet: str
@@ -81,11 +85,22 @@ class Capabilities(BaseModel):
     experimental: bool = True
 
 
+class OrderRef(BaseModel):
+    """How to name an order that exists (or may exist) at an exchange."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    symbol: str
+    exchange_client_id: str
+    exchange_order_id: str | None = None
+
+
 class OrderRequest(BaseModel):
     """The exact request to place one order; the send claim stores it before the wire.
 
     `timestamp_ms` is in the exchange's clock; the exchange refuses the request when it arrives
     after `timestamp_ms + window_ms` (the fence). The bytes sent carry these and no fresher ones.
+    `replaces` is the order that the same request cancels first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,21 +118,12 @@ class OrderRequest(BaseModel):
     post_only: bool = False
     timestamp_ms: int
     window_ms: int
+    replaces: OrderRef | None = None
 
     @property
     def deadline_ms(self) -> int:
         """The fence in the exchange's clock: later than this the exchange refuses it."""
         return self.timestamp_ms + self.window_ms
-
-
-class OrderRef(BaseModel):
-    """How to name an order that exists (or may exist) at an exchange."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    symbol: str
-    exchange_client_id: str
-    exchange_order_id: str | None = None
 
 
 class VenueStatus(StrEnum):

@@ -13,6 +13,7 @@ CONFLICT = 409
 BANNED = 418
 TOO_MANY_REQUESTS = 429
 UNAVAILABLE = 503
+TOO_MANY_ORDERS = -1015
 
 
 class ApiError(Exception):
@@ -187,7 +188,7 @@ def banned(until_ms: int) -> ApiError:
 
 def too_many_orders(limit: int, interval: str, retry_after_ms: int) -> ApiError:
     return ApiError(
-        -1015,
+        TOO_MANY_ORDERS,
         f"Too many new orders; current limit is {limit} orders per {interval}.",
         TOO_MANY_REQUESTS,
         retry_after_ms=retry_after_ms,
@@ -231,6 +232,14 @@ RESTRICTED = "Order was not canceled due to cancel restrictions."
 NO_CHANGE = "The requested action would change no state; rejecting"
 NO_INCREASE = "Order amend (quantity increase) is not supported."
 NO_LIQUIDITY = "Order book liquidity is less than symbol minimum quantity."
+
+
+def refused_on_demand(code: int) -> ApiError:
+    """What the fault switches refuse an order with; -1015 is the limit of unfilled orders."""
+    if code == TOO_MANY_ORDERS:
+        return too_many_orders(0, "10 SECOND", 0)
+    return ApiError(code, INSUFFICIENT_BALANCE)
+
 
 # Outcomes that the fault switches can produce; the status of each is the one Binance sends.
 UNKNOWN_OUTCOMES: dict[int, tuple[str, int]] = {

@@ -23,6 +23,7 @@ KINDS: dict[str, str] = {
     "code_-1006": "unexpected response, outcome unknown; order: alive or dead (default)",
     "code_-1007": "timeout, outcome unknown; order: alive or dead (default)",
     "code_-1008": "overloaded; order: alive or dead (default)",
+    "half_refused": "cancelReplace: the cancel is done, the new order is refused with code (-1015)",
     "rate_429": "429 with Retry-After of retry_after seconds (default 1)",
     "ban_418": "418 with Retry-After; the address stays banned for retry_after seconds",
     "key_refused": "-2015 to every signed request: the key has expired or was taken back",
@@ -166,8 +167,7 @@ def _options(kind: str, wanted: dict[str, Any]) -> dict[str, Any]:
         options["order"] = str(wanted.get("order", "alive" if kind == "reply_lost" else "dead"))
         if options["order"] not in {"alive", "dead"}:
             raise invalid_data("order")
-    if kind in LIMIT_KINDS:
-        options["retry_after"] = str(read_decimal("retry_after", str(wanted.get("retry_after", 1))))
+    options.update(_refusal(kind, wanted))
     if kind == "row_garbled":
         options["fields"] = [str(name) for name in _listed(wanted.get("fields", ["status"]))]
     if kind == "garbled":
@@ -176,6 +176,14 @@ def _options(kind: str, wanted: dict[str, Any]) -> dict[str, Any]:
         if options["how"] not in {"malformed", "truncated", "null", "empty", "missing"}:
             raise invalid_data("how")
     return options
+
+
+def _refusal(kind: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    if kind == "half_refused":
+        return {"code": -read_long("code", str(wanted.get("code", -1015)).removeprefix("-"))}
+    if kind in LIMIT_KINDS:
+        return {"retry_after": str(read_decimal("retry_after", str(wanted.get("retry_after", 1))))}
+    return {}
 
 
 def _listed(value: object) -> list[object]:

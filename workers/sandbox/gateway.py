@@ -204,6 +204,8 @@ class Gateway:
             return route.answer(call)
         if route.prepare is None:
             raise LookupError(f"{route.name} has neither answer nor prepare")
+        if "half_refused" in struck:
+            call.refused_half = struck["half_refused"].options["code"]
         step = route.prepare(call)
         if not struck:
             return self._enter_engine(call, step, ignore_fence=False)

@@ -29,6 +29,7 @@ class Call:
     timestamp_us: int = 0
     recv_window_us: int = 0
     lag_ns: int = 0
+    refused_half: int | None = None  # A fault: the code for the new order of a cancel-replace.
     headers: dict[str, str] = field(default_factory=dict)
 
     @property

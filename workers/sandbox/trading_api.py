@@ -216,6 +216,8 @@ class TradingApi:
         def place() -> Any:
             if exceeded is not None:
                 raise exceeded
+            if call.refused_half is not None:
+                raise errors.refused_on_demand(call.refused_half)
             return shape(self._placed(call, request))
 
         def step() -> Any:

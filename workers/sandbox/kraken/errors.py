@@ -31,13 +31,14 @@ DEADLINE = "EService:Deadline elapsed"
 UNKNOWN_METHOD = "EGeneral:Unknown method"
 UNKNOWN_ORDER = "EOrder:Unknown order"
 UNAVAILABLE = "EService:Unavailable"
+POST_ONLY = "EOrder:Post only order"
 DUPLICATE = "EGeneral:Invalid arguments:cl_ord_id not unique"
 
 # What the engine and the filters say in Binance's words.
 _WORDS = {
     errors.DUPLICATE_ORDER: DUPLICATE,
     errors.INSUFFICIENT_BALANCE: "EOrder:Insufficient funds",
-    errors.WOULD_MATCH: "EOrder:Post only order",
+    errors.WOULD_MATCH: POST_ONLY,
     errors.WOULD_TRIGGER: "EOrder:Invalid price",
     errors.NO_LIQUIDITY: "EOrder:Insufficient liquidity",
     errors.MARKET_CLOSED: "EService:Market in cancel_only mode",

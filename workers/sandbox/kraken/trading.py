@@ -19,6 +19,7 @@ from workers.sandbox.exact import text
 from workers.sandbox.kraken import reports
 from workers.sandbox.kraken.errors import (
     DUPLICATE,
+    POST_ONLY,
     UNKNOWN_ORDER,
     KrakenError,
     in_krakens_words,
@@ -159,12 +160,15 @@ class Trading:
         quantity = read_amount(params, "order_qty") if "order_qty" in params else order.quantity
         price = read_amount(params, "limit_price") if "limit_price" in params else order.price
         pair = self._names.of(order.symbol)
+        post_only = params.get("post_only") == "true"
 
         def step() -> Any:
             if not order.is_open:
                 raise KrakenError(UNKNOWN_ORDER)
             self._limits.trade(account, order.symbol)
             self._limits.penalize(order, AMEND)
+            if post_only and pair.market.book.next_maker(order.side, price):
+                raise KrakenError(POST_ONLY)
             try:
                 filters.check_price(price, pair.spec)
                 filters.check_quantity(quantity, pair.spec)
