@@ -152,3 +152,14 @@ async def test_a_look_up_with_an_overtaken_nonce_is_no_observation() -> None:
         )
         with pytest.raises(ExchangeUnavailable, match="Invalid nonce"):
             await connector.find_order(ref)
+
+
+async def test_a_query_that_was_overtaken_is_asked_again_with_a_newer_nonce() -> None:
+    """So that workers with one key can start at once, and look-ups see something."""
+    async with kraken() as server, connected(server) as connector:
+        wire: Any = connector._wire
+        own, overtaken = wire.incrementing_nonce, [1, 1]
+        wire.incrementing_nonce = lambda: overtaken.pop() if overtaken else own()
+
+        assert await connector.balances()
+    assert not overtaken

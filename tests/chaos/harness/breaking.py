@@ -41,16 +41,22 @@ class Breaking:
         self._world = rig.world
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._others = itertools.count(1)
+        self.enough = asyncio.Event()
+        """What has begun is carried out to its end, and nothing more begins."""
         self.done: Counter[Breaks] = Counter()
         self.struck = 0
 
     async def run(self, plan: list[Disaster], begun: float) -> None:
-        """Do all of it at its time."""
+        """Do all of it at its time, as long as nobody has said that it is enough."""
         for number, name in enumerate(self._rig.venues):
             await self._world.control("faults", name, faults=faults(self._rig.settings, number))
         async with asyncio.TaskGroup() as tasks:
             for disaster in plan:
-                await asyncio.sleep(begun + disaster.at_s - time.monotonic())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(begun + disaster.at_s - time.monotonic()):
+                        await self.enough.wait()
+                if self.enough.is_set():
+                    return
                 tasks.create_task(self._do(disaster))
 
     async def end(self) -> None:

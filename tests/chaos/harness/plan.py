@@ -246,8 +246,10 @@ _KINDS = {
 }
 
 
-def disasters(settings: Settings) -> list[Disaster]:
+def disasters(settings: Settings, times: int = 1) -> list[Disaster]:
     """What breaks: dealt like a deck of cards, so that a short run sees much of it too.
+
+    `times` is for how many times the planned time: orders may take longer.
 
     Without the claims workers die, one after the other: that alone must double orders.
     """
@@ -256,7 +258,7 @@ def disasters(settings: Settings) -> list[Disaster]:
     deck: list[Breaks] = []
     found = []
     at_s = FIRST_DISASTER_S
-    while at_s < settings.seconds:
+    while at_s < settings.seconds * times:
         deck = deck or dice.sample(cards, len(cards))
         what = deck.pop()
         if settings.store == "sqlite" and what in POSTGRES_ONLY:

@@ -18,6 +18,9 @@ from tests.chaos.harness.trading import Traders
 from tests.chaos.world import until
 from workers.temporal_program import Say
 
+_TIMES_MAX = 3
+"""Things break for as long as orders come, at most so many times the planned time."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -86,9 +89,8 @@ async def _trade_and_break(rig: Rig, traders: Traders, breaking: Breaking) -> No
     begun = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         trading = tasks.create_task(traders.run(wishes(rig.settings), begun))
-        await breaking.run(disasters(rig.settings), begun)
-        # The clients wait for answers that come once the faults are off.
-        await asyncio.sleep(begun + rig.settings.seconds - time.monotonic())
+        trading.add_done_callback(lambda _: breaking.enough.set())
+        await breaking.run(disasters(rig.settings, _TIMES_MAX), begun)
         await breaking.end()
         await trading
 

@@ -21,6 +21,7 @@ from trading.oms.order_client import OrderClient
 
 _CENT = Decimal("0.01")
 _HURRY_S = 0.05
+_WAITING_MAX = 20
 _NO_ANSWER = (OmsError, WorkflowUpdateFailedError, TimeoutError)
 """What a client may be told instead of an answer; each kind is counted."""
 
@@ -39,20 +40,23 @@ class Traders:
         self._client = OrderClient(self.rig.client, self.rig.world.task_queue)
 
     async def run(self, plan: list[Wish], begun: float) -> None:
-        """Submit every order at its time, and wait for the clients to have done."""
+        """Submit every order at its time, and wait for the clients to have done.
+
+        Later than that where too many wait for their answer: a machine that is too slow for the
+        plan would be late with every order, and would send none.
+        """
+        turn = asyncio.Semaphore(_WAITING_MAX)
         await until(lambda: len(self.rig.prices) == len(self.rig.venues), "there are prices")
         async with asyncio.TaskGroup() as tasks:
             for wish in plan:
                 await asyncio.sleep(begun + wish.at_s - time.monotonic())
-                tasks.create_task(self._trade(wish))
-
-    async def _trade(self, wish: Wish) -> None:
-        order = self._order(wish)
-        self.orders.append(order)
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._submit(order, wish))
-            if wish.change:
-                both.create_task(self._change(order, wish))
+                await turn.acquire()
+                order = self._order(wish)
+                self.orders.append(order)
+                submitting = tasks.create_task(self._submit(order, wish))
+                submitting.add_done_callback(lambda _: turn.release())
+                if wish.change:
+                    tasks.create_task(self._change(order, wish))
 
     def _order(self, wish: Wish) -> Order:
         is_split = wish.exchange is None
