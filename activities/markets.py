@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from activities.quotes import QuoteKey, books_of
 from activities.store import TradingState
+from trading.oms.enums import OrderSide
 from trading.oms.models import utc_now
 
 if TYPE_CHECKING:
@@ -59,8 +60,19 @@ class Markets:
         book = await self._books.get(key, _BOOK_AGE_S) or self._books.newest(key)
         if book is None:
             return None
-        fee_rate = self._rules().limits_for(order, exchange, account).fee_rate
-        return book.model_copy(update={"fee_rate": fee_rate})
+        limits = self._rules().limits_for(order, exchange, account)
+        spendable = (
+            await self._spendable(exchange, account, order) if limits.check_capital else None
+        )
+        return book.model_copy(update={"fee_rate": limits.fee_rate, "spendable": spendable})
+
+    async def _spendable(self, exchange: str, account: str, order: Order) -> Decimal | None:
+        """What the account can give for the order; None before its balances have been read."""
+        known = await self._store.risk.book(exchange, account)
+        if known.watermark.as_of is None:
+            return None
+        base, _, quote = order.symbol.partition("/")
+        return known.available(quote if order.side is OrderSide.BUY else base)
 
     def _is_halted(self, exchange: str, account: str, symbol: str) -> bool:
         """By the venue's own rules, which are read again now and then while they say so."""

@@ -114,6 +114,7 @@ def market(
     bids: Book | None = None,
     fee: str = "0",
     at: datetime = NOW,
+    spendable: str | None = None,
 ) -> VenueMarket:
     return VenueMarket(
         exchange=exchange,
@@ -121,6 +122,7 @@ def market(
         asks=tuple(Level(Decimal(p), Decimal(q)) for p, q in asks or []),
         bids=tuple(Level(Decimal(p), Decimal(q)) for p, q in bids or []),
         fee_rate=Decimal(fee),
+        spendable=None if spendable is None else Decimal(spendable),
         received_at=at,
     )
 
@@ -202,6 +204,37 @@ async def test_the_best_price_is(
 ) -> None:
     router = smart(market("a", **a), market("b", **b))
     assert await router.route_order(order(exchange=None, **fields)) == exchange
+
+
+@pytest.mark.parametrize(
+    ("enough", "too_little", "fields"),
+    [
+        ("1000", "999.99", {}),  # 10 at the limit of 100, though 99 is asked.
+        ("991.98", "991.97", MARKET),  # 10 at 99, and the fee of 0.2 %.
+        ("10", "9.999", {"side": "sell"}),
+    ],
+)
+async def test_a_venue_whose_account_cannot_pay_does_not_count(
+    enough: str, too_little: str, fields: dict[str, Any]
+) -> None:
+    levels: Book = [("99", "10")]
+    fee = "0.002" if fields == MARKET else "0"
+    worse: Book = [("101" if not fields.get("side") else "98", "10")]
+
+    def chosen(spendable: str) -> SmartOrderRouter:
+        best = market("best", levels, levels, fee, spendable=spendable)
+        return smart(best, market("other", worse, worse, fee))
+
+    wish = order(exchange=None, **fields)
+    assert await chosen(enough).route_order(wish) == "best"
+    assert await chosen(too_little).route_order(wish) == "other"
+
+
+async def test_where_no_account_can_pay_the_denial_says_so() -> None:
+    with pytest.raises(RoutingDenied) as denial:
+        await smart(market("a", [("99", "10")], spendable="500")).route_order(order(exchange=None))
+    assert denial.value.reason_code is ReasonCode.INSUFFICIENT_FUNDS
+    assert denial.value.venues == {"a": "the order needs 1000 USDT, its account has 500"}
 
 
 async def test_the_default_exchange_decides_between_equal_offers() -> None:

@@ -1,12 +1,13 @@
 """Orders that name no exchange go where their routing sends them, in two real sandboxes."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from temporalio.client import Client
 
 from activities.store import TradingState
-from tests.workflows.desk import Desk, Exchange, a_desk, until
+from tests.workflows.desk import OPEN_MARKET, Desk, Exchange, a_desk, until
 from trading.oms.enums import OrderStatus, ReasonCode
 from trading.oms.routing.smart import RoutingStrategy
 
@@ -72,6 +73,27 @@ async def test_an_order_goes_to_the_exchange_that_offers_most(two: Desk) -> None
     # It is asked now and then whether it trades again.
     other.clear()
     await until(lambda: _is_filled(two), within_s=20)
+
+
+async def test_an_exchange_whose_account_cannot_pay_is_passed_over(
+    temporal_client: Client, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = tmp_path / "limits.toml"
+    limits.write_text(OPEN_MARKET.read_text().replace("check_capital = false", ""))
+    monkeypatch.setattr("tests.workflows.desk.OPEN_MARKET", limits)
+    routing = RoutingStrategy.BEST_PRICE
+    async with a_desk(temporal_client, sqlite_url, exchanges=2, routing=routing) as desk:
+        cheap, dear = desk.exchanges
+        sells(cheap, "29000", "500")
+        sells(dear, "29500", "500")
+        # An account has 10,000,000 USDT: the first order leaves too little for another.
+        chosen = []
+        for _ in desk.exchanges:
+            result = await desk.submit(quantity="200")
+            assert result.state is not None
+            chosen.append((result.state.exchange, result.error))
+
+    assert chosen == [(cheap.name, None), (dear.name, None)]
 
 
 async def _is_filled(desk: Desk) -> bool:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from trading.oms.enums import OrderSide, OrderType
 from trading.oms.exact import EXACT
-from trading.oms.models import Exact, Order, Quote, Utc
+from trading.oms.models import Exact, Order, Quote, Total, Utc
 from trading.oms.reading import number
 
 ZERO = Decimal(0)
@@ -28,7 +28,8 @@ class Level(NamedTuple):
 class VenueMarket(BaseModel):
     """The book of a symbol at one venue, best levels first, and the venue's taker fee.
 
-    `fee_rate` is a fraction (0.001 is 0.1 %).
+    `fee_rate` is a fraction (0.001 is 0.1 %). `spendable` is what the account can still give of
+    the asset that the order gives (a buy the quote, a sell the base); None: not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class VenueMarket(BaseModel):
     bids: tuple[Level, ...] = ()
     asks: tuple[Level, ...] = ()
     fee_rate: Exact = ZERO
+    spendable: Total | None = None
     received_at: Utc
 
     @classmethod
@@ -82,6 +84,27 @@ def offer_of(order: Order, market: VenueMarket) -> Offer | str:
     average = EXACT.divide(notional, taken)
     net = EXACT.multiply(average, EXACT.add(ONE, fee))
     return Offer(market.exchange, net, _within_reach(order, levels))
+
+
+def cannot_pay(order: Order, market: VenueMarket) -> str | None:
+    """In words that the account there has too little for the whole order; None: it has enough.
+
+    It spares the order a venue that the reservation would deny; that alone decides.
+    """
+    if market.spendable is None:
+        return None
+    base, _, quote = order.symbol.partition("/")
+    given, needed = base, order.quantity
+    if order.side is OrderSide.BUY:
+        taken, notional = _walk(market.asks, order.quantity)
+        if order.price is not None:
+            notional = EXACT.multiply(order.quantity, order.price)
+        elif taken < order.quantity:
+            return None
+        given, needed = quote, EXACT.multiply(notional, EXACT.add(ONE, market.fee_rate))
+    if needed <= market.spendable:
+        return None
+    return f"the order needs {number(needed)} {given}, its account has {number(market.spendable)}"
 
 
 def by_price(order: Order, offers: Iterable[Offer], preferred: str | None) -> list[Offer]:

@@ -16,6 +16,7 @@ from trading.oms.routing.markets import (
     VenueMarket,
     by_liquidity,
     by_price,
+    cannot_pay,
     offer_of,
     said,
     too_old,
@@ -42,9 +43,10 @@ class SmartOrderRouter:
     """Routes by the best price with fees over the depth of the book, or to the deepest book.
 
     A venue that the trader names is taken as it is. A venue without the symbol, whose rules the
-    order breaks, that is halted, without a fresh quote or without enough for a market order does
-    not count; where none is left the order is denied with the reason for each. SPLIT divides an
-    order over the venues (`divide`); as one venue for all of it, it means the best price.
+    order breaks, that is halted, whose account cannot pay for the whole order, without a fresh
+    quote or without enough for a market order does not count; where none is left the order is
+    denied with the reason for each. SPLIT divides an order over the venues (`divide`); as one
+    venue for all of it, it means the best price.
     """
 
     def __init__(
@@ -144,7 +146,11 @@ class SmartOrderRouter:
         if refused is not None:
             return refused
         market = await self._asked(order, exchange)
-        offer = market if isinstance(market, str) else offer_of(order, market)
+        if isinstance(market, str):
+            return Refusal(ReasonCode.NO_EXCHANGE, market)
+        if (too_little := cannot_pay(order, market)) is not None:
+            return Refusal(ReasonCode.INSUFFICIENT_FUNDS, too_little)
+        offer = offer_of(order, market)
         return Refusal(ReasonCode.NO_EXCHANGE, offer) if isinstance(offer, str) else offer
 
     async def _asked(self, order: Order, exchange: str) -> VenueMarket | str:
