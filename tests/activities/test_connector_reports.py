@@ -15,7 +15,7 @@ from activities.connectors.instruments import instruments_of
 from activities.connectors.reports import BinanceReader
 from trading.oms.enums import OrderSide
 from trading.oms.models import Fill, Instrument
-from trading.oms.venue import ExecutionReport, VenueStatus
+from trading.oms.venue import ExecutionReport, Transfer, VenueStatus
 
 BTC = Instrument(
     exchange="binance",
@@ -67,8 +67,15 @@ MY_TRADE: dict[str, Any] = {
 }  # fmt: skip
 
 
+def streamed(event: dict[str, Any]) -> ExecutionReport:
+    """What the reader makes of an event about an order."""
+    report = READER.streamed(event)
+    assert isinstance(report, ExecutionReport)
+    return report
+
+
 def test_a_trade_on_the_stream_is_exact() -> None:
-    report = READER.streamed(EVENT | TRADE)
+    report = streamed(EVENT | TRADE)
 
     (fill,) = report.fills
     assert (fill.quantity, fill.price, fill.fee) == (
@@ -121,7 +128,7 @@ def test_a_trade_on_the_stream_is_exact() -> None:
 def test_an_event_says_which_order_and_why(
     changes: dict[str, Any], client_id: str, status: VenueStatus | None, reason: str | None
 ) -> None:
-    report = READER.streamed(EVENT | changes)
+    report = streamed(EVENT | changes)
 
     assert (report.exchange_client_id, report.status, report.reason) == (
         client_id,
@@ -131,7 +138,7 @@ def test_an_event_says_which_order_and_why(
 
 
 def test_both_sides_of_a_self_trade_are_two_fills() -> None:
-    sides = [READER.streamed(EVENT | TRADE | change) for change in ({}, {"S": "SELL", "i": 5})]
+    sides = [streamed(EVENT | TRADE | change) for change in ({}, {"S": "SELL", "i": 5})]
 
     assert len({report.fills[0].trade_id for report in sides}) == 1
     assert len({report.fills[0].fill_id for report in sides}) == 2
@@ -139,7 +146,7 @@ def test_both_sides_of_a_self_trade_are_two_fills() -> None:
 
 def test_the_same_trade_has_one_id_wherever_it_is_read() -> None:
     seen = {
-        READER.streamed(EVENT | TRADE | {"i": 28, "t": 56}).fills[0].fill_id,
+        streamed(EVENT | TRADE | {"i": 28, "t": 56}).fills[0].fill_id,
         READER.placed(FULL).fills[0].fill_id,
         READER.traded(MY_TRADE | {"orderId": 28, "id": 56}).fill_id,
     }
@@ -219,7 +226,7 @@ def broken(whole: dict[str, Any]) -> st.SearchStrategy[Any]:
 def test_nothing_but_a_report_or_a_refusal(
     trade: Any, event: Any, full: Any, row: Any, my_trade: Any
 ) -> None:
-    readings: list[tuple[Callable[[Any], ExecutionReport | Fill], Any]] = [
+    readings: list[tuple[Callable[[Any], ExecutionReport | Fill | Transfer], Any]] = [
         (READER.streamed, trade),
         (READER.streamed, event),
         (READER.placed, full),

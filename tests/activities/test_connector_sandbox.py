@@ -32,6 +32,7 @@ from trading.oms.venue import (
     OrderRef,
     OrderRequest,
     StreamState,
+    Transfer,
     VenueStatus,
 )
 from workers.sandbox.config import SandboxConfig, parse_account
@@ -604,7 +605,7 @@ class Reading:
     """Reads the stream in the background, as the feed does."""
 
     def __init__(self, connector: BinanceConnector) -> None:
-        self.items: list[ExecutionReport | StreamState] = []
+        self.items: list[ExecutionReport | Transfer | StreamState] = []
         self._task = asyncio.create_task(self._read(connector))
 
     async def _read(self, connector: BinanceConnector) -> None:

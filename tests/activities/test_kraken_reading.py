@@ -20,7 +20,7 @@ from trading.oms.errors import (
     ExchangeUnavailable,
     OutcomeUnknown,
 )
-from trading.oms.venue import OrderRequest, VenueStatus
+from trading.oms.venue import ExecutionReport, OrderRequest, VenueStatus
 
 PLACE, CANCEL, QUERY = Operation.PLACE, Operation.CANCEL, Operation.QUERY
 ASSETS = asset_names({"XXBT": {"altname": "XBT"}, "ZUSD": {"altname": "USD"}})
@@ -153,7 +153,7 @@ def test_an_end_without_a_symbol_is_the_order_that_was_seen_before() -> None:
     reader.streamed(born)
     report = reader.streamed(end)
 
-    assert report is not None
+    assert isinstance(report, ExecutionReport)
     assert (report.symbol, report.exchange_client_id) == ("BTC/USD", "ours")
     assert report.status is VenueStatus.CANCELLED
     assert report.at == datetime(2025, 10, 11, 15, 11, 47, 695226, UTC)
