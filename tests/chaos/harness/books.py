@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from temporalio.client import WorkflowExecutionStatus
 
 from activities.store.schema import reservations
 from tests.chaos.harness.breaking import EXTERNAL
@@ -60,14 +61,16 @@ class Books:
     async def _never_arrived(self, order_id: str) -> bool:
         """Nobody was promised anything, and nothing happened.
 
-        The start reached no server, or an operator ended the workflow before its first step.
+        The start reached no server, or an operator ended the workflow before its first step, and
+        who asked for the order after that was told that there is none: that run has failed.
         """
         if order_id in self.answered or await self.world.store.order(order_id) is not None:
             return False
         found = [
             w async for w in self.world.client.list_workflows(f"WorkflowId='order-{order_id}'")
         ]
-        return all(run.run_id in self.world.terminated for run in found)
+        failed = WorkflowExecutionStatus.FAILED
+        return all(run.run_id in self.world.terminated or run.status is failed for run in found)
 
     def still_open(self, order_id: str) -> None:
         """Note an order that no cancel has ended."""
