@@ -28,6 +28,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.booking import Booking
 from activities.connectors.classify import shown
 from activities.store import Unreadable
+from activities.waking import nudge
 from trading.oms.client_calls import give_back_cancellation, look_at
 from trading.oms.commands import ExecutionBatch
 from trading.oms.enums import OrderStatus
@@ -238,6 +239,7 @@ class Delivery:
             return f"Temporal did not take the update: {error}"
         except WorkflowUpdateRPCTimeoutOrCancelledError:
             give_back_cancellation()
+            await nudge(self._client, order_id)
             _log.info("order %s has not answered yet; the same update is sent again", order_id)
             return "its workflow does not answer"
         except WorkflowUpdateFailedError as error:

@@ -15,6 +15,7 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.waking import nudge
 from trading.oms.client_calls import give_back_cancellation, look_at
 from trading.oms.commands import CancelRequest, ExecutionBatch, ModifyRequest
 from trading.oms.models import OrderResult
@@ -119,6 +120,8 @@ class OrderDoor:
         except _REFUSED as error:
             await look_at(start)
             give_back_cancellation()
+            if isinstance(error, WorkflowUpdateRPCTimeoutOrCancelledError):
+                await nudge(self._client, order_id)
             _log.warning("order %s does not take %s yet: %s", order_id, update, error)
             return False
         return True

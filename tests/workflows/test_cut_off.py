@@ -1,15 +1,18 @@
 """An order whose workflow somebody has cut off before its first step: who gave it gets it still."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
+from temporalio.service import RPCError
 
-from tests.workflows.desk import Desk, a_desk, an_order, working
+from tests.workflows.desk import Desk, a_desk, an_order, until, working
 from trading.oms.commands import OrderInput
 from trading.oms.enums import CancelOutcome, OrderStatus
 from trading.oms.models import Order
@@ -20,6 +23,8 @@ pytestmark = [
     # The run that knows no order ends under those who ask it; their clients know what that means.
     pytest.mark.filterwarnings("ignore::temporalio.workflow.UnfinishedUpdateHandlersWarning"),
 ]
+
+_SIGNALLED = "workflow_execution_signaled_event_attributes"
 
 
 class Doomed(NamedTuple):
@@ -89,3 +94,25 @@ async def test_a_submission_goes_on_although_others_have_begun_a_run_since_its_o
 
     async with working(desk):
         assert (await submitting).status is OrderStatus.ACCEPTED
+
+
+async def test_an_order_that_does_not_answer_an_update_is_woken_by_a_signal(
+    temporal_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may have lost the task of the update; that of a signal it writes down."""
+    monkeypatch.setattr("trading.oms.order_client._RPC_TIMEOUT", timedelta(seconds=1))
+    url = f"sqlite:///{tmp_path / 'store.sqlite3'}"
+    async with a_desk(temporal_client, url, work=False) as desk:
+        order = an_order(exchange=desk.exchange.name)
+        submitting = asyncio.create_task(OrderClient(desk.client, desk.task_queue).submit(order))
+        handle = desk.handle(order.client_order_id)
+
+        async def was_signalled() -> bool:
+            with contextlib.suppress(RPCError):
+                events = [event async for event in handle.fetch_history_events()]
+                return any(e.HasField(_SIGNALLED) for e in events)
+            return False
+
+        await until(was_signalled)
+        async with working(desk):
+            assert (await submitting).status is OrderStatus.ACCEPTED

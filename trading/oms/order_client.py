@@ -23,6 +23,7 @@ from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReus
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.waking import nudge
 from trading.oms.answers import cancel_result, different_content, modification_refused
 from trading.oms.client_calls import give_back_cancellation, look_at
 from trading.oms.commands import (
@@ -60,8 +61,7 @@ _RPC_TIMEOUT = timedelta(seconds=15)
 _CANCEL_ALL_WITHIN = timedelta(seconds=10)
 _PATIENCE_S = 45.0
 _PAUSE_S = 0.2
-_RUNS_MAX = 3
-"""How many runs of one order are asked in turn: each may be cut off, or know no order."""
+_RUNS_MAX = 3  # Of one order, asked in turn: each may be cut off, or know no order.
 _NOT_ENDED = frozenset(
     {
         WorkflowExecutionStatus.RUNNING,
@@ -235,7 +235,7 @@ class OrderClient:
             return given
 
         try:
-            return await self._until_answered(call)
+            return await self._until_answered(call, order)
         except OrderNotFound as error:
             not_found = error
         reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
@@ -272,7 +272,7 @@ class OrderClient:
                 raise
             return given
 
-        return await self._until_answered(call)
+        return await self._until_answered(call, order)
 
     def _started_with(
         self, order: Order | str, reuse: WorkflowIDReusePolicy
@@ -310,7 +310,9 @@ class OrderClient:
         failed = described.status is WorkflowExecutionStatus.FAILED
         return described.status in _NOT_ENDED or (failed and isinstance(order, Order))
 
-    async def _until_answered(self, call: Callable[[str], Awaitable[_Answer]]) -> _Answer:
+    async def _until_answered(
+        self, call: Callable[[str], Awaitable[_Answer]], order: Order | str
+    ) -> _Answer:
         """Repeat a call under one update id until the server has its answer."""
         update_id = uuid.uuid4().hex
         last: Exception | None = None
@@ -321,6 +323,7 @@ class OrderClient:
                         return await call(update_id)
                     except WorkflowUpdateRPCTimeoutOrCancelledError as error:
                         give_back_cancellation()
+                        await nudge(self._client, _id_of(order))
                         last = error
                     except WorkflowUpdateFailedError as error:
                         last = refused(error)
