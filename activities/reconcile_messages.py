@@ -20,6 +20,17 @@ class StoreMark(Message):
     entry: str = ""
 
 
+class OrderMark(Message):
+    """What Temporal knows of an order: that it was admitted, and how far its journal had come.
+
+    `sequence` is 0 where that is not known; `at` is when its run ended or, of one that runs, began.
+    """
+
+    order_id: str
+    sequence: int
+    at: Utc
+
+
 class ReconcileRequest(Message):
     """Compare accounts with their exchanges; `dry_run` only says what differs.
 
@@ -81,6 +92,12 @@ class ReconcileReport(Message):
     def count(self, outcome: Outcome) -> int:
         """How many differences had this outcome."""
         return sum(1 for finding in self.findings if finding.outcome is outcome)
+
+    @property
+    def sums(self) -> str:
+        """In one line: "differed 3: mended 2, alarmed 1, recorded 0, left 0"."""
+        counts = ", ".join(f"{one.value} {self.count(one)}" for one in Outcome)
+        return f"differed {len(self.findings)}: {counts}"
 
 
 class Accounts(Message):

@@ -1,23 +1,28 @@
 """Whether the store is the one that it was: a restored backup must not send anything.
 
-How far the journal had come is kept in Temporal, with the results of reconciliation, where a
-restored store cannot take it back.
+How far the journal had come is kept in Temporal, with the results of reconciliation and of the
+orders themselves, where a restored store cannot take it back.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from activities.reconcile_messages import StoreMark
 from activities.store import TradingState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from activities.reconcile_messages import OrderMark
     from activities.store import Store
 
 _log = logging.getLogger(__name__)
 _SEEN = "store-mark"
+_LACKING = "store-mark:orders"
 
 
 async def mark_of(store: Store) -> StoreMark:
@@ -43,10 +48,42 @@ async def halt_if_gone_back(
     name, value = f"{_SEEN}:{before.epoch}", f"at {before.head} {before.entry}"
     known = await store.cursor(name)
     if known != value and not dry_run:
-        _log.error("%s", text)
-        await store.set_trading_state("all", TradingState.HALTED, reason=text, by="oms")
+        await _halt(store, text)
         await store.advance_cursor(name, known, value)
     return text
+
+
+async def halt_if_orders_lack(store: Store, marks: Sequence[OrderMark]) -> str | None:
+    """Compare the store with what Temporal knows of orders; where one lacks, halt and say why.
+
+    This notices a backup that is younger than the last mark of the store. What was noticed once is
+    not noticed again after `oms resume`: only orders that ended or began since then are.
+    """
+    noticed = await store.cursor(_LACKING)
+    since = datetime.fromisoformat(noticed) if noticed else None
+    lacking = [
+        mark for mark in marks if (since is None or mark.at > since) and await _lacks(store, mark)
+    ]
+    if not lacking:
+        return None
+    ids = ", ".join(sorted({mark.order_id for mark in lacking})[:3])
+    text = (
+        f"Temporal knows more of {len(lacking)} orders than the store ({ids}): "
+        "it was restored or exchanged, and nothing is sent until `oms resume`"
+    )
+    await _halt(store, text)
+    await store.advance_cursor(_LACKING, noticed, max(mark.at for mark in lacking).isoformat())
+    return text
+
+
+async def _lacks(store: Store, mark: OrderMark) -> bool:
+    state = await store.order(mark.order_id)
+    return state is None or state.sequence < mark.sequence
+
+
+async def _halt(store: Store, text: str) -> None:
+    _log.error("%s", text)
+    await store.set_trading_state("all", TradingState.HALTED, reason=text, by="oms")
 
 
 async def _difference(store: Store, before: StoreMark) -> str | None:

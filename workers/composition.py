@@ -31,7 +31,7 @@ from activities.reconciling import Reconciling
 from activities.risk_desk import RiskDesk
 from activities.splitting import AskingLegs, Splitting
 from activities.store import Store
-from activities.store_marks import halt_if_gone_back
+from activities.store_marks import halt_if_gone_back, halt_if_orders_lack
 from trading.oms.errors import ExchangeError, StartUpError
 from trading.oms.risk.rules_file import RulesFile
 from trading.oms.routing.simple import SimpleRouter
@@ -39,6 +39,7 @@ from trading.oms.routing.smart import RoutingStrategy, SmartOrderRouter
 from workers.connection import check_search_attributes
 from workers.metrics import Metrics
 from workers.one_argument import OneArgument, for_workers
+from workers.order_marks import newest_orders
 from workers.risk_checks import with_installed_checks
 from workers.schedules import keep_schedules, last_marks
 from workflows.account_feed import AccountFeedWorkflow
@@ -228,8 +229,7 @@ async def running(
     rates = RateDesk(store.rates, settings.rate_wait_s)
     try:
         await _own_accounts(settings, store)
-        for mark in await last_marks(client, [(x.exchange, x.account) for x in settings.exchanges]):
-            await halt_if_gone_back(store, mark)
+        await _halt_if_restored(settings, client, store)
         await _start(settings, connectors, rates)
         rules = RulesFile(Path(settings.risk_file) if settings.risk_file else None)
         choices = choices._replace(rate_limit_guard=choices.rate_limit_guard or rates)
@@ -286,6 +286,13 @@ async def _own_accounts(settings: Settings, store: Store) -> None:
                 f"workers and end its orders, then `oms let-go {one.exchange} {one.account}`"
             )
             raise StartUpError(msg)
+
+
+async def _halt_if_restored(settings: Settings, client: Client, store: Store) -> None:
+    """Compare the store with what Temporal has kept of it, before anything is sent."""
+    for mark in await last_marks(client, [(x.exchange, x.account) for x in settings.exchanges]):
+        await halt_if_gone_back(store, mark)
+    await halt_if_orders_lack(store, await newest_orders(client, settings.task_queue))
 
 
 async def _keep_clocks(connectors: list[IExecutionConnector]) -> None:

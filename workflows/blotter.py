@@ -1,5 +1,6 @@
 """How an order looks in the Temporal web UI: like a line of a blotter, with its details below."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -33,14 +34,16 @@ def search_attributes(state: OrderState) -> list[SearchAttributeUpdate[str]]:
     return updates
 
 
-def details(state: OrderState, slot_at: datetime | None = None) -> str:
+def details(state: OrderState, slot_at: datetime | None = None, doubt: Sequence[str] = ()) -> str:
     """The order as a small Markdown table, what is unusual about it in bold above.
 
-    `slot_at` is when the exchange's rate limit has room for it, where it waits for that.
+    `slot_at` is when the exchange's rate limit has room for it, where it waits for that; `doubt`
+    what was asked and answered about it so far.
     """
     lines = [f"**{summary(state)}** is **{state.status.value}**"]
     if state.in_doubt_since is not None:
         lines.append(f"**IN DOUBT since {state.in_doubt_since.isoformat()}**")
+        lines += doubt
     if slot_at is not None and state.is_open:
         lines.append(f"**waits for the exchange's rate limit** until {slot_at.isoformat()}")
     if state.pending.value != "none":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _BACK_OFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, *(5.0,) * 10, 10.0, 10.0, 30.0)
 """Dense for the first minute: one look that the exchange does not answer must not cost another."""
 _NOT_PLACED_SIGHTINGS = 2
+_ANSWERS_SHOWN = 5
 ALARM_AFTER = timedelta(seconds=60)
 
 
@@ -37,6 +39,7 @@ class InDoubt:
         self._not_placed = 0
         self._look: asyncio.Task[None] | None = None
         self._alarmed = False
+        self._answers: deque[str] = deque(maxlen=_ANSWERS_SHOWN)
         self.adopting: Resolve | None = None
         """The verdict `adopt` that waits for the next look-up."""
 
@@ -50,6 +53,13 @@ class InDoubt:
         """Whether a look-up is under way."""
         return self._look is not None and not self._look.done()
 
+    def words(self) -> list[str]:
+        """What was asked and answered so far, for people; empty where there is no doubt."""
+        if self._at is None:
+            return []
+        asked = f"asked {self._looks} times for leg {self._at.leg} generation {self._at.generation}"
+        return [asked, *self._answers]
+
     async def begin(self, leg: int, generation: int) -> None:
         """A send ended without an outcome: look for it, at once and then with back-off."""
         work = self._work
@@ -60,6 +70,7 @@ class InDoubt:
             self._at = at
             self._looks = self._not_placed = 0
             self._alarmed = False
+            self._answers.clear()
             self.look()
 
     def state_changed(self) -> None:
@@ -93,6 +104,9 @@ class InDoubt:
             self.look()  # It was about an earlier send.
             return
         self._looks += 1
+        told = sighting.kind.value.replace("_", " ")
+        reason = f": {sighting.reason}" if sighting.reason else ""
+        self._answers.append(f"{workflow.now():%H:%M:%S} {told}{reason}")
         if sighting.kind is SightingKind.SEEN:
             self.end()
             return

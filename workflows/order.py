@@ -173,6 +173,11 @@ class OrderWorkflow:
         """The order as the trader gave it; None before the order is admitted."""
         return self._work.order
 
+    @workflow.query(name="doubt")
+    def doubt(self) -> list[str]:
+        """What was asked of the exchange about a doubt, and its last answers, in words."""
+        return self._work.doubt.words()
+
     @workflow.query(name="state")
     def state(self) -> OrderState | None:
         """The order's state as this run knows it; None before the order is admitted."""

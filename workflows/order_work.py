@@ -1,11 +1,11 @@
 """The work on one order: the steps of its story, and the loop that answers its messages."""
 
-import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, NamedTuple
+from itertools import count
+from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -39,17 +39,11 @@ from workflows.requests import (
 from workflows.split import LegVoice, Split
 from workflows.strays import Strays
 from workflows.submission import Submission
+from workflows.timers import Timers
 from workflows.verdict import Verdicts
 
 _RESEND_AGE_S_MAX = 60.0
 _FILLS_BACK_OFF_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-
-
-class Alarm(NamedTuple):
-    """When something is due, in seconds of the workflow's clock, and what will ring then."""
-
-    at: float
-    ring: asyncio.Task[None] | None = None
 
 
 class OrderWork:
@@ -75,8 +69,9 @@ class OrderWork:
         self.split = Split(self)
         self.voice = LegVoice(self)
         self._inbox: deque[Request] = deque()
-        self._due: dict[str, Alarm] = {}
+        self._timers = Timers(self.enqueue)
         self._shown: OrderStatus | None = None
+        self._refusals = count(1)
 
     @property
     def state(self) -> OrderState:
@@ -215,9 +210,9 @@ class OrderWork:
             if not any(isinstance(one, LegNews) for one in self._inbox):
                 await self.split.news()
         elif isinstance(request, Refused):
-            await self.record(self.event(EventKind.MESSAGE_REFUSED, reason=request.reason))
+            await self.note_refusal(request.reason)
         else:
-            self._due.pop(request.what, None)
+            self._timers.came(request)
             await self._when_due(request)
 
     async def _when_due(self, due: Due) -> None:
@@ -247,7 +242,7 @@ class OrderWork:
         if mismatch is None:
             await self.cancellation.begin(request)
             return
-        await self.record(self.event(EventKind.MESSAGE_REFUSED, reason=f"cancel: {mismatch}"))
+        await self.note_refusal(f"cancel: {mismatch}")
         request.answer = cancel_result(self.state, mismatch).model_copy(
             update={"success": False, "outcome": CancelOutcome.NOT_FOUND}
         )
@@ -299,6 +294,11 @@ class OrderWork:
         ended = self.event(kind, rejected_by=RejectedBy.OMS, reason_code=code, reason=reason)
         await self.conclude_not_placed(at, ended)
 
+    async def note_refusal(self, reason: str) -> None:
+        """Commit that a message was refused; a repeated task counts alike, and commits it once."""
+        which = {"message": next(self._refusals), "run": workflow.info().run_id}
+        await self.record(self.event(EventKind.MESSAGE_REFUSED, reason=reason, details=which))
+
     async def record(self, *events: LifecycleEvent) -> None:
         """Commit events of our own."""
         self.take(await steps.record(self.state.client_order_id, *events))
@@ -310,28 +310,15 @@ class OrderWork:
 
     def later(self, what: str, seconds: float, attempt: int = 0) -> None:
         """Put `Due(what)` into the inbox after some seconds; of two of a kind the earlier one."""
-        at = workflow.time() + max(seconds, 0)
-        known = self._due.get(what)
-        if known is not None and known.at <= at:
-            return
-        self.no_longer(what)
-        if seconds <= 0:
-            self._due[what] = Alarm(at)
-            self.enqueue(Due(what, attempt))
-        else:
-            ring = asyncio.create_task(self._ring(Due(what, attempt), seconds))
-            self._due[what] = Alarm(at, ring)
+        self._timers.later(what, seconds, attempt)
 
     def no_longer(self, what: str) -> None:
         """Forget what was put off, so that no timer fires for nothing."""
-        known = self._due.get(what)
-        if known is not None and known.ring is not None and not known.ring.done():
-            known.ring.cancel()
-            del self._due[what]
+        self._timers.no_longer(what)
 
-    async def _ring(self, due: Due, seconds: float) -> None:
-        await workflow.sleep(timedelta(seconds=seconds))
-        self.enqueue(due)
+    def is_due(self, what: str) -> bool:
+        """Whether `later` has put something off that has not come yet."""
+        return self._timers.is_due(what)
 
     def show(self) -> None:
         """Show the order in the web UI: search attributes when the status changed, and details."""
@@ -339,7 +326,7 @@ class OrderWork:
             self._shown = self.state.status
             workflow.upsert_search_attributes(blotter.search_attributes(self.state))
         slot_at = self.submission.slot_at if self.submission.unsent else None
-        workflow.set_current_details(blotter.details(self.state, slot_at))
+        workflow.set_current_details(blotter.details(self.state, slot_at, self.doubt.words()))
 
     async def _collect_fills(self, attempt: int) -> None:
         booked = await steps.collect_fills(self.here)
@@ -359,10 +346,6 @@ class OrderWork:
             return
         await interruption.end_requests(self)
         await interruption.go_on_from(self, claim)
-
-    def is_due(self, what: str) -> bool:
-        """Whether `later` has put something off that has not come yet."""
-        return what in self._due
 
     @property
     def cancel_is_waiting(self) -> bool:

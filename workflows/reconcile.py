@@ -9,7 +9,6 @@ with workflow.unsafe.imports_passed_through():
     from activities.messages import Account
     from activities.reconcile_messages import (
         Accounts,
-        Outcome,
         ReconcileReport,
         ReconcileReports,
         ReconcileRequest,
@@ -67,10 +66,9 @@ class ReconcileWorkflow:
 
 
 def _details(report: ReconcileReport) -> str:
-    counts = ", ".join(f"{one.value} {report.count(one)}" for one in Outcome)
     looked = ", ".join(f"{name} {count}" for name, count in sorted(report.looked_at.items()))
     lines = [f"**{report.exchange} / {report.account}**"]
-    lines += [f"looked at: {looked or '-'}", f"differed {len(report.findings)}: {counts}"]
+    lines += [f"looked at: {looked or '-'}", report.sums]
     lines += [f"could not be asked: {text}" for text in report.failed]
     lines += [f"**{one.outcome.value}** {one.kind}: {one.message}" for one in report.findings[:50]]
     return "\n\n".join(lines)

@@ -30,7 +30,7 @@ class Verdicts:
         refusal = self._refusal(command.verdict)
         if refusal is not None:
             text = f"resolve {command.verdict.value} by {command.by}: {refusal}"
-            await work.record(work.event(EventKind.MESSAGE_REFUSED, reason=text))
+            await work.note_refusal(text)
             request.answer = not_resolved(work.state, refusal)
             return
         details = {"verdict": command.verdict.value, "by": command.by}

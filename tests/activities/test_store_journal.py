@@ -122,6 +122,18 @@ async def test_what_changes_nothing_is_not_published(store: Store) -> None:
     assert again.last_updated_at > NOW
 
 
+async def test_a_refused_message_that_a_repeated_task_notes_later_is_published_once(
+    store: Store,
+) -> None:
+    order = await accepted(store, new_order())
+    which = {"message": 1, "run": "r"}
+    for at, details in ((1, which), (9, which), (9, {**which, "message": 2})):
+        refused = event(EventKind.MESSAGE_REFUSED, at=at, reason="no", details=details)
+        await store.record(order.client_order_id, [refused])
+    names = [entry.name for entry in await store.events_of(order.client_order_id)]
+    assert names.count("order_message_refused") == 2
+
+
 async def test_alarms_and_refused_messages_are_published_once_each(store: Store) -> None:
     order = await accepted(store, new_order())
     events = [

@@ -2,11 +2,16 @@
 
 import asyncio
 import contextlib
+import json
+import os
+import re
+import sys
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from temporalio.api.sdk.v1 import WorkflowMetadata
 
 from activities import look_up
 from activities.booking import Booking
@@ -161,6 +166,79 @@ async def test_a_duplicate_answer_is_evidence_that_the_order_lives(
             )
         )
     assert len(exchange.orders(status="NEW")) == 1
+
+
+async def test_a_doubt_says_what_was_asked_and_answered_so_far(
+    idle_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the query, in the web UI's details, and at the command line; no more once it has ended."""
+    # The feed's own look at the open orders, twice a minute, would end the doubt.
+    monkeypatch.setattr("activities.feed._CATCH_UP_S", 3600.0)
+    async with working(idle_desk):
+        await _is_told_of(idle_desk, idle_desk.exchange)
+
+
+async def _is_told_of(desk: Desk, exchange: Exchange) -> None:
+    for query in ("GET order", "GET allOrders", "GET openOrders"):
+        exchange.fault("rate_429", retry_after="0.1", endpoint=query)
+    exchange.fault("stream_drop")
+    exchange.fault("reply_lost", order="alive", count=1, endpoint="POST order")
+    order_id = (await desk.submit()).order_id
+
+    async def is_asked_twice() -> list[str]:
+        told = await desk.oms.fetch_doubt(order_id)
+        return told if len(told) > 2 else []
+
+    asked, *answers = await until(is_asked_twice)
+    assert re.fullmatch(r"asked \d+ times for leg 1 generation 1", asked)
+    answered = re.compile(r"\d\d:\d\d:\d\d no observation: -1003")
+    assert all(answered.match(answer) for answer in answers)
+    details = await _details(desk, order_id)
+    assert "**IN DOUBT since " in details
+    assert answered.search(details)
+    # By the time that the command has started, the newest answers may be others.
+    told, text = await asyncio.gather(_shown(desk, order_id, "--json"), _shown(desk, order_id))
+    assert answered.match(json.loads(told)["doubt"][-1])
+    assert answered.search(text)
+
+    exchange.clear()
+    # The longer it was in doubt, the longer the pause before the next look: up to 30 s.
+    await desk.until(order_id, lambda state: state.status is ACCEPTED, within_s=45)
+
+    async def has_ended() -> bool:
+        """The store has the end a moment before the workflow has it."""
+        told = await desk.oms.fetch_doubt(order_id)
+        return not told and "IN DOUBT" not in await _details(desk, order_id)
+
+    await until(has_ended)
+    assert json.loads(await _shown(desk, order_id, "--json"))["doubt"] == []
+
+
+async def _details(desk: Desk, order_id: str) -> str:
+    """What the web UI shows of the workflow."""
+    shown = await desk.handle(order_id).query(
+        "__temporal_workflow_metadata", result_type=WorkflowMetadata
+    )
+    return str(shown.current_details)
+
+
+async def _shown(desk: Desk, order_id: str, *options: str) -> str:
+    """What `oms show` prints."""
+    command = [sys.executable, "-c", "from trading.oms.cli import main; main()", "show"]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        order_id,
+        *options,
+        env={
+            **os.environ,
+            "OMS_STORE_URL": desk.settings.store_url.get_secret_value(),
+            "TEMPORAL_ADDRESS": desk.client.service_client.config.target_host,
+        },
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out.decode()
 
 
 @pytest.mark.parametrize("order", ["alive", "dead"])

@@ -30,6 +30,7 @@ from trading.oms.identity import exchange_client_id
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import OrderState, utc_now
 from trading.oms.venue import OrderList
+from workers.order_marks import newest_orders
 from workers.schedules import keep_schedules, last_marks, schedule_id
 
 pytestmark = pytest.mark.temporal
@@ -481,6 +482,43 @@ async def test_a_store_restored_from_a_backup_sends_nothing_when_a_worker_starts
         assert desk.exchange.requests() == sent
     finally:
         await delete(handle)
+
+
+@pytest.mark.parametrize(
+    "since", ["an order rests", "a new one has ended", "a known one has ended"]
+)
+async def test_a_backup_younger_than_the_last_pass_sends_nothing_either(
+    idle_desk: Desk, tmp_path: Path, since: str
+) -> None:
+    """Temporal knows an order that the store does not, or more of it. Resumed, it stays so."""
+    desk = idle_desk
+    file = Path(store_url(desk.settings.store_url.get_secret_value()).database or "")
+    backup = tmp_path / "backup.sqlite3"
+    async with working(desk):
+        order = await desk.resting()
+        copy_database(file, backup)
+        if since != "a known one has ended":
+            order = await desk.resting()
+        if since != "an order rests":
+            await desk.cancel(order.client_order_id)
+            await desk.until_closed(order.client_order_id)
+
+    async def is_listed() -> bool:
+        marks = await newest_orders(desk.client, desk.task_queue)
+        ended = since != "an order rests"
+        return any((m.order_id, m.sequence > 0) == (order.client_order_id, ended) for m in marks)
+
+    await until(is_listed)
+    async with working(desk):
+        assert await desk.store.trading_states() == {}, "the store is as it was"
+    copy_database(backup, file)
+
+    async with working(desk):
+        assert (await desk.submit()).reason_code is ReasonCode.TRADING_HALTED
+        assert await desk.store.trading_states() == {"all": TradingState.HALTED}
+    await desk.store.set_trading_state("all", TradingState.ACTIVE, by="ann")
+    async with working(desk):
+        assert (await desk.submit(price="25000")).status is OrderStatus.ACCEPTED
 
 
 def copy_database(source: Path, target: Path) -> None:

@@ -16,6 +16,7 @@ from temporalio.client import (
     WithStartWorkflowOperation,
     WorkflowExecutionStatus,
     WorkflowFailureError,
+    WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -38,6 +39,7 @@ from trading.oms.enums import ReasonCode
 from trading.oms.errors import InvalidOrder, OrderNotFound, ServiceUnavailable
 from trading.oms.identity import content_difference, content_hash
 from trading.oms.models import CancelResult, Order, OrderResult, OrderState
+from trading.oms.order_client_accounts import AccountCalls
 from trading.oms.order_client_errors import (
     WORKFLOW,
     refused,
@@ -53,12 +55,9 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from temporalio.client import Client, WorkflowHandle
 
-    from activities.messages import CancelAllAnswer, CancelAllWish
-    from activities.reconcile_messages import ReconcileReport
-
 TASK_TIMEOUT = timedelta(seconds=5)
 _RPC_TIMEOUT = timedelta(seconds=15)
-_CANCEL_ALL_WITHIN = timedelta(seconds=10)
+_QUICK_RPC_TIMEOUT = timedelta(seconds=5)
 _PATIENCE_S = 45.0
 _PAUSE_S = 0.2
 _RUNS_MAX = 3  # Of one order, asked in turn: each may be cut off, or know no order.
@@ -86,6 +85,7 @@ class OrderClient:
         """`task_queue` is where the workers take order workflows from."""
         self._client = client
         self._task_queue = task_queue
+        self.accounts = AccountCalls(client, task_queue)
 
     async def start(self, order: Order) -> bool:
         """Start the order's workflow, eagerly where a worker of this process can take it.
@@ -164,50 +164,23 @@ class OrderClient:
         except OrderNotFound:
             return await self._result(order_id)  # Its run has ended at once, and says why.
 
-    async def reconcile(
-        self, exchange: str, account: str, *, dry_run: bool
-    ) -> tuple[ReconcileReport, ...]:
-        """Run a reconciliation and wait for its reports. Raises `ServiceUnavailable`."""
-        from activities.reconcile_messages import ReconcileReports, ReconcileRequest
+    async def doubt(self, order_id: str) -> list[str]:
+        """What was asked about a doubt, and the last answers; empty where there is no doubt.
 
-        request = ReconcileRequest(exchange=exchange, account=account, dry_run=dry_run)
-        try:
-            handle = await self._client.start_workflow(
-                "Reconcile",
-                request,
-                id=f"reconcile-now-{uuid.uuid4().hex}",
-                task_queue=f"{self._task_queue}-io",
-                result_type=ReconcileReports,
-                static_summary=f"reconciliation of {exchange or 'all'} {account}".strip(),
-            )
-            done: ReconcileReports = await handle.result()
-        except RPCError as error:
-            raise unavailable(error) from error
-        except WorkflowFailureError as error:
-            msg = f"the reconciliation has failed: {error.cause}"
-            raise ServiceUnavailable(msg) from error
-        return done.reports
-
-    async def cancel_all(self, wish: CancelAllWish) -> CancelAllAnswer:
-        """Let a worker cancel all open orders of a symbol at once, where all are ours.
-
-        Raises `ServiceUnavailable` where no worker has answered within a few seconds.
+        Raises `OrderNotFound`, and `ServiceUnavailable` where no worker has answered.
         """
-        from activities.messages import CancelAllAnswer
-
+        handle = self._client.get_workflow_handle(workflow_id(order_id))
         try:
-            answer: CancelAllAnswer = await self._client.execute_workflow(
-                "CancelAll",
-                wish,
-                id=f"cancel-all-{uuid.uuid4().hex}",
-                task_queue=f"{self._task_queue}-io",
-                result_type=CancelAllAnswer,
-                execution_timeout=_CANCEL_ALL_WITHIN,
-                static_summary=f"cancel all of {wish.symbol} at {wish.exchange}",
+            told: list[str] = await handle.query(
+                "doubt", result_type=list[str], rpc_timeout=_QUICK_RPC_TIMEOUT
             )
-        except (RPCError, WorkflowFailureError) as error:
-            raise ServiceUnavailable(f"no worker has cancelled all at once: {error}") from error
-        return answer
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise OrderNotFound(f"no order has the id {order_id!r}") from None
+            raise unavailable(error) from error
+        except WorkflowQueryFailedError as error:
+            raise ServiceUnavailable(f"the order's workflow does not say: {error}") from error
+        return told
 
     async def state(self, order_id: str) -> OrderState | None:
         """The state as the order's workflow knows it; None where there is no such workflow."""

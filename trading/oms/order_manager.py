@@ -245,14 +245,14 @@ class OrderManager:
 
         Without an exchange all of them. One report for each account; a `dry_run` changes nothing.
         """
-        return await (await self._started()).reconcile(exchange, account, dry_run=dry_run)
+        return await (await self._started()).accounts.reconcile(exchange, account, dry_run=dry_run)
 
     async def cancel_all(self, wish: CancelAllWish) -> CancelAllAnswer:
         """Ask the exchange once to cancel all open orders of a symbol, where all are ours.
 
         Each order still needs its own cancel. Raises `ServiceUnavailable`.
         """
-        return await (await self._started()).cancel_all(wish)
+        return await (await self._started()).accounts.cancel_all(wish)
 
     async def resume(self, reason: str, *, by: str | None = None) -> tuple[ReconcileReport, ...]:
         """Let orders be sent again after a halt of all trading; reconciles everything first.
@@ -316,6 +316,13 @@ class OrderManager:
         if self._store is not None:
             return await self._store.order(order_id)
         return await orders.state(order_id)
+
+    async def fetch_doubt(self, order_id: str) -> list[str]:
+        """What the exchange was asked about an order in doubt, and its last answers, in words.
+
+        Empty where there is no doubt. Raises `OrderNotFound`, `ServiceUnavailable`.
+        """
+        return await (await self._started()).doubt(order_id)
 
     # How it works.
 

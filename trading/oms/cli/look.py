@@ -21,6 +21,7 @@ from trading.oms.cli.output import (
 )
 from trading.oms.cli.target import Target, find_target
 from trading.oms.enums import OPEN_STATUSES
+from trading.oms.errors import OmsError
 from trading.oms.reading import number, summary
 
 if TYPE_CHECKING:
@@ -106,7 +107,20 @@ def show(order_id: str, *, as_json: bool) -> None:
     run(_show(order_id, as_json=as_json))
 
 
+async def _doubt(target: Target, state: "OrderState") -> list[str]:
+    """What was asked and answered, as the order's workflow knows it, or why it cannot be asked."""
+    if state.in_doubt_since is None:
+        return []
+    try:
+        async with target.orders() as oms:
+            return await oms.fetch_doubt(state.client_order_id)
+    except (OmsError, RuntimeError, OSError) as error:
+        return [f"what was asked is not known: {error}"]
+
+
 async def _show(order_id: str, *, as_json: bool) -> None:
+    from rich.markup import escape
+
     target = find_target()
     async with target.store() as store:
         state = await _known(store, order_id)
@@ -114,6 +128,7 @@ async def _show(order_id: str, *, as_json: bool) -> None:
         events = await store.events_of(order_id)
         claims = await store.claims_of(order_id)
         legs = await _legs(store, state)
+    doubt = await _doubt(target, state)
     if as_json:
         put_json(
             {
@@ -122,12 +137,15 @@ async def _show(order_id: str, *, as_json: bool) -> None:
                 "events": [_event(entry) for entry in events],
                 "sends": [_send(claim) for claim in claims],
                 "legs": [leg.model_dump(mode="json") for leg in legs],
+                "doubt": doubt,
                 "ui_url": target.order_link(order_id) or None,
             }
         )
         return
     out = console()
     _show_state(out, target, state)
+    for line in doubt:
+        out.print(f"  [dim]{'':<10}[/]{escape(line)}", soft_wrap=True)
     if legs:
         out.print(orders_table("\nLegs", legs))
     if fills:

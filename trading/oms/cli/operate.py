@@ -154,5 +154,7 @@ def show_report(report: "ReconcileReport") -> None:
         click.echo(f"  {finding.outcome.value:<9} {finding.kind}: {finding.message}")
     for failure in report.failed:
         click.echo(f"  could not be asked: {failure}", err=True)
-    if not report.findings and not report.failed:
+    if report.findings:
+        click.echo(f"  {report.sums}{' (dry run: nothing was changed)' * report.dry_run}")
+    elif not report.failed:
         click.echo("  nothing differs")
