@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trading.oms.enums import ReasonCode
 from trading.oms.lifecycle import LifecycleEvent
-from trading.oms.models import Exact, Order, OrderState, Utc
+from trading.oms.models import Exact, Name, Order, OrderState, Symbol, Utc
 from trading.oms.venue import ExecutionReport
 
 
@@ -82,9 +82,11 @@ class Routed(Message):
 class CancelAllWish(Message):
     """Cancel all open orders of an account in a symbol, where they are all ours."""
 
-    exchange: str
-    account: str
-    symbol: str
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exchange: Name
+    account: Name
+    symbol: Symbol
     reason: str | None = None
 
 

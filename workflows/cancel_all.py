@@ -3,10 +3,12 @@
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import CancelAllAnswer, CancelAllWish
+
+from workflows.payloads import decoded
 
 _WITHIN = timedelta(seconds=10)
 
@@ -16,8 +18,12 @@ class CancelAllWorkflow:
     """Asks once: what a repetition would cancel may have come later, and be another's."""
 
     @workflow.run
-    async def run(self, wish: CancelAllWish) -> CancelAllAnswer:
-        """Whether the exchange was asked, and else why not."""
+    async def run(self, payload: RawValue) -> CancelAllAnswer:
+        """Whether the exchange was asked to do a `CancelAllWish`, and else why not.
+
+        Raises a non-retryable `ApplicationError` for input that is none.
+        """
+        wish = decoded(payload, CancelAllWish)
         answer: CancelAllAnswer = await workflow.execute_activity(
             "cancel_all_at_exchange",
             wish,

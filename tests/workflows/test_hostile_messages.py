@@ -26,7 +26,7 @@ from temporalio.client import (
 from temporalio.common import RawValue
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.messages import Account
+from activities.messages import Account, CancelAllWish
 from activities.reconcile_messages import ReconcileRequest
 from tests.fuzz.hostile import IS_LONG, anything, as_bytes, changed
 from tests.workflows.desk import Desk, a_desk
@@ -239,14 +239,15 @@ STARTS: dict[str, dict[str, Any]] = {
     "Reconcile": {"exchange": "nowhere", "account": "", "dry_run": True, "store_before": None},
     "AccountFeed": ACCOUNT,
     "DeadMan": ACCOUNT,
+    "CancelAll": {**ACCOUNT, "symbol": "BTC/USDT", "reason": "why"},
 }
+TAKEN: dict[str, type[BaseModel]] = {"Reconcile": ReconcileRequest, "CancelAll": CancelAllWish}
 
 
 def is_taken(name: str, inputs: list[RawValue]) -> bool:
     """Whether the workflow has what it needs to run."""
-    model = ReconcileRequest if name == "Reconcile" else Account
     try:
-        return len(inputs) == 1 and bool(decode(inputs[0].payload.data, model))
+        return len(inputs) == 1 and bool(decode(inputs[0].payload.data, TAKEN.get(name, Account)))
     except InvalidOrder:
         return False
 
