@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pytest
 from temporalio.client import Client
@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::temporalio.workflow.UnfinishedUpdateHandlersWarning"),
 ]
 
-_SIGNALLED = "workflow_execution_signaled_event_attributes"
+_SIGNALLED: Final = "workflow_execution_signaled_event_attributes"
 
 
 class Doomed(NamedTuple):
