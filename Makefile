@@ -16,7 +16,9 @@ PACKAGES := $(wildcard trading workflows activities workers tests bench)
 # The tests wait more than they compute: a file goes to whichever process is free.
 SHARED_OUT := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 # On a busy machine of the CI a failed test has one more try; it is listed as rerun, to be mended.
-SHARED_OUT += $(if $(CI),--reruns=1)
+# Python 3.11 itself may fail where pytest parses the source for a failure's report (SystemError in
+# ast.parse), which would end the run without a word on what failed: native tracebacks parse nothing.
+SHARED_OUT += $(if $(CI),--reruns=1 --tb=native)
 
 # Arguments for the program behind a target, as in `make test ARGS="-k cancel"`.
 ARGS ?=
