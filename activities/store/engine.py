@@ -78,23 +78,29 @@ def _is_file(url: URL) -> bool:
     return bool(url.database) and url.database != ":memory:" and "memory" not in url.query
 
 
-def make_engines(url: URL, settings: StoreSettings) -> Engines:
-    """Engines for the store; nothing is connected yet."""
+def make_engines(url: URL, settings: StoreSettings, transaction_s: float | None = None) -> Engines:
+    """Engines for the store; nothing is connected yet.
+
+    PostgreSQL may take `transaction_s` seconds for a transaction, without it as long as for any
+    answer. SQLite's own work has no such bound, only its waiting for another process.
+    """
     if url.drivername.startswith("sqlite"):
         writer = SqliteTransactions(_sqlite_engine(url, settings, writes=True), 1)
         reader = _sqlite_engine(url, settings, writes=False)
         return Engines(writer, SqliteTransactions(reader, settings.readers), leases=writer)
     # Reads are single statements: no BEGIN, no ROLLBACK. They have a pool of their own, so that
     # a crowd of readers never stands before a claim. One more is for LISTEN.
-    patience_s = settings.answer_within_s
-    writes = PostgresTransactions(_postgres_engine(url, settings, 1), patience_s)
-    leases = PostgresTransactions(_postgres_engine(url, settings, 1), patience_s)
-    readers = _postgres_engine(url, settings, settings.readers + 1)
+    patience_s = transaction_s or settings.answer_within_s
+    writes = PostgresTransactions(_postgres_engine(url, settings, 1, patience_s), patience_s)
+    leases = PostgresTransactions(_postgres_engine(url, settings, 1, patience_s), patience_s)
+    readers = _postgres_engine(url, settings, settings.readers + 1, patience_s)
     readers = readers.execution_options(isolation_level="AUTOCOMMIT")
     return Engines(writes, PostgresTransactions(readers, patience_s), leases, readers)
 
 
-def _postgres_engine(url: URL, settings: StoreSettings, connections: int) -> AsyncEngine:
+def _postgres_engine(
+    url: URL, settings: StoreSettings, connections: int, statement_s: float
+) -> AsyncEngine:
     return create_async_engine(
         url,
         pool_size=connections,
@@ -102,7 +108,7 @@ def _postgres_engine(url: URL, settings: StoreSettings, connections: int) -> Asy
         pool_timeout=settings.answer_within_s,
         connect_args={
             "timeout": settings.answer_within_s,
-            "command_timeout": settings.answer_within_s,
+            "command_timeout": statement_s,
             "prepared_statement_cache_size": 500,
             "server_settings": {"application_name": "oms-store", "jit": "off"},
         },

@@ -14,8 +14,9 @@ from activities.store.transactions import Transactions
 from activities.store.types import StoreSettings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-_LOCK = 0x6F6D_7301
+LOCK = 0x6F6D_7301
 _RETRY_S = 0.05
+_WITHIN_S = 3600.0
 
 
 def alembic_config() -> Config:
@@ -29,20 +30,29 @@ def alembic_config() -> Config:
 def _upgrade(connection: sa.Connection) -> None:
     if connection.dialect.name == "postgresql":
         # Two processes that start at once migrate one after the other.
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
     config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
 
-async def migrate(url: URL, writes: Transactions, patience_s: float) -> None:
+async def migrate(url: URL, settings: StoreSettings) -> None:
     """Run the missing migrations in one transaction; nothing to do is fine.
 
-    Waits up to `patience_s` seconds for another process that is migrating the same SQLite file.
+    It may take long where the tables are large, and waits for another process that is migrating:
+    on PostgreSQL an hour in all, on SQLite as long as for any answer.
     """
     file = sqlite_file(url)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
+    engines = make_engines(url, settings, _WITHIN_S)
+    try:
+        await _run(engines.writes, settings.answer_within_s)
+    finally:
+        await engines.dispose()
+
+
+async def _run(writes: Transactions, patience_s: float) -> None:
     give_up_at = time.monotonic() + patience_s
     while True:
         try:
@@ -57,14 +67,4 @@ async def migrate(url: URL, writes: Transactions, patience_s: float) -> None:
 
 def migrate_url(text: str) -> None:
     """Migrate the store at the URL `text`; for the command line, where no event loop runs."""
-
-    async def run() -> None:
-        settings = StoreSettings()
-        url = store_url(text)
-        engines = make_engines(url, settings)
-        try:
-            await migrate(url, engines.writes, settings.answer_within_s)
-        finally:
-            await engines.dispose()
-
-    asyncio.run(run())
+    asyncio.run(migrate(store_url(text), StoreSettings()))

@@ -109,7 +109,7 @@ class Store:
         from activities.store.migrate import migrate
 
         with translated(self._name):
-            await migrate(self._url, self._engines.writes, self._settings.answer_within_s)
+            await migrate(self._url, self._settings)
 
     async def check(self) -> list[str]:
         """What is wrong (schema version, durability of commits), each with what to do."""

@@ -1,9 +1,11 @@
 """Migrations, start-up checks and addresses."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -14,10 +16,11 @@ from alembic.script import ScriptDirectory
 from activities.store import Store
 from activities.store.columns import Exact, Json, UtcTime
 from activities.store.engine import masked, store_url
-from activities.store.migrate import alembic_config, migrate_url
+from activities.store.migrate import LOCK, alembic_config, migrate_url
 from activities.store.reservations import MendSums
 from activities.store.rows import STATE_COLUMNS
 from activities.store.schema import SCHEMA_VERSION, fills, metadata, orders
+from activities.store.types import StoreSettings
 from tests.activities.risk_builders import HERE, buy, fetched, reserve
 from tests.activities.store_builders import QUICK, new_order, opened
 from trading.oms.errors import StartUpError, StoreRefused, StoreUnavailable
@@ -90,6 +93,20 @@ async def test_migrating_twice_is_fine_and_keeps_the_epoch(store_url: str) -> No
         await store.migrate()
         assert await store.epoch() == epoch
         assert await store.check() == []
+
+
+async def test_a_migration_may_take_longer_than_any_answer(postgres_url: str) -> None:
+    settings = StoreSettings(answer_within_s=2.0)
+    another = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
+    try:
+        await another.execute(f"SELECT pg_advisory_lock({LOCK})")  # It migrates, and is not done.
+        opening = asyncio.create_task(Store.open(postgres_url, create=True, settings=settings))
+        await asyncio.sleep(1.5 * settings.answer_within_s)
+        assert not opening.done()
+        await another.execute(f"SELECT pg_advisory_unlock({LOCK})")
+        await (await opening).close()
+    finally:
+        await another.close()
 
 
 async def test_the_running_sums_are_filled_from_the_reservations_that_are_there(
