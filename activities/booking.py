@@ -62,6 +62,7 @@ class Booking:
         carrier, events, strays = await self._another_carrier(reports, state)
         if carrier is not None:
             state = _carried_by(carrier, state)
+        was_replacing = state.replacing
         for report in reports:
             claim = await self._claim_of(report, state)
             leg = claim.key.leg if claim is not None else state.leg
@@ -83,6 +84,7 @@ class Booking:
             state = await self._record_with_proof(order_id, events, reports)
         else:
             state = await self._store.record(order_id, events)
+        await self._not_replaced(state, was_replacing=was_replacing)
         missing = await fills_missing_by(self._store, state, reports)
         booked = Booked(state=state, fills_missing=missing, strays=tuple(strays))
         if carrier is not None:
@@ -185,7 +187,7 @@ class Booking:
         """The exchange works less than we think: an amendment that we do not know of.
 
         By somebody else, or by a run of ours that was cut off. Without it the order would wait for
-        fills that cannot come. One exchange order's quantity only ever gets smaller.
+        fills that cannot come. A late report from before an increase of ours is none.
         """
         is_ours_to_know = state.pending is Pending.MODIFY or state.replacing
         # An amendment may have given it another client id.
@@ -199,7 +201,7 @@ class Booking:
             for fill in await self._store.fills(state.client_order_id):
                 if fill.exchange_order_id != report.exchange_order_id:
                     total = EXACT.add(total, fill.quantity)
-        if total >= state.quantity:
+        if total >= state.quantity or await self._is_from_before(report, total, state):
             return []
         modified = LifecycleEvent(
             kind=EventKind.MODIFIED,
@@ -211,6 +213,27 @@ class Booking:
             stop_price=state.stop_price,
         )
         return [modified]
+
+    async def _is_from_before(
+        self, report: ExecutionReport, total: Decimal, state: OrderState
+    ) -> bool:
+        """Whether a report of a live order shows a quantity that it had before a change of ours.
+
+        Streams deliver late and queries lag, so no time of theirs tells. What somebody else sets to
+        just such a quantity is found by reconciliation, and by the end of the order.
+        """
+        if not state.revision or report.status not in _LIVES:
+            return False
+        entries = await self._store.events_of(state.client_order_id)
+        return any(entry.state.quantity == total for entry in entries)
+
+    async def _not_replaced(self, state: OrderState, *, was_replacing: bool) -> None:
+        """Filled by its old leg: the exchange has not cancelled that, and so not replaced it."""
+        if not was_replacing or state.status is not OrderStatus.FILLED:
+            return
+        for claim in await self._store.claims_of(state.client_order_id):
+            if claim.key.leg > state.leg and claim.outcome in {None, ClaimOutcome.UNKNOWN}:
+                await self._store.settle_claim(*claim.key, outcome=ClaimOutcome.NOT_PLACED)
 
     async def _is_news(self, order_id: str, events: Sequence[LifecycleEvent]) -> bool:
         """Whether an alarm is not in the journal yet.

@@ -1,0 +1,82 @@
+"""Booking reports: what late ones are not taken for, and what a fill proves."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+
+import pytest
+
+from activities.booking import Booking
+from activities.store import ClaimOutcome, Store
+from tests.activities.store_builders import (
+    accepted,
+    new_order,
+    opened,
+    report,
+    request_of,
+)
+from tests.oms.builders import event, fill
+from trading.oms.enums import OrderStatus
+from trading.oms.lifecycle import EventKind
+from trading.oms.models import Order
+from trading.oms.venue import VenueStatus
+
+THERE = {"exchange_order_id": "x-1"}
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Store]:
+    async with opened(store_url) as store:
+        yield store
+
+
+async def increased(store: Store) -> Order:
+    """An order of 10 that rests, made 15 in place."""
+    order = await accepted(store, new_order(quantity=Decimal(10)))
+    more = event(EventKind.MODIFIED, revision=1, quantity=Decimal(15), price=order.price)
+    await store.record(order.client_order_id, [more])
+    return order
+
+
+async def test_a_late_report_from_before_an_increase_takes_nothing_back(store: Store) -> None:
+    order = await increased(store)
+    late = report(order, quantity=Decimal(10), **THERE)
+    booked = await Booking(store).book(order.client_order_id, [late])
+    assert (booked.state.quantity, booked.state.revision) == (Decimal(15), 1)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "status"),
+    [("12", VenueStatus.NEW), ("10", VenueStatus.CANCELLED)],
+    ids=["another quantity", "its end"],
+)
+async def test_what_somebody_else_has_reduced_is_still_believed(
+    store: Store, quantity: str, status: VenueStatus
+) -> None:
+    order = await increased(store)
+    said = report(order, quantity=Decimal(quantity), status=status, **THERE)
+    booked = await Booking(store).book(order.client_order_id, [said])
+    assert booked.state.quantity == Decimal(quantity)
+
+
+@pytest.mark.parametrize("filled", ["10", "4"], ids=["whole", "in part"])
+async def test_only_a_whole_fill_ends_the_doubt_about_a_replacement(
+    store: Store, filled: str
+) -> None:
+    order = await accepted(store, new_order(quantity=Decimal(10)))
+    order_id = order.client_order_id
+    begun = event(EventKind.REPLACE_STARTED, leg=1)
+    doubt = event(EventKind.IN_DOUBT, leg=2)
+    request = request_of(order, leg=2)
+    await store.claim_send(order_id, 2, 1, request, claimant="me", events=[begun])
+    await store.settle_claim(order_id, 2, 1, outcome=ClaimOutcome.UNKNOWN, events=[doubt])
+    one = fill("t-1", filled, account="main", order_id="", exchange_order_id="x-1")
+
+    booked = await Booking(store).book(order_id, [report(order, fills=(one,), **THERE)])
+
+    claim = await store.claim(order_id, 2, 1)
+    assert claim is not None
+    if filled == "10":
+        assert booked.state.status is OrderStatus.FILLED
+        assert claim.outcome is ClaimOutcome.NOT_PLACED
+    else:
+        assert claim.outcome is ClaimOutcome.UNKNOWN
