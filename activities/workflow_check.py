@@ -45,9 +45,11 @@ class WorkflowCheck:
     async def run(self) -> None:
         """Every open order has a workflow that works on it."""
         orders = await our_orders(self._store, self._connector, external=False)
-        # Not routed yet, or split over several exchanges: every account's pass looks after them.
-        nowhere = OrderFilter(exchange="", statuses=OPEN_STATUSES, external=False)
-        orders += await self._store.orders(nowhere, limit=None)
+        # Not routed yet, or split over several exchanges: every account's pass looks after them,
+        # and after those that name the exchange and wait for their account to be chosen.
+        for exchange in ("", self._connector.exchange):
+            unrouted = OrderFilter(exchange, "", statuses=OPEN_STATUSES, external=False)
+            orders += await self._store.orders(unrouted, limit=None)
         self.looked_at = len(orders)
         for order in orders:
             try:

@@ -203,6 +203,20 @@ async def test_an_order_without_a_workflow_is_taken_up_again(desk: Desk) -> None
     assert result.success
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["exchange named", "nothing named"])
+async def test_an_order_that_was_only_admitted_is_taken_up_by_whoever_looks(
+    desk: Desk, *, named: bool
+) -> None:
+    order = an_order(exchange=desk.exchange.name if named else None)
+    await desk.store.admit(order)  # Its workflow was terminated before it chose the account.
+
+    report = await one_pass(desk)
+
+    found = [one for one in report.findings if one.order_id == order.client_order_id]
+    assert [(one.kind, one.outcome) for one in found] == [("no_workflow", Outcome.MENDED)]
+    await desk.until_status(order.client_order_id, OrderStatus.ACCEPTED)
+
+
 async def test_an_order_that_ends_during_the_pass_does_not_lack_a_workflow(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
