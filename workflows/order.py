@@ -59,6 +59,7 @@ class OrderWorkflow:
 
     async def _story(self, command: OrderInput) -> OrderResult:
         work = self._work
+        await asyncio.sleep(0)  # A cancellation that came with the first task is heard first.
         if command.order is not None:
             await work.begin(command.order)
         else:

@@ -39,10 +39,10 @@ async def test_a_report_waits_for_its_order_until_it_is_delivered(store: Store) 
 
 
 async def test_the_same_report_is_kept_once(store: Store) -> None:
-    one = report(fills=(fill("f-1"),), status=VenueStatus.PARTIALLY_FILLED)
+    one = report(fills=(fill("f-1", account="main"),), status=VenueStatus.PARTIALLY_FILLED)
     again = one.model_copy(update={"received_at": after(9)})
     others = [
-        report(fills=(fill("f-2"),), status=VenueStatus.PARTIALLY_FILLED),
+        report(fills=(fill("f-2", account="main"),), status=VenueStatus.PARTIALLY_FILLED),
         report(exchange_client_id="c-1"),
         report(exchange_client_id="c-1", cumulative_quantity=Decimal(1)),
         report(exchange_client_id="c-1", at=after(1)),

@@ -33,6 +33,7 @@ from activities.connectors.venues.record import (
     VenueRecord,
 )
 from activities.connectors.venues.wire import VenueWire
+from trading.oms.venue import Amend
 
 MARGINS: dict[str, Any] = {
     "fence_ms": 5000,
@@ -68,7 +69,9 @@ def binance_record() -> VenueRecord:
     }
     return VenueRecord(
         # Not what the connector by records does.
-        capabilities=binance_spot(**MARGINS).model_copy(update={"cancel_all": False}),
+        capabilities=binance_spot(**MARGINS).model_copy(
+            update={"cancel_all": False, "cancel_replace": False}
+        ),
         ccxt="binance",
         addresses=_binances,
         public=frozenset({"time", "exchangeInfo", "depth"}),
@@ -151,7 +154,7 @@ def binance_record() -> VenueRecord:
 def kraken_record() -> VenueRecord:
     ours = {"cl_ord_id": "{client_id}"}
     return VenueRecord(
-        capabilities=kraken_spot(**MARGINS),
+        capabilities=kraken_spot(**MARGINS).model_copy(update={"amend": Amend.IN_PLACE_REDUCE}),
         ccxt="kraken",
         wire=_KrakenWire,
         addresses=_krakens,
