@@ -172,7 +172,7 @@ async def test_a_worker_stops_although_a_step_cannot_be_taken(
 
     order = an_order()
     with monkeypatch.context() as patch:
-        patch.setattr(RiskDesk, "check", fail)
+        patch.setattr(RiskDesk, "wish", fail)
         async with working(idle_desk):
             await idle_desk.orders.start(order)
             await until(lambda: _reached(lambda: tries, 3))
