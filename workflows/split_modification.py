@@ -7,6 +7,7 @@ left, and to say what did not come out as it was wished.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from temporalio import workflow
@@ -23,8 +24,6 @@ with workflow.unsafe.imports_passed_through():
 from workflows import steps
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from trading.oms.models import OrderState
     from workflows.order_work import OrderWork
     from workflows.requests import Modify
@@ -38,6 +37,7 @@ class SplitModification:
         self._work = work
         self._request: Modify | None = None
         self._plan = Plan()
+        self._revision = 0
         self._changes: dict[str, Change] = {}
         self._answers: dict[str, LegAnswer] = {}
 
@@ -71,6 +71,7 @@ class SplitModification:
         self._changes, self._answers = changes, {}
         details = {change.order_id: change.said for change in changes.values()}
         await work.record(work.event(EventKind.MODIFY_REQUESTED, details=dict(details)))
+        self._revision = work.state.revision
         self._ask_legs()
         await self.advance()
 
@@ -111,7 +112,11 @@ class SplitModification:
             self._answers[answer.order_id] = answer
 
     async def advance(self) -> None:
-        """Once every leg has answered and none is still at it: take what they have taken."""
+        """Once every leg has answered and none is still at it: take what they have taken.
+
+        Where a task is repeated after it has recorded that, the order was read with its new
+        revision: what ended legs had left is off its quantity already.
+        """
         work = self._work
         if self._request is None or self._answers.keys() != self._changes.keys():
             return
@@ -122,6 +127,8 @@ class SplitModification:
         for one, leg in legs.items():
             if self._changes[one].ends:
                 given_up = EXACT.add(given_up, leg.remaining_quantity)
+        if work.state.revision > self._revision:
+            given_up = Decimal(0)
         quantity = EXACT.subtract(work.state.quantity, given_up)
         refusals = self._refusals(legs, quantity)
         price = work.state.price if refusals else self._request.command.new_price
