@@ -18,7 +18,12 @@ from pytest_asyncio import is_async_test
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from workers.temporal_server import ExternalServer, TemporalServer, running_dev_server
+from workers.temporal_server import (
+    ExternalServer,
+    TemporalServer,
+    find_temporal,
+    running_dev_server,
+)
 
 _database_numbers = itertools.count(1)
 
@@ -47,6 +52,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.fixturenames[:] = [
                 name for name in item.fixturenames if name != "no_task_left_behind"
             ]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Find the Temporal program, or build it for minutes, before the time of any test runs."""
+    needs = {"temporal_server", "environment"}
+    if session.config.option.collectonly:
+        return
+    if any(needs & set(getattr(item, "fixturenames", ())) for item in session.items):
+        asyncio.run(find_temporal(lambda line: print(line, file=sys.stderr)))  # noqa: T201
 
 
 @pytest.fixture(scope="session")
