@@ -5,7 +5,10 @@ database of its own; on Temporal, tests keep apart by task queue and workflow id
 """
 
 import asyncio
+import faulthandler
 import itertools
+import os
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -28,6 +31,12 @@ from workers.temporal_server import (
 _database_numbers = itertools.count(1)
 
 settings.register_profile("long", max_examples=5_000, deadline=None)
+
+
+def pytest_configure() -> None:
+    """Let `.ci/run` ask with a signal where a run that stands still is."""
+    # Nothing is captured yet; what is afterwards goes elsewhere than this copy of stderr.
+    faulthandler.register(signal.SIGUSR2, file=os.dup(2), all_threads=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
