@@ -4,6 +4,8 @@
 decimals and aware times; what stands below "Beyond the specification" is ours.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from activities.store.columns import Exact, Json, UtcTime
@@ -192,6 +194,13 @@ meta = sa.Table(
     sa.Column("value", sa.Text(), nullable=False),
 )
 
+
+def _held() -> list[sa.Column[Any]]:
+    """What open orders hold: of the quote asset, of the base asset, in quantity, at their price."""
+    names = ("quote_amount", "base_amount", "open_quantity", "notional")
+    return [sa.Column(name, Exact(60), nullable=False) for name in names]
+
+
 # What orders may still do to an account. The row of an account is the lock of its others.
 risk_accounts = sa.Table(
     "risk_accounts",
@@ -214,10 +223,7 @@ reservations = sa.Table(
     sa.Column("symbol", sa.String(32), nullable=False),
     sa.Column("strategy_id", sa.String(64)),
     sa.Column("side", sa.String(4), nullable=False),
-    sa.Column("quote_amount", Exact(60), nullable=False),
-    sa.Column("base_amount", Exact(60), nullable=False),
-    sa.Column("open_quantity", Exact(60), nullable=False),
-    sa.Column("notional", Exact(60), nullable=False),
+    *_held(),
     sa.Column("price", Exact(60), nullable=False),
     sa.Column("fee_rate", Exact(), nullable=False),
     sa.Column("wanted_quantity", Exact(60)),
@@ -246,10 +252,7 @@ reserved_sums = sa.Table(
     sa.Column("symbol", sa.String(32), primary_key=True),
     sa.Column("side", sa.String(4), primary_key=True),
     sa.Column("strategy_id", sa.String(64), primary_key=True),
-    sa.Column("quote_amount", Exact(60), nullable=False),
-    sa.Column("base_amount", Exact(60), nullable=False),
-    sa.Column("open_quantity", Exact(60), nullable=False),
-    sa.Column("notional", Exact(60), nullable=False),
+    *_held(),
     sa.Column("orders", sa.BigInteger(), nullable=False),
 )
 

@@ -1,8 +1,8 @@
 """A process that submits orders against one account until told to stop: for the overspending test.
 
-`python -m tests.activities.reserving_process URL PREFIX COUNT [STRATEGY]`: prints the ids that
-passed. Each order is admitted and reserved, many at once, as a worker does it; the strategy
-"bounded" may hold 100.
+`python -m tests.activities.reserving_process URL PREFIX COUNT STRATEGY`: prints the ids that
+passed. Each order is admitted and reserved, many at once, as a worker does it. STRATEGY may be
+empty; the strategy "bounded" may hold 100.
 """
 
 import asyncio
@@ -48,6 +48,4 @@ async def main(url: str, prefix: str, count: int, strategy_id: str | None) -> No
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] if sys.argv[4:] else None)
-    )
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] or None))

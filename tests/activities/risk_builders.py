@@ -1,5 +1,8 @@
 """Accounts, balances and wishes for the tests of the reservations."""
 
+import asyncio
+import signal
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -66,6 +69,35 @@ async def available(store: Store, asset: str = "USDT") -> Decimal:
 
 async def position(store: Store) -> Decimal:
     return (await store.risk.book(*HERE)).position("BTC/USDT")
+
+
+async def from_several_processes(url: str, strategy_id: str = "", *, kills: int = 0) -> set[str]:
+    """A thousand orders, from four processes at once, of which `kills` die: the ids that passed.
+
+    Who is killed after its commit cannot tell of it.
+    """
+    processes = [await _ready(url, f"p{number}", strategy_id) for number in range(4)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+    if kills:
+        await asyncio.sleep(0.4)
+        for process in processes[:kills]:
+            process.send_signal(signal.SIGKILL)
+    said = [(await process.communicate())[0] for process in processes]
+    return {order_id for out in said for order_id in out.decode().split()}
+
+
+async def _ready(url: str, prefix: str, strategy_id: str) -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.activities.reserving_process"),
+        *(url, prefix, "250", strategy_id),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert (await process.stdout.readline()).strip() == b"ready"
+    return process
 
 
 def buy(quantity: str = "10", price: str = "100", **fields: Any) -> Order:

@@ -1,8 +1,6 @@
 """The reservation: one step, keyed by the order, released by its end, moved by its fills."""
 
 import asyncio
-import signal
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -23,6 +21,7 @@ from tests.activities.risk_builders import (
     buy,
     d,
     fetched,
+    from_several_processes,
     limits,
     position,
     reserve,
@@ -421,22 +420,6 @@ async def test_a_thousand_at_once_against_capital_for_a_hundred(store_url: str) 
         assert await available(store) == d(0)
 
 
-async def _process(url: str, prefix: str, count: int) -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.activities.reserving_process",
-        url,
-        prefix,
-        str(count),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert (await process.stdout.readline()).strip() == b"ready"
-    return process
-
-
 @pytest.mark.chaos
 @pytest.mark.parametrize("kills", [0, 2])
 async def test_several_processes_pass_exactly_what_the_capital_allows(
@@ -445,24 +428,9 @@ async def test_several_processes_pass_exactly_what_the_capital_allows(
     """Four processes, a thousand orders, capital for a hundred; two of them may be killed."""
     async with opened(store_url, StoreSettings(answer_within_s=60)) as store:
         await fetched(store, "10000")
-        processes = [await _process(store_url, f"p{number}", 250) for number in range(4)]
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write(b"go\n")
-        if kills:
-            await asyncio.sleep(0.4)
-            for process in processes[:kills]:
-                process.send_signal(signal.SIGKILL)
-        told: set[str] = set()
-        for process in processes:
-            out, _ = await process.communicate()
-            told.update(out.decode().split())
+        told = await from_several_processes(store_url, kills=kills)
         open_orders = (await store.risk.book(*HERE)).open_orders()
         assert open_orders == 100
         assert await reserved(store) == Decimal(10000)
-        if kills:
-            # Who was killed after the commit could not tell of it.
-            assert len(told) <= 100
-        else:
-            assert len(told) == 100
+        assert len(told) == 100 if not kills else len(told) <= 100
         assert await store.risk.mend() == []

@@ -1,8 +1,6 @@
 """Limits of a strategy's own numbers, and of a symbol's: reserved in the account's one step."""
 
 import asyncio
-import signal
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +8,15 @@ import pytest
 
 from activities.store import Store, StoreSettings
 from activities.store.reservations import Reserved, ReserveWish
-from tests.activities.risk_builders import HERE, LOOSE, buy, d, fetched, reserve
+from tests.activities.risk_builders import (
+    HERE,
+    LOOSE,
+    buy,
+    d,
+    fetched,
+    from_several_processes,
+    reserve,
+)
 from tests.activities.store_builders import fill_event, opened
 from tests.oms.builders import event
 from trading.oms.enums import OrderSide, ReasonCode, TradingState
@@ -172,40 +178,10 @@ async def test_several_processes_pass_exactly_what_the_strategys_limit_allows(
     async with opened(store_url, StoreSettings(answer_within_s=60)) as store:
         await fetched(store, "10000000")
         await asked(store, buy("500", strategy_id="b"), RiskRules(limits=LOOSE))
-        processes = [await _process(store_url, f"p{number}") for number in range(4)]
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write(b"go\n")
-        if kills:
-            await asyncio.sleep(0.4)
-            for process in processes[:kills]:
-                process.send_signal(signal.SIGKILL)
-        told: set[str] = set()
-        for process in processes:
-            out, _ = await process.communicate()
-            told.update(out.decode().split())
+        told = await from_several_processes(store_url, "bounded", kills=kills)
         assert len(told) == 100 if not kills else len(told) <= 100
         assert (await store.risk.book(*HERE)).open_orders() == 101
         assert await store.risk.mend() == []
-
-
-async def _process(url: str, prefix: str) -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        *(
-            sys.executable,
-            "-m",
-            "tests.activities.reserving_process",
-            url,
-            prefix,
-            "250",
-            "bounded",
-        ),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert (await process.stdout.readline()).strip() == b"ready"
-    return process
 
 
 def test_the_limits_of_an_order_are_limits() -> None:
