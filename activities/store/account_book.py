@@ -51,6 +51,8 @@ class AccountBook:
     account: str
     watermark: Watermark = field(default_factory=Watermark)
     held: dict[BySide, Held] = field(default_factory=dict)
+    recent: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Orders of ours that were reserved for lately, by symbol and strategy; see `Ledger.load`."""
     positions: dict[tuple[str, str], Position] = field(default_factory=dict)
     balances: dict[str, AssetBalance] = field(default_factory=dict)
     trading: dict[str, TradingState] = field(default_factory=dict)
@@ -63,6 +65,8 @@ class AccountBook:
             a, b, c, d = map(Decimal, numbers)
             if kind == "r":
                 self.held[name, OrderSide(sub)] = Held(a, b, c, d, orders)
+            elif kind == "n":
+                self.recent[name, sub] = orders
             elif kind == "t":
                 self.trading[name] = TradingState(sub)
             elif kind == "b":

@@ -61,7 +61,7 @@ class TakeBalances(OnOrder):
         for asset in {*book.balances, *given.balances}:
             book.balances[asset] = self._balance(book, asset)
         for row in batch.ledger.fills_since(book, given.as_of):
-            book.count_since(fill_of(row))
+            book.count_since(fill_of(row._asdict()))
         if known.as_of is None:
             self._adopt(batch, book)
 

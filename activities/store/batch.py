@@ -27,7 +27,7 @@ from activities.store.rows import (
     numbered,
     state_of,
 )
-from activities.store.types import ClaimKey, JournalEntry, resend_scope
+from activities.store.types import ClaimKey, JournalEntry, resend_scope, strictest
 from trading.oms.enums import TradingState
 from trading.oms.errors import OrderNotFound
 from trading.oms.exact import EXACT
@@ -98,6 +98,11 @@ class OrderCommand(Protocol):
         """The accounts that must stand still for it."""
         ...
 
+    @property
+    def rated(self) -> Iterable[AccountKey]:
+        """Those of which it asks how many orders came in the last minute."""
+        ...
+
     def plan(self, batch: "Batch") -> None:
         """Change the batch's rows, or raise and change nothing."""
         ...
@@ -113,7 +118,6 @@ class Batch:
     def __init__(self, connection: sa.Connection) -> None:
         """Work on a connection whose transaction has begun."""
         self._connection = connection
-        self._is_postgres = connection.dialect.name == "postgresql"
         self.now = utc_now()
         self.orders: dict[str, OrderRow] = {}
         self.known_json: dict[str, tuple[str | None, str | None]] = {}
@@ -131,27 +135,28 @@ class Batch:
 
     def load(self, commands: Sequence[OrderCommand]) -> None:
         """Lock and read the rows that the commands speak of."""
-        run = self._connection.execute
+        connection = self._connection
         sends = any(command.sends for command in commands)
-        if sends and self._is_postgres:
-            run(sql.LOCK_TRADING_SHARED)
+        if sends and connection.dialect.name == "postgresql":
+            sql.LOCK_TRADING_SHARED.read(connection)
         keys = {"keys": sorted(_orders_of(commands))}
-        for row in run(sql.LOCK_ORDERS, keys):
-            state = state_of(row)
+        for row in sql.LOCK_ORDERS.read(connection, keys):
+            state = state_of(row._asdict())
             self.orders[state.client_order_id] = OrderRow(state, state)
         if fill_ids := [fill_id for command in commands for fill_id in command.fill_ids]:
-            self._booked.update(run(sql.KNOWN_FILLS, {"keys": fill_ids}).scalars())
+            known = sql.KNOWN_FILLS.read(connection, {"keys": fill_ids})
+            self._booked.update(row.fill_id for row in known)
         claimed = {command.order_id for command in commands if command.claims}
         if claim_ids := sorted(claimed.intersection(self.orders)):
-            for row in run(sql.CLAIMS_OF_ORDERS, {"keys": claim_ids}):
-                values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+            for row in sql.CLAIMS_OF_ORDERS.read(connection, {"keys": claim_ids}):
                 key = ClaimKey(row.order_id, row.leg, row.generation)
-                self.claims[key] = ClaimRow(values)
+                self.claims[key] = ClaimRow(row._asdict())
         if known := [c.order_id for c in commands if c.admits and c.order_id in self.orders]:
-            for row in run(sql.ORDER_JSON, {"keys": known}):
+            for row in sql.ORDER_JSON.read(connection, {"keys": known}):
                 self.known_json[row.client_order_id] = (row.content_hash, row.order_json)
-        if sends:
-            self.trading.update({r.scope: TradingState(r.state) for r in run(sql.TRADING_STATES)})
+        if any(command.sends and not command.accounts for command in commands):
+            for row in sql.TRADING_STATES.read(connection):
+                self.trading[row.scope] = TradingState(row.state)
 
     # Deciding, in memory.
 
@@ -198,8 +203,8 @@ class Batch:
     def _fills_of(self, order_id: str) -> list[Fill]:
         """An order's fills, those of this transaction too; asked for only where one is inferred."""
         if order_id not in self._stored_fills:
-            rows = self._connection.execute(sql.FILLS_OF_ORDER, {"order_id": order_id})
-            self._stored_fills[order_id] = [fill_of(row) for row in rows]
+            rows = sql.FILLS_OF_ORDER.read(self._connection, {"order_id": order_id})
+            self._stored_fills[order_id] = [fill_of(row._asdict()) for row in rows]
         both = zip(self._new_fills, self._fills, strict=True)
         new = [fill for row, (fill, _) in both if row["order_id"] == order_id]
         return self._stored_fills[order_id] + new
@@ -219,6 +224,27 @@ class Batch:
 
     def settle_accounts(self, waiting: Sequence[OrderCommand]) -> None:
         """Let reservations, positions and balances follow the orders, before `waiting` decide."""
+        changes, external = self._changes()
+        if not (changes or external or waiting or self._fills):
+            return
+        ids = {one for command in waiting for one in (command.order_id, *command.others) if one}
+        ids.update(change.after.client_order_id for change in changes)
+        accounts = {account for command in waiting for account in command.accounts}
+        accounts.update((fill.exchange, fill.account) for fill, _ in self._fills)
+        rated = {account for command in waiting for account in command.rated}
+        # An order that is not there yet has no reservation either.
+        self.ledger.load(ids.intersection(self.orders), accounts, rated)
+        for book in self.ledger.books.values():
+            self.trading.update(book.trading)  # For a send that comes with its account.
+        for change in changes:
+            self.ledger.follow(change)
+        for state in external:
+            self.ledger.follow_external(state)
+        for fill, strategy_id in self._fills:
+            self.ledger.book(fill, strategy_id)
+
+    def _changes(self) -> tuple[list[Change], list[OrderState]]:
+        """What may matter to the accounts: orders that have changed, and new ones of others."""
         changes, external = [], []
         for row in self.orders.values():
             if row.loaded is None:
@@ -228,20 +254,7 @@ class Batch:
                 change = Change(row.loaded, row.state)
                 if change.matters:
                     changes.append(change)
-        if not (changes or external or waiting or self._fills):
-            return
-        ids = {one for command in waiting for one in (command.order_id, *command.others) if one}
-        ids.update(change.after.client_order_id for change in changes)
-        accounts = {account for command in waiting for account in command.accounts}
-        accounts.update((fill.exchange, fill.account) for fill, _ in self._fills)
-        # An order that is not there yet has no reservation either.
-        self.ledger.load(ids.intersection(self.orders), accounts)
-        for change in changes:
-            self.ledger.follow(change)
-        for state in external:
-            self.ledger.follow_external(state)
-        for fill, strategy_id in self._fills:
-            self.ledger.book(fill, strategy_id)
+        return changes, external
 
     def sum_legs(self) -> None:
         """Let the orders that are split be the sums of their legs."""
@@ -253,10 +266,8 @@ class Batch:
         if not parents:
             return
         keys = {"keys": [row.state.client_order_id for row in parents]}
-        legs = {
-            state.client_order_id: state
-            for state in map(state_of, self._connection.execute(sql.LEGS, keys))
-        }
+        stored = [state_of(row._asdict()) for row in sql.LEGS.read(self._connection, keys)]
+        legs = {state.client_order_id: state for state in stored}
         legs.update({one: row.state for one, row in self.orders.items()})
         for row in parents:
             own = row.state.client_order_id
@@ -299,7 +310,7 @@ class Batch:
         ids = sorted({row.state.client_order_id for row, draft in self._drafts})
         seen = {
             (found.order_id, found.name, found.fingerprint)
-            for found in self._connection.execute(sql.KNOWN_FINGERPRINTS, {"keys": ids})
+            for found in sql.KNOWN_FINGERPRINTS.read(self._connection, {"keys": ids})
         }
         kept = []
         for row, draft in self._drafts:
@@ -351,9 +362,9 @@ class Batch:
     def _write_journal(self) -> None:
         if not self._drafts:
             return
-        take = sql.TAKE_AND_NOTIFY if self._is_postgres else sql.TAKE_SEQUENCES
+        take = sql.TAKE_SEQUENCES[self._connection.dialect.name]
         count = len(self._drafts)
-        first = self._connection.execute(take, {"count": count}).scalar_one() - count + 1
+        first = take.read(self._connection, {"count": count})[0].sequence - count + 1
         rows = []
         for sequence, (_, draft) in enumerate(self._drafts, first):
             entry = _entry(sequence, draft, self.now)
@@ -383,12 +394,3 @@ def _entry(sequence: int, draft: Draft, committed_at: datetime) -> JournalEntry:
         received_at=draft.received_at,
         committed_at=committed_at,
     )
-
-
-def strictest(
-    states: dict[str, TradingState], exchange: str, account: str, strategy_id: str | None
-) -> TradingState:
-    """The strictest of the states for all, for an account and for a strategy."""
-    scopes = ["all", f"account:{exchange}/{account}", f"strategy:{strategy_id}"]
-    order = list(TradingState)
-    return max((states.get(scope, TradingState.ACTIVE) for scope in scopes), key=order.index)

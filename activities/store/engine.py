@@ -91,16 +91,14 @@ def make_engines(url: URL, settings: StoreSettings, transaction_s: float | None 
     # Reads are single statements: no BEGIN, no ROLLBACK. They have a pool of their own, so that
     # a crowd of readers never stands before a claim. One more is for LISTEN.
     patience_s = transaction_s or settings.answer_within_s
-    writes = PostgresTransactions(_postgres_engine(url, settings, 1, patience_s), patience_s)
-    leases = PostgresTransactions(_postgres_engine(url, settings, 1, patience_s), patience_s)
-    readers = _postgres_engine(url, settings, settings.readers + 1, patience_s)
+    writes = PostgresTransactions(_postgres_engine(url, settings, 1), patience_s)
+    leases = PostgresTransactions(_postgres_engine(url, settings, 1), patience_s)
+    readers = _postgres_engine(url, settings, settings.readers + 1)
     readers = readers.execution_options(isolation_level="AUTOCOMMIT")
     return Engines(writes, PostgresTransactions(readers, patience_s), leases, readers)
 
 
-def _postgres_engine(
-    url: URL, settings: StoreSettings, connections: int, statement_s: float
-) -> AsyncEngine:
+def _postgres_engine(url: URL, settings: StoreSettings, connections: int) -> AsyncEngine:
     return create_async_engine(
         url,
         pool_size=connections,
@@ -108,7 +106,6 @@ def _postgres_engine(
         pool_timeout=settings.answer_within_s,
         connect_args={
             "timeout": settings.answer_within_s,
-            "command_timeout": statement_s,
             "prepared_statement_cache_size": 500,
             "server_settings": {"application_name": "oms-store", "jit": "off"},
         },

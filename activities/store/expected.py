@@ -65,8 +65,8 @@ class Reckon:
 
     def run(self, connection: sa.Connection) -> list[Drift]:
         """The assets that differ. No fill of the account is booked meanwhile: its row is locked."""
-        connection.execute(sql.MAKE_ACCOUNT, self._names)
-        connection.execute(sql.LOCK_ACCOUNT, self._names)
+        sql.MAKE_ACCOUNT.run(connection, [self._names])
+        sql.LOCK_ACCOUNT.read(connection, self._names)
         head = int(connection.execute(sa.select(journal_head.c.sequence)).scalar_one())
         counted = _cursor(connection, self._cursor)
         after, unsure = self._newest(connection)
@@ -87,8 +87,8 @@ class Reckon:
 
     def _newest(self, connection: sa.Connection) -> tuple[Sums, list[Sums]]:
         """What the booked fills after `as_of` have moved, and each of those that may be in it."""
-        rows = connection.execute(sql.FILLS_SINCE, {**self._names, "since": self._seen.as_of})
-        fills = [fill_of(row) for row in rows]
+        rows = sql.FILLS_SINCE.read(connection, {**self._names, "since": self._seen.as_of})
+        fills = [fill_of(row._asdict()) for row in rows]
         unsure = [effects(fill) for fill in fills if fill.timestamp <= self._seen.latest]
         return _sum(effects(fill) for fill in fills), unsure
 
@@ -143,8 +143,8 @@ class NoteTransfer:
     def run(self, connection: sa.Connection) -> bool:
         """Whether it was new."""
         one, names = self._transfer, self._names
-        connection.execute(sql.MAKE_ACCOUNT, names)
-        connection.execute(sql.LOCK_ACCOUNT, names)
+        sql.MAKE_ACCOUNT.run(connection, [names])
+        sql.LOCK_ACCOUNT.read(connection, names)
         key = f"{one.exchange}|{one.account}|{one.transfer_id}"
         noted = f"transfer:{hashlib.sha256(key.encode()).hexdigest()}"
         adopted = _cursor(connection, _adopted(names))
@@ -173,7 +173,7 @@ class TakeOver:
 
     def run(self, connection: sa.Connection) -> None:
         """Add each drift to what is expected."""
-        connection.execute(sql.LOCK_ACCOUNT, self._names)
+        sql.LOCK_ACCOUNT.read(connection, self._names)
         for one in self._drifts:
             _add(connection, self._names, one.asset, one.more)
             reason = "the balance differed from the opening balance and the fills since"

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from activities.store import statements as sql
+from activities.store.prepared import Prepared
 from activities.store.schema import cursors, execution_inbox, orders, send_claims, trading_states
 from activities.store.statements import Among
 from activities.store.types import ClaimKey, InboxItem, Unreadable
@@ -66,17 +67,20 @@ class InboxAdd:
         known = self._ids(connection, keys)
         new = {row["key"]: row for row in self._rows if row["key"] not in known}
         if new:
-            connection.execute(sa.insert(execution_inbox), list(new.values()))
+            _INSERT_REPORT.run(connection, new.values())
             known.update(self._ids(connection, sorted(new)))
         return [known[key] for key in keys]
 
     @staticmethod
     def _ids(connection: sa.Connection, keys: Sequence[str]) -> dict[str, int]:
-        found = connection.execute(_IDS_OF_KEYS, {"keys": keys})
-        return {row.key: row.id for row in found}
+        return {row.key: row.id for row in _IDS_OF_KEYS.read(connection, {"keys": keys})}
 
 
-_IDS_OF_KEYS = sa.select(_INBOX.key, _INBOX.id).where(Among(_INBOX.key))
+_IDS_OF_KEYS = Prepared(sa.select(_INBOX.key, _INBOX.id).where(Among(_INBOX.key)))
+_INSERT_REPORT = Prepared(
+    sa.insert(execution_inbox).inline(),
+    [column.name for column in _INBOX if column.name not in {"id", "delivered_at"}],
+)
 
 
 class InboxDelivered:
@@ -91,12 +95,10 @@ class InboxDelivered:
     def run(self, connection: sa.Connection) -> None:
         """Keep the first time of delivery."""
         now = utc_now()
-        rows = [{"item": item, "now": now} for item in self._ids]
-        if rows:
-            connection.execute(_MARK_DELIVERED, rows)
+        _MARK_DELIVERED.run(connection, [{"item": item, "now": now} for item in self._ids])
 
 
-_MARK_DELIVERED = (
+_MARK_DELIVERED = Prepared(
     sa.update(execution_inbox)
     .where(_INBOX.id == sa.bindparam("item"), _INBOX.delivered_at.is_(None))
     .values(delivered_at=sa.bindparam("now"))
@@ -243,21 +245,27 @@ class AdvanceCursor:
 
     def run(self, connection: sa.Connection) -> bool:
         """Whether the cursor stands at the new value now."""
-        row = connection.execute(
-            sa.select(cursors.c.value).where(cursors.c.name == self._name).with_for_update()
-        ).one_or_none()
-        known = None if row is None else row.value
+        rows = _LOCK_CURSOR.read(connection, {"name": self._name})
+        known = rows[0].value if rows else None
         if known == self._new:
             return True
         if known != self._expected or _goes_back(known, self._new):
             return False
-        values = {"value": self._new, "moved_at": utc_now()}
-        if known is None:
-            connection.execute(sa.insert(cursors).values(name=self._name, **values))
-        else:
-            update = sa.update(cursors).where(cursors.c.name == self._name)
-            connection.execute(update.values(**values))
+        write = _MAKE_CURSOR if known is None else _MOVE_CURSOR
+        row = {"name": self._name, "value": self._new, "moved_at": utc_now()}
+        write.run(connection, [row])
         return True
+
+
+_LOCK_CURSOR = Prepared(
+    sa.select(cursors.c.value).where(cursors.c.name == sa.bindparam("name")).with_for_update()
+)
+_MAKE_CURSOR = Prepared(sa.insert(cursors), cursors.c.keys())
+_MOVE_CURSOR = Prepared(
+    sa.update(cursors)
+    .where(cursors.c.name == sa.bindparam("name"))
+    .values(value=sa.bindparam("value"), moved_at=sa.bindparam("moved_at"))
+)
 
 
 def _goes_back(known: str | None, new: str) -> bool:
@@ -280,7 +288,7 @@ class SetTradingState:
     def run(self, connection: sa.Connection) -> None:
         """Wait for the claims that are under way, then write."""
         if connection.dialect.name == "postgresql":
-            connection.execute(sql.LOCK_TRADING)
+            sql.LOCK_TRADING.read(connection)
         values = {**self._values, "changed_at": utc_now()}
         update = sa.update(trading_states).where(trading_states.c.scope == self._scope)
         if connection.execute(update.values(**values)).rowcount == 0:

@@ -6,7 +6,7 @@ order's lock, and what depends on all of an account under the account's. A relea
 lock alone: it moves the sums by a difference, as the last thing before the journal.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from trading.oms.risk.reservation import (
 )
 
 AccountKey = tuple[str, str]
+RATE_WINDOW = timedelta(minutes=1)
 _BEGINNING = timedelta(minutes=1)
 """A modification reserves first and is noted in its order after that, at most so much later."""
 
@@ -78,32 +79,51 @@ class Ledger:
 
     # Reading.
 
-    def load(self, order_ids: Iterable[str], accounts: Iterable[AccountKey]) -> None:
-        """Read the orders' reservations; lock the accounts and read all that stands on them."""
+    def load(
+        self,
+        order_ids: Iterable[str],
+        accounts: Iterable[AccountKey],
+        rated: Collection[AccountKey] = (),
+    ) -> None:
+        """Read the orders' reservations; lock the accounts and read all that stands on them.
+
+        Of those in `rated` it is counted how many orders were reserved for in the last minute.
+        """
         keys = sorted(set(order_ids))
-        if keys:
-            for row in self._connection.execute(sql.RESERVATIONS, {"keys": keys}):
-                self._stored[row.order_id] = _reservation(row)
-                self._changed_at[row.order_id] = row.changed_at
-        self.reservations = dict(self._stored)
         for exchange, account in sorted(set(accounts)):
-            book = AccountBook(exchange, account, self._lock(exchange, account))
+            book = AccountBook(exchange, account, self._lock(exchange, account, keys))
+            keys = []  # They are read with the first lock.
+            since = self._now - RATE_WINDOW if (exchange, account) in rated else self._now
+            names = {**_named(exchange, account), "since": since}
             standing = sql.STANDING[self._connection.dialect.name]
-            book.read(self._connection.execute(standing, _named(exchange, account)))
+            book.read(standing.read(self._connection, names))
             self.books[exchange, account] = book
+        if keys:
+            self._keep(sql.RESERVATIONS.read(self._connection, {"keys": keys}))
+        self.reservations = dict(self._stored)
 
-    def _lock(self, exchange: str, account: str) -> Watermark:
+    def _lock(self, exchange: str, account: str, keys: list[str]) -> Watermark:
         names = _named(exchange, account)
-        row = self._connection.execute(sql.LOCK_ACCOUNT, names).one_or_none()
-        if row is None:
-            self._connection.execute(sql.MAKE_ACCOUNT, names)
-            row = self._connection.execute(sql.LOCK_ACCOUNT, names).one()
-        return Watermark(row.as_of, row.as_of_latest, row.fetched_at)
+        lock = sql.LOCK_ACCOUNT_AND_READ_RESERVATIONS
+        rows = lock.read(self._connection, {**names, "keys": keys})
+        if not rows:
+            sql.MAKE_ACCOUNT.run(self._connection, [names])
+            rows = lock.read(self._connection, {**names, "keys": keys})
+        self._keep([row for row in rows if row.order_id is not None])
+        return Watermark(rows[0].as_of, rows[0].as_of_latest, rows[0].fetched_at)
 
-    def orders_since(self, book: AccountBook, since: datetime, scope: Scope) -> int:
-        """How many orders of ours were reserved after then; those of this transaction count."""
-        names = {**_named(book.exchange, book.account), "since": since, **scope._asdict()}
-        stored = int(self._connection.execute(sql.reserved_since(scope), names).scalar_one())
+    def _keep(self, rows: Iterable[Any]) -> None:
+        for row in rows:
+            self._stored[row.order_id] = _reservation(row)
+            self._changed_at[row.order_id] = row.changed_at
+
+    def recent_orders(self, book: AccountBook, scope: Scope) -> int:
+        """How many of ours were reserved in the last minute; those of this transaction count."""
+        stored = sum(
+            orders
+            for (symbol, strategy_id), orders in book.recent.items()
+            if scope.strategy_id in {None, strategy_id} and scope.symbol in {None, symbol}
+        )
         new = sum(
             one.order_id not in self._stored and not one.external
             for one in self.reservations.values()
@@ -116,14 +136,15 @@ class Ledger:
     def fills_since(self, book: AccountBook, since: datetime) -> list[Any]:
         """The rows of the account's fills after a time of the exchange's."""
         names = {**_named(book.exchange, book.account), "since": since}
-        return list(self._connection.execute(sql.FILLS_SINCE, names))
+        return sql.FILLS_SINCE.read(self._connection, names)
 
     def held_by(self, book: AccountBook, strategy_id: str) -> dict[BySide, Held]:
         """What a strategy's open orders hold of the account, with this transaction's changes."""
         own = (book.exchange, book.account, strategy_id)
         if own not in self._stored_sums:
             names = {**_named(book.exchange, book.account), "strategy_id": strategy_id}
-            self._stored_sums[own] = sums_of(self._connection.execute(sql.SUMS_OF_STRATEGY, names))
+            rows = sql.SUMS_OF_STRATEGY.read(self._connection, names)
+            self._stored_sums[own] = sums_of(rows)
         found = dict(self._stored_sums[own])
         for key, moved in self._moved.items():
             if (key.exchange, key.account, key.strategy_id) == own:
@@ -157,7 +178,7 @@ class Ledger:
         right: dict[SumKey, Held] = {}
         compared = sql.COMPARED_SUMS[self._connection.dialect.name]
         where = (book.exchange, book.account)
-        rows = self._connection.execute(compared, _named(*where))
+        rows = compared.read(self._connection, _named(*where))
         for kind, symbol, side, strategy_id, quote, base, quantity, notional, orders in rows:
             found = kept if kind == "s" else right
             key = SumKey(*where, symbol, OrderSide(side), strategy_id)
@@ -280,7 +301,7 @@ def sums_of(rows: Iterable[Any]) -> dict[BySide, Held]:
     return {(row.symbol, OrderSide(row.side)): _held(row) for row in rows}
 
 
-def _held(row: sa.Row[Any]) -> Held:
+def _held(row: Any) -> Held:
     return Held(row.quote_amount, row.base_amount, row.open_quantity, row.notional, row.orders)
 
 
@@ -296,7 +317,7 @@ def _values_of_sums(key: SumKey, held: Held) -> dict[str, Any]:
     }
 
 
-def _reservation(row: sa.Row[Any]) -> Reservation:
+def _reservation(row: Any) -> Reservation:
     return Reservation(
         order_id=row.order_id,
         exchange=row.exchange,

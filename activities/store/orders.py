@@ -18,6 +18,7 @@ class OnOrder:
     admits = False
     waits = False
     accounts: Sequence[tuple[str, str]] = ()
+    rated: Sequence[tuple[str, str]] = ()
     others: Sequence[str] = ()
 
     def __init__(self, order_id: str) -> None:

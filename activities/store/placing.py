@@ -59,7 +59,7 @@ class Place(OnOrder):
         self._is_known = False
         self._checks_run: tuple[str, ...] = ()
         self._is_denied = False
-        self.accounts = self._reserve.accounts
+        self.accounts, self.rated = self._reserve.accounts, self._reserve.rated
 
     def plan(self, batch: Batch) -> None:
         """Decide with the trading states and the account's row locked."""

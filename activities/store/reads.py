@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from activities.store.claims import stored_claim
 from activities.store.journal import entry_of
+from activities.store.prepared import Prepared
 from activities.store.rows import STATE_COLUMNS, fill_of, state_of
 from activities.store.schema import (
     cursors,
@@ -21,17 +22,23 @@ from activities.store.types import ClaimKey, JournalEntry, OrderFilter, Standing
 from trading.oms.enums import TradingState
 from trading.oms.models import Fill, Order, OrderState
 
-_STATE = sa.select(*STATE_COLUMNS).where(orders.c.client_order_id == sa.bindparam("order_id"))
-_STATE_AND_WHOSE: sa.Select[Any] = sa.select(
-    *STATE_COLUMNS, orders.c.order_json.is_not(None).label("is_ours")
-).where(orders.c.client_order_id == sa.bindparam("order_id"))
-_SENDING = sa.select(send_claims.c.leg, send_claims.c.generation).where(
-    send_claims.c.order_id == sa.bindparam("order_id"), send_claims.c.outcome.is_(None)
+_STATE = Prepared(
+    sa.select(*STATE_COLUMNS).where(orders.c.client_order_id == sa.bindparam("order_id"))
+)
+_STATE_AND_WHOSE = Prepared(
+    sa.select(*STATE_COLUMNS, orders.c.order_json.is_not(None).label("is_ours")).where(
+        orders.c.client_order_id == sa.bindparam("order_id")
+    )
+)
+_SENDING = Prepared(
+    sa.select(send_claims.c.leg, send_claims.c.generation).where(
+        send_claims.c.order_id == sa.bindparam("order_id"), send_claims.c.outcome.is_(None)
+    )
 )
 _TRADER_ORDER = sa.select(orders.c.order_json).where(
     orders.c.client_order_id == sa.bindparam("order_id")
 )
-_CLAIMS = (
+_CLAIMS = Prepared(
     sa.select(send_claims)
     .where(send_claims.c.order_id == sa.bindparam("order_id"))
     .order_by(send_claims.c.leg, send_claims.c.generation)
@@ -53,24 +60,24 @@ _ENTRIES_OF_ORDER = (
 )
 _HEAD = sa.select(journal_head.c.sequence)
 _EPOCH = sa.select(meta.c.value).where(meta.c.name == "epoch")
-_CURSOR = sa.select(cursors.c.value).where(cursors.c.name == sa.bindparam("name"))
+_CURSOR = Prepared(sa.select(cursors.c.value).where(cursors.c.name == sa.bindparam("name")))
 
 
 def order(connection: sa.Connection, order_id: str) -> OrderState | None:
     """One order's state."""
-    row = (connection.execute(_STATE, {"order_id": order_id})).one_or_none()
-    return None if row is None else state_of(row)
+    rows = _STATE.read(connection, {"order_id": order_id})
+    return state_of(rows[0]._asdict()) if rows else None
 
 
 def standing(connection: sa.Connection, order_id: str, fill_ids: Sequence[str]) -> Standing:
     """An order beside reports of it; the sends first, so that the state knows how they ended."""
     names = {"order_id": order_id}
-    sends = [ClaimKey(order_id, *row) for row in connection.execute(_SENDING, names)]
-    row = connection.execute(_STATE_AND_WHOSE, names).one_or_none()
-    known = fills_known(connection, fill_ids) if fill_ids else ()
-    state = None if row is None else state_of(row)
-    is_ours = row is not None and bool(row.is_ours)
-    return Standing(state, is_ours, frozenset(sends), frozenset(known))
+    sends = frozenset(ClaimKey(order_id, *row) for row in _SENDING.read(connection, names))
+    rows = _STATE_AND_WHOSE.read(connection, names)
+    known = frozenset(fills_known(connection, fill_ids) if fill_ids else ())
+    if not rows:
+        return Standing(None, False, sends, known)
+    return Standing(state_of(rows[0]._asdict()), rows[0].is_ours, sends, known)
 
 
 def trader_order(connection: sa.Connection, order_id: str) -> Order | None:
@@ -83,7 +90,7 @@ def orders_list(
     connection: sa.Connection, wanted: OrderFilter, limit: int | None
 ) -> list[OrderState]:
     """The orders that pass a filter, newest first."""
-    return [state_of(row) for row in connection.execute(_orders_query(wanted, limit))]
+    return [state_of(row._asdict()) for row in connection.execute(_orders_query(wanted, limit))]
 
 
 def _orders_query(wanted: OrderFilter, limit: int | None) -> sa.Select[Any]:
@@ -105,17 +112,18 @@ def _orders_query(wanted: OrderFilter, limit: int | None) -> sa.Select[Any]:
 
 def fills_of_order(connection: sa.Connection, order_id: str) -> list[Fill]:
     """An order's fills, oldest first."""
-    return [fill_of(row) for row in connection.execute(FILLS_OF_ORDER, {"order_id": order_id})]
+    rows = FILLS_OF_ORDER.read(connection, {"order_id": order_id})
+    return [fill_of(row._asdict()) for row in rows]
 
 
 def fills_known(connection: sa.Connection, fill_ids: Sequence[str]) -> set[str]:
     """Those of the fills that are booked."""
-    return set(connection.execute(KNOWN_FILLS, {"keys": fill_ids}).scalars())
+    return {row.fill_id for row in KNOWN_FILLS.read(connection, {"keys": fill_ids})}
 
 
 def claims_of_order(connection: sa.Connection, order_id: str) -> list[StoredClaim]:
     """An order's send claims."""
-    rows = connection.execute(_CLAIMS, {"order_id": order_id})
+    rows = _CLAIMS.read(connection, {"order_id": order_id})
     return [stored_claim(row) for row in rows]
 
 
@@ -172,7 +180,7 @@ def entries_of_order(
 
 def trading_states(connection: sa.Connection) -> dict[str, TradingState]:
     """Every scope that was ever set."""
-    return {row.scope: TradingState(row.state) for row in connection.execute(TRADING_STATES)}
+    return {row.scope: TradingState(row.state) for row in TRADING_STATES.read(connection)}
 
 
 def head(connection: sa.Connection) -> int:
@@ -187,5 +195,5 @@ def epoch(connection: sa.Connection) -> str:
 
 def cursor(connection: sa.Connection, name: str) -> str | None:
     """Where a cursor stands."""
-    value: str | None = connection.scalar(_CURSOR, {"name": name})
-    return value
+    rows = _CURSOR.read(connection, {"name": name})
+    return rows[0].value if rows else None

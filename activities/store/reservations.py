@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
 from activities.store.account_book import AccountBook, HeldBySide
-from activities.store.batch import Batch, strictest
-from activities.store.ledger import AccountKey, SumKey
+from activities.store.batch import Batch
+from activities.store.ledger import RATE_WINDOW, AccountKey, SumKey
 from activities.store.orders import OnOrder
+from activities.store.types import strictest
 from trading.oms.enums import OrderSide, ReasonCode, TradingState
 from trading.oms.exact import EXACT
 from trading.oms.models import Instrument, Order, OrderState, Quote
@@ -27,7 +28,6 @@ from trading.oms.risk.reservation import (
 from trading.oms.risk.snapshot import Denial, OwnNumbers, RiskSnapshot, worst_price
 
 _ZERO = Decimal(0)
-_MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,7 @@ class Reserve(OnOrder):
         self._answer = Reserved((), None)
         self._account: AccountKey = (wish.order.exchange or "", wish.order.account or "")
         self.accounts = [self._account]
+        self.rated = self.accounts if _limits_the_rate(wish.limits) else ()
 
     def plan(self, batch: Batch) -> None:
         """Decide with the account's row locked."""
@@ -112,11 +113,10 @@ class Reserve(OnOrder):
         state = strictest(book.trading, exchange, account, self._wish.order.strategy_id)
         here = own is not None and (own.exchange, own.account) == (exchange, account)
         mine = own.held if own is not None and here else Held()
-        since = batch.now - _MINUTE
-        counts_itself = own is not None and own.reserved_at > since
+        counts_itself = own is not None and own.reserved_at > batch.now - RATE_WINDOW
 
         def rate(scope: Scope) -> int:
-            return batch.ledger.orders_since(book, since, scope) - counts_itself
+            return batch.ledger.recent_orders(book, scope) - counts_itself
 
         def held_by(strategy_id: str) -> HeldBySide:
             return batch.ledger.held_by(book, strategy_id)
@@ -182,6 +182,11 @@ class Surroundings(NamedTuple):
     mine: Held
     rate: Callable[[Scope], int]
     held_by: Callable[[str], HeldBySide]
+
+
+def _limits_the_rate(limits: RiskLimits) -> bool:
+    own = limits.own if isinstance(limits, OrderLimits) else ()
+    return any(one.max_orders_per_minute is not None for one in (account_limits(limits), *own))
 
 
 def snapshot_of(wish: ReserveWish, book: AccountBook, around: Surroundings) -> RiskSnapshot:

@@ -15,7 +15,6 @@ from activities.store.schema import (
     risk_accounts,
 )
 from activities.store.statements import Among
-from trading.oms.risk.limits import Scope
 
 _HERE = "exchange = :exchange AND account = :account"
 
@@ -26,49 +25,67 @@ def _of_account(table: sa.Table) -> sa.ColumnElement[bool]:
     )
 
 
-RESERVATIONS = sa.select(reservations).where(Among(reservations.c.order_id))
-LOCK_ACCOUNT = sa.select(risk_accounts).where(_of_account(risk_accounts)).with_for_update()
-ACCOUNT = sa.select(risk_accounts).where(_of_account(risk_accounts))
-MAKE_ACCOUNT = sa.text(
-    "INSERT INTO risk_accounts (exchange, account) VALUES (:exchange, :account) "
-    "ON CONFLICT DO NOTHING"
+RESERVATIONS = Prepared(sa.select(reservations).where(Among(reservations.c.order_id)))
+LOCK_ACCOUNT = Prepared(
+    sa.select(risk_accounts).where(_of_account(risk_accounts)).with_for_update()
+)
+_locked = sa.select(risk_accounts).where(_of_account(risk_accounts)).with_for_update().subquery()
+# The orders are locked before, and nobody else changes their reservations: they may be read by a
+# statement that still waits for the account. What stands on the account may not.
+LOCK_ACCOUNT_AND_READ_RESERVATIONS = Prepared(
+    sa.select(_locked.c.as_of, _locked.c.as_of_latest, _locked.c.fetched_at, reservations)
+    .select_from(_locked)
+    .outerjoin(reservations, Among(reservations.c.order_id))
+)
+ACCOUNT = Prepared(sa.select(risk_accounts).where(_of_account(risk_accounts)))
+MAKE_ACCOUNT = Prepared(
+    sa.text(
+        "INSERT INTO risk_accounts (exchange, account) VALUES (:exchange, :account) "
+        "ON CONFLICT DO NOTHING"
+    )
 )
 
 
 _HELD = ("quote_amount", "base_amount", "open_quantity", "notional")
 
 
-def _standing(total: str) -> sa.TextClause:
+def _standing(total: str) -> Prepared:
     """All that stands on an account in one statement, and so at one moment.
 
-    Kind r: what is reserved, by symbol and side; p: positions; b: balances; t: trading states.
+    Kind r: what is reserved, by symbol and side; n: how many orders of ours were reserved for
+    after a time, by symbol and strategy; p: positions; b: balances; t: trading states.
     """
     sums = ", ".join(total.format(name) for name in _HELD)
-    return sa.text(
+    text = sa.text(
         f"SELECT 'r', symbol, side, {sums}, CAST(sum(orders) AS BIGINT), '' "  # noqa: S608
         f"FROM reserved_sums WHERE {_HERE} AND orders <> 0 GROUP BY symbol, side "
+        "UNION ALL SELECT 'n', symbol, coalesce(strategy_id, ''), 0, 0, 0, 0, count(*), '' "
+        f"FROM reservations WHERE {_HERE} AND reserved_at > :since AND NOT external "
+        "GROUP BY symbol, coalesce(strategy_id, '') "
         "UNION ALL SELECT 'p', symbol, strategy_id, quantity, cost, realised, realised_on_day, 0, "
         f"day FROM positions WHERE {_HERE} "
         "UNION ALL SELECT 'b', asset, '', total, free, foreign_locked, filled_since, 0, '' "
         f"FROM balances WHERE {_HERE} "
         "UNION ALL SELECT 't', scope, state, 0, 0, 0, 0, 0, '' FROM trading_states"
     )
+    return Prepared(text.bindparams(sa.bindparam("since", type_=reservations.c.reserved_at.type)))
 
 
 # SQLite has no exact decimals: `exact_sum` and `exact_add` are ours (`activities.store.columns`).
 STANDING = {"postgresql": _standing("sum({})"), "sqlite": _standing("exact_sum({})")}
 
 
-def _compared(total: str) -> sa.TextClause:
+def _compared(total: str) -> Prepared:
     """The sums as they are kept (s), and as the open reservations make them (r), at one moment."""
     sums = ", ".join(total.format(name) for name in _HELD)
-    return sa.text(
+    text = sa.text(
         "SELECT 's', symbol, side, strategy_id, "  # noqa: S608
         f"{', '.join(_HELD)}, orders FROM reserved_sums WHERE {_HERE} "
         f"UNION ALL SELECT 'r', symbol, side, coalesce(strategy_id, ''), {sums}, count(*) "
         f"FROM reservations WHERE {_HERE} AND is_open "
         "GROUP BY symbol, side, coalesce(strategy_id, '')"
     )
+    return Prepared(text)
 
 
 COMPARED_SUMS = {"postgresql": _compared("sum({})"), "sqlite": _compared("exact_sum({})")}
@@ -93,34 +110,18 @@ MOVE_SUMS = {
     "postgresql": _moving("reserved_sums.{0} + excluded.{0}"),
     "sqlite": _moving("exact_add(reserved_sums.{0}, excluded.{0})"),
 }
-SUMS_OF_STRATEGY = sa.select(reserved_sums).where(
-    _of_account(reserved_sums), reserved_sums.c.strategy_id == sa.bindparam("strategy_id")
-)
-
-_RESERVED_SINCE = (
-    sa.select(sa.func.count())
-    .select_from(reservations)
-    .where(
-        _of_account(reservations),
-        reservations.c.reserved_at > sa.bindparam("since"),
-        reservations.c.external.is_(sa.false()),
+SUMS_OF_STRATEGY = Prepared(
+    sa.select(reserved_sums).where(
+        _of_account(reserved_sums), reserved_sums.c.strategy_id == sa.bindparam("strategy_id")
     )
 )
 
-
-def reserved_since(scope: Scope) -> sa.Select[int]:
-    """How many orders of the account were reserved for after a time: of what the scope names."""
-    query = _RESERVED_SINCE
-    for name, value in scope._asdict().items():
-        if value is not None:
-            query = query.where(reservations.c[name] == sa.bindparam(name))
-    return query
-
-
-FILLS_SINCE = sa.select(fills).where(
-    fills.c.exchange == sa.bindparam("exchange"),
-    fills.c.account == sa.bindparam("account"),
-    fills.c.timestamp > sa.bindparam("since"),
+FILLS_SINCE = Prepared(
+    sa.select(fills).where(
+        fills.c.exchange == sa.bindparam("exchange"),
+        fills.c.account == sa.bindparam("account"),
+        fills.c.timestamp > sa.bindparam("since"),
+    )
 )
 OPEN_RESERVATIONS = sa.select(reservations.c.order_id).where(reservations.c.is_open)
 ADJUSTMENTS = (

@@ -107,7 +107,7 @@ class RiskStore:
             "account": book.account,
             "strategy_id": wish.order.strategy_id or "",
         }
-        held = await self._read(lambda c: sums_of(c.execute(sql.SUMS_OF_STRATEGY, own)))
+        held = await self._read(lambda c: sums_of(sql.SUMS_OF_STRATEGY.read(c, own)))
         around = Surroundings(utc_now(), trading_state, Held(), lambda _: 0, lambda _: held)
         snapshot = snapshot_of(wish, book, around)
         names, denial = run_checks(wish.order, snapshot, ACCOUNT_CHECKS)
@@ -203,10 +203,11 @@ class RiskStore:
         names = {"exchange": exchange, "account": account}
 
         def query(connection: sa.Connection) -> AccountBook:
-            row = connection.execute(sql.ACCOUNT, names).one_or_none()
-            mark = Watermark(row.as_of, row.as_of_latest, row.fetched_at) if row else Watermark()
+            mark = Watermark()
+            for row in sql.ACCOUNT.read(connection, names):
+                mark = Watermark(row.as_of, row.as_of_latest, row.fetched_at)
             found = AccountBook(exchange, account, mark)
-            found.read(connection.execute(sql.STANDING[self._dialect], names).all())
+            found.read(sql.STANDING[self._dialect].read(connection, {**names, "since": utc_now()}))
             return found
 
         return await self._read(query)

@@ -1,10 +1,9 @@
 """Between models and rows. The hot path: plain assignments, no validation of our own data."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
-
-import sqlalchemy as sa
 
 from activities.store.columns import clean, plain
 from activities.store.schema import orders
@@ -19,7 +18,6 @@ from trading.oms.enums import (
 )
 from trading.oms.models import Fill, OrderState, state_with
 
-_STATE_FIELDS = frozenset(OrderState.model_fields)
 _FIXED = (
     "client_order_id",
     "symbol",
@@ -46,11 +44,9 @@ _STATUSES: dict[str | None, OrderStatus | None] = {
 _PENDINGS = {pending.value: pending for pending in Pending}
 
 
-def state_of(row: sa.Row[Any]) -> OrderState:
-    """The state in a row that begins with `STATE_COLUMNS`."""
-    values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
-    if len(values) > len(_STATE_FIELDS):
-        values = {name: values[name] for name in OrderState.model_fields}
+def state_of(row: Mapping[str, Any]) -> OrderState:
+    """The state in a row that has the `STATE_COLUMNS`."""
+    values = {name: row[name] for name in OrderState.model_fields}
     values["side"] = _SIDES[values["side"]]
     values["order_type"] = _TYPES[values["order_type"]]
     values["time_in_force"] = _TIMES_IN_FORCE[values["time_in_force"]]
@@ -109,8 +105,8 @@ def fill_values(fill: Fill, received_at: datetime, booked_at: datetime) -> dict[
     return values
 
 
-def fill_of(row: sa.Row[Any]) -> Fill:
+def fill_of(row: Mapping[str, Any]) -> Fill:
     """The fill in a row."""
-    values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+    values = dict(row)
     del values["booked_at"]
     return Fill.model_construct(**{**values, "side": _SIDES[values["side"]]})

@@ -44,6 +44,7 @@ class Split(OnOrder):
         reserves = [Reserve(wish) for wish in wishes]
         self.others = [reserve.order_id for reserve in reserves]
         self.accounts = [one for reserve in reserves for one in reserve.accounts]
+        self.rated = [one for reserve in reserves for one in reserve.rated]
 
     def plan(self, batch: Batch) -> None:
         """Decide with the accounts' rows locked; nothing changes unless every leg passes."""

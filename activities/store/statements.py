@@ -60,25 +60,29 @@ def _in_json(element: Among, compiler: SQLCompiler, **options: Any) -> str:
     return f"{column} IN (SELECT value FROM json_each({keys}))"  # noqa: S608 - compiled parts
 
 
-LOCK_TRADING_SHARED = sa.text(f"SELECT pg_advisory_xact_lock_shared({_TRADING_LOCK})")
-LOCK_TRADING = sa.text(f"SELECT pg_advisory_xact_lock({_TRADING_LOCK})")
-TRADING_STATES = sa.select(trading_states.c.scope, trading_states.c.state)
+LOCK_TRADING_SHARED = Prepared(sa.text(f"SELECT pg_advisory_xact_lock_shared({_TRADING_LOCK})"))
+LOCK_TRADING = Prepared(sa.text(f"SELECT pg_advisory_xact_lock({_TRADING_LOCK})"))
+TRADING_STATES = Prepared(sa.select(trading_states.c.scope, trading_states.c.state))
 
-LOCK_ORDERS = (
+LOCK_ORDERS = Prepared(
     sa.select(*STATE_COLUMNS)
     .where(Among(orders.c.client_order_id))
     .order_by(orders.c.client_order_id)
     .with_for_update(key_share=True)
 )
-LEGS = sa.select(*STATE_COLUMNS).where(Among(orders.c.parent_order_id))
-ORDER_JSON = sa.select(orders.c.client_order_id, orders.c.content_hash, orders.c.order_json).where(
-    Among(orders.c.client_order_id)
+LEGS = Prepared(sa.select(*STATE_COLUMNS).where(Among(orders.c.parent_order_id)))
+ORDER_JSON = Prepared(
+    sa.select(orders.c.client_order_id, orders.c.content_hash, orders.c.order_json).where(
+        Among(orders.c.client_order_id)
+    )
 )
-KNOWN_FILLS = sa.select(fills.c.fill_id).where(Among(fills.c.fill_id))
-CLAIMS_OF_ORDERS = sa.select(send_claims).where(Among(send_claims.c.order_id))
-KNOWN_FINGERPRINTS = sa.select(
-    order_events.c.order_id, order_events.c.name, order_events.c.fingerprint
-).where(Among(order_events.c.order_id), order_events.c.fingerprint.is_not(None))
+KNOWN_FILLS = Prepared(sa.select(fills.c.fill_id).where(Among(fills.c.fill_id)))
+CLAIMS_OF_ORDERS = Prepared(sa.select(send_claims).where(Among(send_claims.c.order_id)))
+KNOWN_FINGERPRINTS = Prepared(
+    sa.select(order_events.c.order_id, order_events.c.name, order_events.c.fingerprint).where(
+        Among(order_events.c.order_id), order_events.c.fingerprint.is_not(None)
+    )
+)
 
 INSERT_ORDER = Prepared(sa.insert(orders), orders.c.keys())
 UPDATE_ORDER = Prepared(
@@ -86,7 +90,7 @@ UPDATE_ORDER = Prepared(
     .where(orders.c.client_order_id == sa.bindparam("key"))
     .values({name: sa.bindparam(name) for name in CHANGING})
 )
-FILLS_OF_ORDER = (
+FILLS_OF_ORDER = Prepared(
     sa.select(fills)
     .where(fills.c.order_id == sa.bindparam("order_id"))
     .order_by(fills.c.timestamp, fills.c.fill_id)
@@ -116,13 +120,17 @@ UPDATE_CLAIM = Prepared(
     .values({name: sa.bindparam(name) for name in CLAIM_CHANGING})
 )
 
-TAKE_SEQUENCES = (
+_TAKE = (
     sa.update(journal_head)
     .values(sequence=journal_head.c.sequence + sa.bindparam("count", type_=sa.BigInteger()))
     .returning(journal_head.c.sequence)
 )
-_taken = TAKE_SEQUENCES.cte("taken")
-TAKE_AND_NOTIFY = sa.select(
-    _taken.c.sequence, sa.func.pg_notify(CHANNEL, sa.cast(_taken.c.sequence, sa.Text()))
+_taken = _TAKE.cte("taken")
+_and_notify = sa.func.pg_notify(
+    sa.literal_column(f"'{CHANNEL}'"), sa.cast(_taken.c.sequence, sa.Text())
 )
+TAKE_SEQUENCES = {
+    "postgresql": Prepared(sa.select(_taken.c.sequence, _and_notify)),
+    "sqlite": Prepared(_TAKE),
+}
 INSERT_ENTRY = Prepared(sa.insert(order_events), order_events.c.keys())

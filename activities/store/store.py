@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from activities.store import inbox, reads
-from activities.store.batch import strictest
 from activities.store.claims import ClaimRequest, ClaimSend, Settle, Settlement
 from activities.store.engine import complaints, make_engines, masked, sqlite_file, store_url
 from activities.store.export import Exports
@@ -38,6 +37,7 @@ from activities.store.types import (
     StoredClaim,
     StoreSettings,
     Unreadable,
+    strictest,
 )
 from activities.store.upkeep import Upkeep
 from activities.store.writer import Writer

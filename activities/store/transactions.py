@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import greenlet_spawn
 
 T = TypeVar("T")
 
@@ -32,9 +33,9 @@ class PostgresTransactions:
         self._patience_s = patience_s
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run it in the engine's greenlet, where each statement awaits the database."""
-        async with asyncio.timeout(self._patience_s), self._engine.begin() as connection:
-            return await connection.run_sync(work)
+        """Run it in one greenlet, in which each statement awaits the database."""
+        async with asyncio.timeout(self._patience_s):
+            return await greenlet_spawn(_transaction, self._engine.sync_engine, work)
 
     async def dispose(self) -> None:
         """Close the pool."""
@@ -57,11 +58,8 @@ class SqliteTransactions:
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
         """Run it in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
-
-    def _run(self, work: Callable[[sa.Connection], T]) -> T:
-        with self._engine.begin() as connection:
-            return work(connection)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, _transaction, self._engine, work)
 
     async def dispose(self) -> None:
         """Close the connections and end the threads."""
@@ -70,3 +68,8 @@ class SqliteTransactions:
         self._is_disposed = True
         await asyncio.get_running_loop().run_in_executor(self._threads, self._engine.dispose)
         self._threads.shutdown(wait=False)
+
+
+def _transaction(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from trading.oms.enums import OrderStatus, ReasonCode
+from trading.oms.enums import OrderStatus, ReasonCode, TradingState
 from trading.oms.models import Fill, Order, OrderState
 from trading.oms.venue import ExecutionReport, OrderRequest
 
@@ -171,3 +171,14 @@ class Unreadable(NamedTuple):
 def resend_scope(exchange: str, account: str) -> str:
     """The scope of the trading states that stops further generations on an account."""
     return f"resend:{exchange}/{account}"
+
+
+_STRICTNESS = tuple(TradingState)
+
+
+def strictest(
+    states: dict[str, TradingState], exchange: str, account: str, strategy_id: str | None
+) -> TradingState:
+    """The strictest of the states for all, for an account and for a strategy."""
+    scopes = ["all", f"account:{exchange}/{account}", f"strategy:{strategy_id}"]
+    return max((states.get(scope, TradingState.ACTIVE) for scope in scopes), key=_STRICTNESS.index)

@@ -380,3 +380,16 @@ async def test_connections_that_the_server_ends_are_made_anew(postgres_url: str)
         await other._engines.writes.run(lambda connection: connection.execute(end_others))
         await store.admit(new_order())
         assert await store.head() == 2
+
+
+@pytest.mark.postgres
+async def test_a_statement_that_a_migration_has_outdated_is_prepared_anew(
+    postgres_url: str,
+) -> None:
+    async with opened(postgres_url) as store, opened(postgres_url) as other:
+        assert await store.advance_cursor("c", None, "1")
+        assert await store.cursor("c") == "1"
+        wider = sa.text("ALTER TABLE cursors ALTER COLUMN value TYPE varchar(200)")
+        await other._engines.writes.run(lambda connection: connection.execute(wider))
+        assert await store.advance_cursor("c", "1", "2")
+        assert await store.cursor("c") == "2"
