@@ -408,6 +408,10 @@ async def test_a_balance_that_no_fill_explains_lets_the_account_reduce_only(
 async def test_what_an_order_holds_is_mended_and_doubt_releases_nothing(
     desk: Desk, exchange: Exchange
 ) -> None:
+    async def others_hold_nothing() -> bool:
+        return not (await desk.store.risk.book(exchange.name, "main")).reserved("USDT")
+
+    await until(others_hold_nothing, 40)
     forgotten = await desk.resting()
     for query in ("GET order", "GET allOrders"):
         exchange.fault("rate_429", retry_after="0.1", endpoint=query)
