@@ -18,7 +18,7 @@ SHARED_OUT := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 # On a busy machine of the CI a failed test has one more try; it is listed as rerun, to be mended.
 # Python 3.11 itself may fail where pytest parses the source for a failure's report (SystemError in
 # ast.parse), which would end the run without a word on what failed: native tracebacks parse nothing.
-SHARED_OUT += $(if $(CI),--reruns=1 --tb=native)
+SHARED_OUT += $(if $(CI),--reruns=1 --rerun-show-tracebacks -raR --tb=native)
 
 # Arguments for the program behind a target, as in `make test ARGS="-k cancel"`.
 ARGS ?=
