@@ -110,14 +110,15 @@ class Booking:
         )
         return False
 
-    async def overtaken(self, state: OrderState) -> Booked | None:
-        """What carries the order, and what may live beside it, where that is not the newest send.
+    async def overtaken(self, state: OrderState, meant: int | None = None) -> Booked | None:
+        """What carries the order, and what may live beside it, where it is not the one `meant`.
 
-        Read from the store, so that a task whose first try was cut off after the commit knows it.
+        Without a generation the newest send is. A task whose first try was cut off knows it so.
         """
         claims = [c for c in await self._store.claims_of(state.client_order_id) if _is_on(c, state)]
         carrier = next((claim for claim in claims if not _is_stray(claim, state)), None)
-        if carrier is None or carrier.key == max(claim.key for claim in claims):
+        meant = meant or max((claim.key.generation for claim in claims), default=0)
+        if carrier is None or carrier.key.generation == meant:
             return None
         return Booked(state=state, carrier=_at(carrier), strays=may_live_beside(carrier, claims))
 

@@ -42,7 +42,10 @@ class DeadMan:
         """
         key = (account.exchange, account.account)
         seconds = self._armed_s.get(key, 0.0)
-        switch = cast("ICancelsAllAfter", self._parts.connector(*key))
+        connector = self._parts.connector(*key)
+        if connector.capabilities.cancel_all_after is None:
+            return False
+        switch = cast("ICancelsAllAfter", connector)
         until = time.monotonic() + TURN_S
         next_at = 0.0
         while time.monotonic() < until:

@@ -17,6 +17,7 @@ from activities.messages import (
     CancelAt,
     ChangeAnswer,
     ChangeKind,
+    CollectAt,
     OrderAt,
 )
 from trading.oms.errors import (
@@ -33,6 +34,7 @@ from trading.oms.venue_changes import IAmends, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from activities.order_steps import Parts
     from activities.store import StoredClaim
@@ -61,11 +63,13 @@ class ExchangeSteps:
         with a total: what was traded before the end must not be sent again.
         """
         claim, connector = await self._there(message.at)
-        if not message.is_replacement:
-            await self._mark(message.at, EventKind.CANCEL_REQUESTED, message.reason)
-        if not message.of_strays and (other := await self._overtaken(message.at)) is not None:
-            return other
-        ref = await self._ref(claim, message.at)
+        if message.is_replacement:
+            state = await self._state(message.at.order_id)
+        else:
+            state = await self._mark(message.at, EventKind.CANCEL_REQUESTED, message.reason)
+        if not message.of_strays and (other := await self._overtaken(claim, state)) is not None:
+            return _of_another(other)
+        ref = _ref(claim, state)
         try:
             report = await connector.cancel(ref)
         except ExchangeRejected as error:
@@ -85,10 +89,10 @@ class ExchangeSteps:
         at = message.at
         claim, connector = await self._there(at)
         state = await self._state(at.order_id)
-        if (other := await self._overtaken(at)) is not None:
-            return other
-        if not _can_amend(connector, message, state):
-            return ChangeAnswer(kind=ChangeKind.UNSUPPORTED, state=state)
+        if (other := await self._overtaken(claim, state)) is not None:
+            return _of_another(other)
+        if state.revision >= message.revision or not _can_amend(connector, message, state):
+            return await self._not_asked(message, state)
         filled_elsewhere = await self._filled_elsewhere(state)
         terms = Terms(
             quantity=EXACT.subtract(message.new_quantity, filled_elsewhere),
@@ -96,7 +100,7 @@ class ExchangeSteps:
             post_only=claim.request.post_only,
             deadline_ms=_now_ms(connector) + connector.capabilities.fence_ms,
         )
-        ref = await self._ref(claim, at)
+        ref = _ref(claim, state)
         try:
             report = await _amend(connector, ref, terms)
         except ExchangeUnavailable as error:
@@ -110,10 +114,13 @@ class ExchangeSteps:
         return await self._amended(message, report)
 
     @activity.defn(name="collect_fills")
-    async def collect_fills(self, at: OrderAt) -> Booked:
+    async def collect_fills(self, at: CollectAt) -> Booked:
         """Fetch the order and its fills, and book them; still missing when it cannot be asked."""
         claim, connector = await self._there(at)
-        ref = await self._ref(claim, at)
+        state = await self._state(at.order_id)
+        if not at.of_strays and (other := await self._overtaken(claim, state)) is not None:
+            return other.model_copy(update={"fills_missing": True})
+        ref = _ref(claim, state)
         try:
             report = await connector.find_order(ref)
             if report is None:
@@ -129,21 +136,15 @@ class ExchangeSteps:
         executed = report.cumulative_quantity or Decimal(0)
         return booked.model_copy(update={"fills_missing": missing, "executed": executed})
 
-    async def _overtaken(self, at: OrderAt) -> ChangeAnswer | None:
-        """The asker means the order, and another send of the leg carries it: nothing is done."""
-        state = await self._state(at.order_id) if at.generation > 1 else None
-        if state is None or state.leg != at.leg:
+    async def _overtaken(self, claim: StoredClaim, state: OrderState) -> Booked | None:
+        """What carries the order where the asker, who means the order, names another send of it.
+
+        An older one may live after all, and a task that is repeated does not know yet that its
+        earlier try has sent the order again.
+        """
+        if claim.key.leg != state.leg or _carries(claim, state):
             return None
-        known = await self._booking.overtaken(state)
-        if known is None or known.carrier == at:
-            return None
-        return ChangeAnswer(
-            kind=ChangeKind.UNKNOWN,
-            state=state,
-            reason="another send carries the order",
-            strays=known.strays,
-            carrier=known.carrier,
-        )
+        return await self._booking.overtaken(state, claim.key.generation)
 
     async def _after_unclear_cancel(
         self, connector: IExecutionConnector, ref: OrderRef, at: OrderAt, reason: str
@@ -186,17 +187,24 @@ class ExchangeSteps:
     async def _amended(self, message: AmendAt, report: ExecutionReport) -> ChangeAnswer:
         at = message.at
         state = await self._state(at.order_id)
-        modified = LifecycleEvent(
-            kind=EventKind.MODIFIED,
-            at=report.at,
-            leg=at.leg,
-            revision=message.revision,
-            quantity=message.new_quantity,
-            price=message.new_price,
-            stop_price=state.stop_price,
-        )
-        await self._store.record(at.order_id, [modified])
+        await self._store.record(at.order_id, [_modified(message, state, report.at)])
         return await self._done(at, [report])
+
+    async def _not_asked(self, message: AmendAt, state: OrderState) -> ChangeAnswer:
+        """The exchange cannot do it, or it was done before, and perhaps another change after it.
+
+        So asks a task that a crash repeats, and one that its worker swallowed while it stood still:
+        what it would write now takes back whatever others have changed since.
+        """
+        if state.revision < message.revision:
+            return ChangeAnswer(kind=ChangeKind.UNSUPPORTED, state=state)
+        terms = (message.new_quantity, message.new_price)
+        if (state.quantity, state.price) != terms:
+            reason = "the order has been changed again since"
+            return ChangeAnswer(kind=ChangeKind.REFUSED, state=state, reason=reason)
+        event = _modified(message, state, state.last_updated_at)
+        state = await self._store.record(message.at.order_id, [event])
+        return ChangeAnswer(kind=ChangeKind.DONE, state=state)
 
     async def _done(self, at: OrderAt, reports: Sequence[ExecutionReport]) -> ChangeAnswer:
         booked = await self._booking.book(at.order_id, reports)
@@ -235,21 +243,48 @@ class ExchangeSteps:
         request = claim.request
         return claim, self._parts.connectors[request.exchange, request.account]
 
-    async def _ref(self, claim: StoredClaim, at: OrderAt) -> OrderRef:
-        state = await self._state(at.order_id)
-        is_newest = state.exchange_client_id == claim.request.exchange_client_id
-        return OrderRef(
-            symbol=claim.request.symbol,
-            exchange_client_id=claim.request.exchange_client_id,
-            exchange_order_id=state.exchange_order_id if is_newest else claim.exchange_order_id,
-        )
-
     async def _state(self, order_id: str) -> OrderState:
         state = await self._store.order(order_id)
         if state is None:
             msg = f"no order has the id {order_id!r}"
             raise LookupError(msg)
         return state
+
+
+def _modified(message: AmendAt, state: OrderState, at: datetime) -> LifecycleEvent:
+    return LifecycleEvent(
+        kind=EventKind.MODIFIED,
+        at=at,
+        leg=message.at.leg,
+        revision=message.revision,
+        quantity=message.new_quantity,
+        price=message.new_price,
+        stop_price=state.stop_price,
+    )
+
+
+def _carries(claim: StoredClaim, state: OrderState) -> bool:
+    return claim.request.exchange_client_id == state.exchange_client_id
+
+
+def _ref(claim: StoredClaim, state: OrderState) -> OrderRef:
+    own = state.exchange_order_id if _carries(claim, state) else claim.exchange_order_id
+    return OrderRef(
+        symbol=claim.request.symbol,
+        exchange_client_id=claim.request.exchange_client_id,
+        exchange_order_id=own,
+    )
+
+
+def _of_another(known: Booked) -> ChangeAnswer:
+    """Nothing is done: the asker repeats it with what carries the order."""
+    return ChangeAnswer(
+        kind=ChangeKind.UNKNOWN,
+        state=known.state,
+        reason="another send carries the order",
+        strays=known.strays,
+        carrier=known.carrier,
+    )
 
 
 def _can_amend(connector: IExecutionConnector, message: AmendAt, state: OrderState) -> bool:

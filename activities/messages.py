@@ -22,8 +22,8 @@ class Account(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    exchange: str
-    account: str
+    exchange: Name
+    account: Name
 
 
 class OrderAt(Message):
@@ -87,7 +87,7 @@ class CancelAllWish(Message):
     exchange: Name
     account: Name
     symbol: Symbol
-    reason: str | None = None
+    reason: str | None = Field(default=None, max_length=200)
 
 
 class CancelAllAnswer(Message):
@@ -283,6 +283,12 @@ class CancelAt(Message):
     at: OrderAt
     reason: str | None = None
     is_replacement: bool = False
+    of_strays: bool = False
+
+
+class CollectAt(OrderAt):
+    """Collect the fills of an exchange order; `of_strays` as in `CancelAt`."""
+
     of_strays: bool = False
 
 

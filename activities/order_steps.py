@@ -73,10 +73,14 @@ class Parts(NamedTuple):
         """The connector of an account. Raises `ApplicationError`; another worker may have it."""
         found = self.connectors.get((exchange, account))
         if found is None:
-            known = ", ".join(sorted(f"{e}/{a}" for e, a in self.connectors)) or "none"
-            msg = f"this worker has no account {exchange!r}/{account!r}; those it has are: {known}"
-            raise ApplicationError(msg, type="NoSuchAccount")
+            raise self.no_such_account(exchange, account)
         return found
+
+    def no_such_account(self, exchange: str, account: str) -> ApplicationError:
+        """The error for an account that no connector is named by."""
+        known = ", ".join(sorted(f"{e}/{a}" for e, a in self.connectors)) or "none"
+        msg = f"this worker has no account {exchange!r}/{account!r}; those it has are: {known}"
+        return ApplicationError(msg, type="NoSuchAccount")
 
 
 class OrderSteps:

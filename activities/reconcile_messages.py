@@ -5,7 +5,9 @@ from enum import StrEnum
 from pydantic import ConfigDict, Field
 
 from activities.messages import Account, Message
-from trading.oms.models import Exact, Utc
+from trading.oms.models import Exact, Id, NameOrAll, Utc
+
+_HEAD_MAX = 2**63 - 1
 
 
 class StoreMark(Message):
@@ -15,9 +17,9 @@ class StoreMark(Message):
     has gone on to the same number has other entries.
     """
 
-    epoch: str
-    head: int
-    entry: str = ""
+    epoch: Id
+    head: int = Field(ge=0, le=_HEAD_MAX)
+    entry: Id = ""
 
 
 class OrderMark(Message):
@@ -34,14 +36,14 @@ class OrderMark(Message):
 class ReconcileRequest(Message):
     """Compare accounts with their exchanges; `dry_run` only says what differs.
 
-    Without an account all of the exchange's are meant, without an exchange all there are.
+    Without an account all of the exchange's are meant, without an exchange every exchange.
     `store_before` is the store as the schedule's last run saw it; Temporal has kept it since.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    exchange: str = ""
-    account: str = ""
+    exchange: NameOrAll = ""
+    account: NameOrAll = ""
     dry_run: bool = False
     store_before: StoreMark | None = None
 

@@ -67,15 +67,18 @@ class Reconciling:
 
     @activity.defn(name="list_accounts")
     async def list_accounts(self, request: ReconcileRequest) -> Accounts:
-        """The accounts of an exchange (all where it is empty) that this worker is connected to."""
-        found = sorted(self._parts.connectors)
-        return Accounts(
-            accounts=tuple(
-                Account(exchange=exchange, account=account)
-                for exchange, account in found
-                if request.exchange in {"", exchange}
-            )
-        )
+        """The accounts that are meant, of those that this worker is connected to.
+
+        Raises `ApplicationError` where one was named and is none of them; another worker may.
+        """
+        found = [
+            Account(exchange=exchange, account=account)
+            for exchange, account in sorted(self._parts.connectors)
+            if request.exchange in {"", exchange} and request.account in {"", account}
+        ]
+        if not found and (request.exchange or request.account):
+            raise self._parts.no_such_account(request.exchange or "*", request.account or "*")
+        return Accounts(accounts=tuple(found))
 
     @activity.defn(name="reconcile_account")
     async def reconcile_account(self, request: ReconcileRequest) -> ReconcileReport:

@@ -184,8 +184,10 @@ class InDoubt:
             await self._go_on_if_sent_again()
         elif may_be_sent_again:
             await work.conclude_not_placed(at, work.event(EventKind.DOUBT_ENDED))
-            if self._is_unseen(at):  # Nobody has seen it alive meanwhile.
+            if self._is_unseen(at):
                 await work.submission.send_again()
+            else:  # Somebody has seen it alive meanwhile, or an earlier try has sent it again.
+                await self._go_on_if_sent_again()
         else:
             reason = "the exchange proved to have no such order after its deadline"
             await work.end_not_placed(at, reason)

@@ -48,6 +48,7 @@ class Modification:
         self._work = work
         self._request: Modify | None = None
         self._began: datetime | None = None
+        self._revision = 0
         self.replacement = Replacement(work, self)
 
     @property
@@ -82,6 +83,8 @@ class Modification:
             )
             return
         self._request, self._began = request, workflow.now()
+        # Both before the store is read again: an earlier try of this task may have come further.
+        self._revision = work.state.revision + 1
         self.replacement.take_place(work.here)
         await work.record(work.event(EventKind.MODIFY_REQUESTED, details=_wish(request.command)))
         if self.replacement.new_leg_exists:
@@ -129,7 +132,7 @@ class Modification:
             at=work.here,
             new_quantity=self.new_quantity,
             new_price=self.new_price,
-            revision=work.state.revision + 1,
+            revision=self._revision,
         )
         answer = await steps.amend(message)
         work.take(answer)

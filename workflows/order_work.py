@@ -299,6 +299,13 @@ class OrderWork:
         which = {"message": next(self._refusals), "run": workflow.info().run_id}
         await self.record(self.event(EventKind.MESSAGE_REFUSED, reason=reason, details=which))
 
+    async def take_up_carrier(self) -> None:
+        """Read from the store which of the order's sends carries it."""
+        known = await steps.load(self.state.client_order_id)
+        self.take(Booked(state=known.state))
+        if known.claim is not None:
+            self.submission.take_up(known.claim)
+
     async def record(self, *events: LifecycleEvent) -> None:
         """Commit events of our own."""
         self.take(await steps.record(self.state.client_order_id, *events))

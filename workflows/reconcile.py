@@ -49,6 +49,7 @@ class ReconcileWorkflow:
             request,
             result_type=Accounts,
             start_to_close_timeout=timedelta(seconds=10),
+            retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
         )
         return found.accounts
 

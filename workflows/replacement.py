@@ -254,7 +254,9 @@ class Replacement:
         work, modification = self._work, self._modification
         await work.conclude_not_placed(at, work.event(EventKind.DOUBT_ENDED))
         if work.state.leg == at.leg and work.state.exchange_order_id is not None:
-            await self.doubt_ended()  # Somebody has seen it alive meanwhile.
+            # Somebody has seen it alive meanwhile, or an earlier try of this has sent it again.
+            await work.take_up_carrier()
+            await self.doubt_ended()
             return
         if work.state.is_terminal:
             return

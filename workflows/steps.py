@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
         CancelAt,
         ChangeAnswer,
         ClaimFacts,
+        CollectAt,
         Known,
         LookUp,
         Note,
@@ -194,9 +195,10 @@ async def amend(message: AmendAt) -> ChangeAnswer:
     return await _local("amend_at_exchange", message, ChangeAnswer, summary)
 
 
-async def collect_fills(order: OrderAt) -> Booked:
+async def collect_fills(order: OrderAt, *, of_strays: bool = False) -> Booked:
     """Fetch the order's fills from the exchange and book them."""
-    return await _local("collect_fills", order, Booked, "collect fills")
+    message = CollectAt(**order.model_dump(), of_strays=of_strays)
+    return await _local("collect_fills", message, Booked, "collect fills")
 
 
 async def look_up(order: LookUp) -> Sighting:

@@ -93,7 +93,7 @@ class Strays:
         self._work.take(answer)
         if answer.kind is not ChangeKind.DONE:
             return await self._is_absent(at)
-        booked = await steps.collect_fills(at)
+        booked = await steps.collect_fills(at, of_strays=True)
         self._work.take(booked)
         if booked.executed and at != self._work.here:
             self._ends_all = True  # What it has traded is too much for the other one.

@@ -11,6 +11,8 @@ with workflow.unsafe.imports_passed_through():
     from trading.oms.enums import OrderStatus, Pending, ReasonCode, RejectedBy, Verdict
     from trading.oms.lifecycle import EventKind
 
+from workflows import interruption
+
 if TYPE_CHECKING:
     from activities.messages import OrderAt
     from workflows.order_work import OrderWork
@@ -44,6 +46,8 @@ class Verdicts:
             await self._end_as_dead(at, command.reason, command.by)
         elif at is not None:
             await self._send_again(at)
+        else:
+            await interruption.take_up_newest_send(work)  # The doubt has ended before the verdict.
         request.answer = result_of(work.state)
 
     def _refusal(self, verdict: Verdict) -> str | None:
@@ -94,7 +98,9 @@ class Verdicts:
             events.append(work.event(EventKind.REQUEST_ENDED))
         await work.conclude_not_placed(at, *events)
         if at.leg == 1 and work.state.status is not OrderStatus.SUBMITTED:
-            return  # Somebody has seen it alive meanwhile.
+            # Somebody has seen it alive meanwhile, or an earlier try of this has sent it again.
+            await interruption.take_up_newest_send(work)
+            return
         if replacing:
             await work.modification.replacement.try_again()
         else:

@@ -39,8 +39,9 @@ class Plan:
     `deed` is "park" (the activity never goes on), "kill" or "stop" (the process). `victim` is the
     only order that counts. `armed_by` is a file: points count once it is there. `orders_only`
     leaves the feed to other workers. `sabotage` names what is broken on purpose, see
-    `tests.chaos.sabotage`; `together` is how many sends wait for each other before they stop, and
-    `clock` a file with the seconds by which the worker's clock is wrong.
+    `tests.chaos.sabotage`; `together` is how many requests of the kind `request` ("place",
+    "replace" or "amend") wait for each other before they stop, and `clock` a file with the seconds
+    by which the worker's clock is wrong.
     """
 
     log: str
@@ -52,6 +53,7 @@ class Plan:
     orders_only: bool = False
     sabotage: tuple[str, ...] = ()
     together: int = 1
+    request: str = "place"
     clock: str = ""
 
     def as_json(self) -> str:

@@ -43,7 +43,7 @@ def _stop_after_the_last_check(plan: Plan) -> None:
 
 
 def _stop_together(plan: Plan, *, is_checked: bool) -> None:
-    """Stop the process as soon as `plan.together` sends stand with a connection in their hands."""
+    """Stop the process as soon as `plan.together` requests have a connection in their hands."""
     import aiohttp
 
     from activities.connectors import wire
@@ -53,17 +53,18 @@ def _stop_together(plan: Plan, *, is_checked: bool) -> None:
     request_class = wire._GuardedRequest
     original = request_class.send
     go_on = asyncio.Event()
+    stopped = Operation(plan.request)
     standing: list[wire.Call] = []
 
     async def send(request: Any, connection: Any) -> Any:
         call = wire._call.get()
-        if call is None or call.operation is not Operation.PLACE or go_on.is_set():
+        if call is None or call.operation is not stopped or go_on.is_set():
             return await original(request, connection)
         if is_checked:
             call.about_to_write()
         standing.append(call)
         if len(standing) == plan.together:
-            Fate(plan).note("", "send_order", "together")
+            Fate(plan).note("", plan.request, "together")
             os.kill(os.getpid(), signal.SIGSTOP)
             go_on.set()
         await go_on.wait()
@@ -75,7 +76,7 @@ def _stop_together(plan: Plan, *, is_checked: bool) -> None:
 
 
 def _stop_when_armed(plan: Plan) -> None:
-    """Stop at the next send each time that the file `plan.armed_by` is there.
+    """Stop at the next send or change each time that the file `plan.armed_by` is there.
 
     The file says "before" or "after": which side of the last check of the deadlines.
     """
@@ -88,10 +89,11 @@ def _stop_when_armed(plan: Plan) -> None:
     request_class = wire._GuardedRequest
     original = request_class.send
     arm = Path(plan.armed_by)
+    stopped = {Operation.PLACE, Operation.REPLACE, Operation.AMEND}
 
     async def send(request: Any, connection: Any) -> Any:
         call = wire._call.get()
-        if call is None or call.operation is not Operation.PLACE or not arm.exists():
+        if call is None or call.operation not in stopped or not arm.exists():
             return await original(request, connection)
         is_checked = arm.read_text() == "after"
         arm.unlink()

@@ -20,8 +20,28 @@ ODD: list[Any] = [
     "\x00", "\ud800", "١٢", "BTC/USDT", "btc-usdt", "buy", "BUY", "limit", "GTC", "../../x",
     "x" * 65,
     "2026-01-01T00:00:00", "2026-01-01T00:00:00+00:00", "9999-12-31T23:59:59-12:00", "now",
-    [], {}, [[]], [None], {"a": 1}, {"": None}, ["0.1"], {"order": {"order": {}}},
+    [], {}, [[]], [None], {"a": 1}, {"": None}, {"\ud800": 1}, ["0.1"], {"order": {"order": {}}},
 ]  # fmt: skip
+CANCEL = {"reason": "why", "wait_s": 0, "exchange": "nowhere", "symbol": "BTC/USDT"}
+MODIFY = {"new_quantity": "0.02", "new_price": "29000", "wait_s": 0}
+RESOLVE = {"verdict": "adopt", "reason": "why", "by": "ann", "wait_s": 0}
+OUTCOME = {"content_hash": "x", "wait_s": 0}
+FILL = {
+    "fill_id": "f-1", "order_id": "", "exchange": "x", "account": "main", "symbol": "BTC/USDT",
+    "side": "buy", "quantity": "0.001", "price": "30000", "fee": "0", "fee_currency": "USDT",
+    "timestamp": "2026-01-01T00:00:00Z", "trade_id": "1", "exchange_order_id": "1",
+}  # fmt: skip
+REPORT: dict[str, Any] = {
+    "exchange": "x", "account": "main", "symbol": "BTC/USDT", "exchange_order_id": "1",
+    "status": "new", "at": "2026-01-01T00:00:00Z", "received_at": "2026-01-01T00:00:00Z",
+    "source": "stream", "reason": "why",
+}  # fmt: skip
+ACCOUNT = {"exchange": "x", "account": "main"}
+CANCEL_ALL = {**ACCOUNT, "symbol": "BTC/USDT", "reason": "why"}
+RECONCILE: dict[str, Any] = {
+    "exchange": "nowhere", "account": "", "dry_run": True,
+    "store_before": {"epoch": "e", "head": 1, "entry": "x"},
+}  # fmt: skip
 odd = st.sampled_from(ODD) | st.text(max_size=20) | st.integers() | st.floats()
 anything = st.recursive(
     odd, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner)

@@ -18,9 +18,26 @@ from activities.connectors.binance_codes import BINANCE_RULES
 from activities.connectors.classify import Answer, Operation, judge, parse_json
 from activities.connectors.fields import MalformedError
 from activities.connectors.instruments import instruments_of
+from activities.messages import Account, CancelAllWish
+from activities.reconcile_messages import ReconcileRequest
 from activities.store.inbox import InboxAdd
 from tests.activities.test_connector_reports import EVENT, FULL, READER, ROW, TRADE
-from tests.fuzz.hostile import ODD, anything, as_bytes, changed, in_words, tries
+from tests.fuzz.hostile import (
+    ACCOUNT,
+    CANCEL,
+    CANCEL_ALL,
+    MODIFY,
+    ODD,
+    OUTCOME,
+    RECONCILE,
+    REPORT,
+    RESOLVE,
+    anything,
+    as_bytes,
+    changed,
+    in_words,
+    tries,
+)
 from trading.oms.cli.failures import Exit
 from trading.oms.cli.program import oms, program
 from trading.oms.cli.target import DECIDING
@@ -39,33 +56,73 @@ from trading.oms.models import Fill, Order
 from trading.oms.venue import ExecutionReport
 from workers.settings import EXCHANGE_VARIABLES, VARIABLES, Settings
 
-MODELS = [OrderInput, CancelRequest, ModifyRequest, ResolveRequest, OutcomeRequest, ExecutionBatch]
 ORDER = {
     "client_order_id": "a-1", "symbol": "BTC/USDT", "side": "buy", "order_type": "limit",
     "quantity": "0.01", "price": "30000", "time_in_force": "GTC", "metadata": {"a": 1},
 }  # fmt: skip
 
 
-payloads = (
-    st.binary(max_size=200)
-    | anything.map(as_bytes)
-    | changed(ORDER).map(lambda order: as_bytes({"order": order}))
-    | changed(ORDER).map(lambda order: json.dumps({"order": order}).encode("utf-16"))
-    | st.integers(1, 5000).map(lambda depth: b"[" * depth + b"]" * depth)
-    | st.integers(1, 5000).map(lambda depth: b'{"order":' * depth + b"1" + b"}" * depth)
-)
+MODELS: dict[type[BaseModel], dict[str, Any]] = {
+    OrderInput: {"order": ORDER},
+    CancelRequest: CANCEL,
+    ModifyRequest: MODIFY,
+    ResolveRequest: RESOLVE,
+    OutcomeRequest: OUTCOME,
+    ExecutionBatch: {"reports": [REPORT]},
+    Account: ACCOUNT,
+    CancelAllWish: CANCEL_ALL,
+    ReconcileRequest: RECONCILE,
+}
 
 
-@pytest.mark.parametrize("model", MODELS)
+def payloads(base: dict[str, Any]) -> st.SearchStrategy[bytes]:
+    """Bytes of any kind, and the object itself with parts of it spoilt, on the inside too."""
+    inner = [{name: changed(value)} for name, value in base.items() if isinstance(value, dict)]
+    spoilt = changed(base) | st.one_of(
+        *(
+            st.fixed_dictionaries({**{k: st.just(v) for k, v in base.items()}, **one})
+            for one in inner
+        )
+    )
+    return (
+        st.binary(max_size=200)
+        | anything.map(as_bytes)
+        | spoilt.map(as_bytes)
+        | spoilt.map(lambda value: json.dumps(value).encode("utf-16"))
+        | st.integers(1, 5000).map(lambda depth: b"[" * depth + b"]" * depth)
+        | st.integers(1, 5000).map(lambda depth: b'{"order":' * depth + b"1" + b"}" * depth)
+    )
+
+
+@pytest.mark.parametrize(("model", "base"), MODELS.items())
 @tries
-@given(data=payloads)
-def test_a_payload_is_read_or_refused(model: type[BaseModel], data: bytes) -> None:
+@given(data=st.data())
+def test_a_payload_is_read_or_refused(
+    model: type[BaseModel], base: dict[str, Any], data: st.DataObject
+) -> None:
     try:
-        read = decode(data, model)
+        read = decode(data.draw(payloads(base)), model)
     except InvalidOrder as refusal:
         in_words(refusal)
     else:
         assert read.model_dump_json()
+
+
+@pytest.mark.parametrize(("model", "base"), MODELS.items())
+def test_half_a_character_is_refused_and_its_place_is_named(
+    model: type[BaseModel], base: dict[str, Any]
+) -> None:
+    """JSON can escape half of a surrogate pair; nobody can write it down, or send it on."""
+    for name in base:
+        with pytest.raises(InvalidOrder, match=rf"^{name}: is '\\ud800'; must be whole characters"):
+            decode(as_bytes({**base, name: "\ud800"}), model)
+    with pytest.raises(InvalidOrder, match="the name of a field: is"):
+        decode(as_bytes({**base, "\ud800": 1}), model)
+    with pytest.raises(InvalidOrder):
+        decode('{"reason": "\ud800"}'.encode("utf-8", "surrogatepass"), model)
+    whole = as_bytes({**base, "😀": "😀"})
+    with pytest.raises(InvalidOrder, match="is not a field"):
+        decode(whole, model)
 
 
 @tries
@@ -127,7 +184,7 @@ def test_an_environment_is_read_or_refused(environment: dict[str, str], exchange
         in_words(refusal)
 
 
-ACCOUNT = {"balances": [{"asset": "BTC", "free": "1.0", "locked": "0.0"}]}
+BALANCES = {"balances": [{"asset": "BTC", "free": "1.0", "locked": "0.0"}]}
 TICKER = {"symbol": "BTCUSDT", "bidPrice": "1.0", "askPrice": "2.0"}
 DEPTH = {"bids": [["1.0", "2.0"]], "asks": [["2.0", "1.0"]]}
 MY_TRADE = {
@@ -150,8 +207,8 @@ READERS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
     "traded": (READER.traded, MY_TRADE),
     "streamed": (READER.streamed, EVENT),
     "streamed trade": (READER.streamed, {**EVENT, **TRADE}),
-    "balances": (balances_of, ACCOUNT),
-    "balance": (lambda row: balances_of({"balances": [row]}), ACCOUNT["balances"][0]),
+    "balances": (balances_of, BALANCES),
+    "balance": (lambda row: balances_of({"balances": [row]}), BALANCES["balances"][0]),
     "best": (best_of, TICKER),
     "levels": (lambda raw: levels_of(raw, "bids"), DEPTH),
     "exchangeInfo": (lambda raw: instruments_of("x", raw), {"symbols": [SYMBOL]}),

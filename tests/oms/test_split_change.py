@@ -132,6 +132,20 @@ def test_a_change_that_cannot_be_is_refused_before_anything_is_asked(
     assert not plan.changes
 
 
+def test_a_leg_that_an_earlier_try_has_made_for_the_wish_is_no_reason_to_refuse_it() -> None:
+    """A crash ended that try before it could start the leg; the task is repeated with the wish."""
+    made = leg(3, "2", status=OrderStatus.CREATED, price=D(101))
+    legs = [leg(1, "5", price=D(100)), leg(2, "3", price=D(100)), made]
+    parent = parent_of(legs, "10")
+
+    plan = planned(ORDER, parent, legs, Wish(new_quantity=D(10), new_price=D(101)), RULES)
+    other = planned(ORDER, parent, legs, Wish(new_quantity=D(11), new_price=D(101)), RULES)
+
+    assert plan.refusal is None
+    assert (asked(plan), plan.more) == ([(1, None, "101"), (2, None, "101")], D(0))
+    assert other.refusal == "p.leg3 is created and not at rest at its exchange"
+
+
 _SIZES = st.lists(
     st.tuples(st.integers(1, 4000), st.integers(0, 3)), min_size=1, max_size=5
 )  # Quantity in lots, and fourths of it that are filled.

@@ -1,14 +1,17 @@
 """The dead-man switch: held while a worker lives, and struck by the exchange when none does."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 from temporalio.client import Client
 
 from activities.connectors.registry import build_connector
+from activities.messages import Account
 from tests.workflows.desk import Desk, a_desk, until, working
 from trading.oms.enums import OrderStatus
 from trading.oms.errors import StartUpError
+from workflows.steps import io_queue
 
 pytestmark = pytest.mark.temporal
 COUNTDOWN = "POST countdownCancelAll"
@@ -94,3 +97,16 @@ async def test_an_exchange_without_a_switch_says_so_at_the_start(idle_desk: Desk
     (account,) = idle_desk.settings.exchanges
     with pytest.raises(StartUpError, match="'binance' has no dead-man switch"):
         build_connector(account.model_copy(update={"dead_man_s": 10}))
+
+
+async def test_a_switch_that_the_exchange_does_not_have_is_not_held(idle_desk: Desk) -> None:
+    """Somebody has started the workflow by hand; it ends, and says nothing to the exchange."""
+    async with working(idle_desk):
+        ended = await idle_desk.client.execute_workflow(
+            "DeadMan",
+            Account(exchange=idle_desk.exchange.name, account="main"),
+            id=f"dead-man-by-hand-{idle_desk.exchange.name}",
+            task_queue=io_queue(idle_desk.task_queue),
+            execution_timeout=timedelta(seconds=10),
+        )
+    assert ended is None

@@ -24,11 +24,26 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
 )
 from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.messages import Account, CancelAllWish
 from activities.reconcile_messages import ReconcileRequest
-from tests.fuzz.hostile import IS_LONG, anything, as_bytes, changed
+from tests.fuzz.hostile import (
+    ACCOUNT,
+    CANCEL,
+    CANCEL_ALL,
+    FILL,
+    IS_LONG,
+    MODIFY,
+    OUTCOME,
+    RECONCILE,
+    REPORT,
+    RESOLVE,
+    anything,
+    as_bytes,
+    changed,
+)
 from tests.workflows.desk import Desk, a_desk
 from trading.oms.commands import CancelRequest, ModifyRequest, ResolveRequest, decode
 from trading.oms.enums import CancelOutcome, OrderStatus
@@ -42,20 +57,6 @@ few = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-CANCEL = {"reason": "why", "wait_s": 0, "exchange": "nowhere", "symbol": "BTC/USDT"}
-MODIFY = {"new_quantity": "0.02", "new_price": "29000", "wait_s": 0}
-RESOLVE = {"verdict": "adopt", "reason": "why", "by": "ann", "wait_s": 0}
-OUTCOME = {"content_hash": "x", "wait_s": 0}
-FILL = {
-    "fill_id": "f-1", "order_id": "", "exchange": "x", "account": "main", "symbol": "BTC/USDT",
-    "side": "buy", "quantity": "0.001", "price": "30000", "fee": "0", "fee_currency": "USDT",
-    "timestamp": "2026-01-01T00:00:00Z", "trade_id": "1", "exchange_order_id": "1",
-}  # fmt: skip
-REPORT: dict[str, Any] = {
-    "exchange": "x", "account": "main", "symbol": "BTC/USDT", "exchange_order_id": "1",
-    "status": "new", "at": "2026-01-01T00:00:00Z", "received_at": "2026-01-01T00:00:00Z",
-    "source": "stream",
-}  # fmt: skip
 BATCH = {"reports": [REPORT]}
 KINDS = {"cancel": CANCEL, "modify": MODIFY, "resolve": RESOLVE}
 DOORS: dict[str, dict[str, Any]] = {
@@ -111,6 +112,7 @@ def payloads(base: dict[str, Any]) -> st.SearchStrategy[RawValue]:
         | changed(base).map(as_bytes)
         | st.integers(1, 3000).map(lambda depth: b"[" * depth + b"]" * depth)
         | st.sampled_from([b'{"reason":"\\u0000"}', b'{"\\u0000":1}', b'{"exchange":"\\u0000"}'])
+        | st.sampled_from([b'{"reason":"\\ud800"}', b'{"\\ud800":1}', b'{"exchange":"\\ud800"}'])
     )
     return st.builds(raw, data, st.sampled_from(ENCODINGS))
 
@@ -212,6 +214,7 @@ LIES: dict[str, dict[str, Any]] = {
         **REPORT, "exchange": "", "fills": [{**FILL, "exchange": "", "quantity": "-1"}],
     },
     "with a name that no column holds": {**REPORT, "exchange": "x" * 33},
+    "with half a character": {**REPORT, "exchange": "", "reason": "\ud800"},
 }  # fmt: skip
 
 
@@ -234,12 +237,11 @@ async def test_a_report_that_is_not_about_the_order_changes_nothing(
     assert (await desk.cancel(order_id)).outcome is CancelOutcome.CANCELLED
 
 
-ACCOUNT = {"exchange": "x", "account": "main"}
 STARTS: dict[str, dict[str, Any]] = {
-    "Reconcile": {"exchange": "nowhere", "account": "", "dry_run": True, "store_before": None},
+    "Reconcile": RECONCILE,
     "AccountFeed": ACCOUNT,
     "DeadMan": ACCOUNT,
-    "CancelAll": {**ACCOUNT, "symbol": "BTC/USDT", "reason": "why"},
+    "CancelAll": CANCEL_ALL,
 }
 TAKEN: dict[str, type[BaseModel]] = {"Reconcile": ReconcileRequest, "CancelAll": CancelAllWish}
 
@@ -266,16 +268,52 @@ async def test_two_inputs_that_cannot_be_read_are_two_inputs(hostile_desk: Desk,
     assert "2 inputs" in str(caught.value.cause)
 
 
-@few
-@given(name=st.sampled_from(sorted(STARTS)), data=st.data())
-async def test_a_workflow_ends_at_once_with_words_where_its_input_is_none(
-    hostile_desk: Desk, name: str, data: st.DataObject
+NO_INPUT = [b"", b"{", b"[]", b"null", b"1", b"\xff", b"{}", b'{"exchange":"x","account":1}']
+
+
+@pytest.mark.parametrize("name", STARTS)
+async def test_a_workflow_ends_with_words_whatever_it_is_given_instead(
+    hostile_desk: Desk, name: str
 ) -> None:
-    desk = hostile_desk
-    one = payloads(STARTS[name])
-    inputs = data.draw(st.lists(one, max_size=3) | st.lists(one, min_size=1, max_size=1))
-    if is_taken(name, inputs):
-        return
+    """A typed parameter would repeat the task of what it cannot read for ever."""
+    given_instead = [raw(data, "json/plain") for data in NO_INPUT]
+    hostile = [one for one in given_instead if not is_taken(name, [one])]  # Reconcile takes {}.
+    assert len(hostile) > len(NO_INPUT) / 2
+
+    words = await asyncio.gather(*(failure_of(hostile_desk, name, [one]) for one in hostile))
+
+    assert all(words)
+
+
+NO_NAMES = [
+    "x" * 33, "x" * 500, "x" * 60_000, "a b", "a/b", "a\n", "\x00", "\ud800", "é", "😀", None, 1,
+    ["x"], {"a": "x"},
+]  # fmt: skip
+"""What no account and no exchange can be called; the empty text stands for all, or is no name."""
+
+
+@pytest.mark.parametrize("field", ["exchange", "account"])
+@pytest.mark.parametrize("name", STARTS)
+async def test_a_name_that_no_account_can_have_is_refused_with_what_is_allowed(
+    hostile_desk: Desk, name: str, field: str
+) -> None:
+    """A name goes into summaries: one that is too long there would repeat its task for ever."""
+    values = [*NO_NAMES] if name == "Reconcile" else [*NO_NAMES, ""]
+
+    async def refusal(value: Any) -> str:
+        given_input = raw(json.dumps({**STARTS[name], field: value}).encode(), "json/plain")
+        return await failure_of(hostile_desk, name, [given_input])
+
+    refusals = await asyncio.gather(*map(refusal, values))
+
+    for value, words in zip(values, refusals, strict=True):
+        assert words.startswith(f"{field}: is {str(value)[:80]!r}; "), words
+        assert "must be" in words or "should be a valid string" in words, words
+        assert len(words) < 1000
+
+
+async def failure_of(desk: Desk, name: str, inputs: list[RawValue]) -> str:
+    """With which words the workflow ends, at once, that was started with these inputs."""
     handle = await desk.client.start_workflow(
         name, args=inputs, id=f"hostile-{uuid.uuid4().hex}", task_queue=io_queue(desk.task_queue)
     )
@@ -286,4 +324,17 @@ async def test_a_workflow_ends_at_once_with_words_where_its_input_is_none(
     except BaseException:
         await handle.terminate("the test has failed")
         raise
-    assert str(caught.value.cause)
+    assert isinstance(caught.value.cause, ApplicationError)
+    return caught.value.cause.message
+
+
+@pytest.mark.parametrize("name", STARTS)
+@few
+@given(data=st.data())
+async def test_a_workflow_ends_at_once_with_words_where_its_input_is_none(
+    hostile_desk: Desk, name: str, data: st.DataObject
+) -> None:
+    one = payloads(STARTS[name])
+    inputs = data.draw(st.lists(one, max_size=3) | st.lists(one, min_size=1, max_size=1))
+    if not is_taken(name, inputs):
+        assert await failure_of(hostile_desk, name, inputs)

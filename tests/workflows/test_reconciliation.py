@@ -25,7 +25,7 @@ from tests.workflows.desk import Desk, Exchange, an_order, until, working
 from tests.workflows.elsewhere import place_elsewhere
 from trading.oms.alarms import Alarm, alarm_of
 from trading.oms.enums import OrderStatus, ReasonCode
-from trading.oms.errors import ExchangeUnavailable
+from trading.oms.errors import ExchangeUnavailable, InvalidOrder, ServiceUnavailable
 from trading.oms.identity import exchange_client_id
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import OrderState, utc_now
@@ -188,6 +188,18 @@ async def test_fills_that_the_exchange_counts_and_does_not_list_are_inferred_and
     assert after.position("BTC/USDT") == held.position("BTC/USDT") - fees
     assert len(await desk.alarms(order_id)) == len(set(await desk.alarms(order_id)))
     assert (await desk.until_closed(order_id)).status is OrderStatus.FILLED
+
+
+async def test_an_account_that_nobody_has_is_named_with_those_that_there_are(desk: Desk) -> None:
+    """A misspelt name is no reconciliation that has found nothing."""
+    own = f"{desk.exchange.name}/main"
+    for exchange, account in (("nowhere", ""), ("", "nobody")):
+        with pytest.raises(ServiceUnavailable, match=f"this worker has no account .*{own}"):
+            await desk.oms.reconcile(exchange, account)
+    with pytest.raises(InvalidOrder, match="exchange: is 'no where'; must be 1 to 32 of"):
+        await desk.oms.reconcile("no where")
+    (report,) = await desk.oms.reconcile("", "main", dry_run=True)
+    assert report.exchange == desk.exchange.name
 
 
 async def test_an_order_without_a_workflow_is_taken_up_again(desk: Desk) -> None:

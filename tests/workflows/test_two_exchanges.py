@@ -15,8 +15,10 @@ from temporalio.service import ServiceClient
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from tests.workflows.desk import Desk, Exchange, a_desk, until
-from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode
+from trading.oms.enums import CancelOutcome, OrderStatus, Pending, ReasonCode
 from trading.oms.errors import ExchangeUnavailable
+from trading.oms.lifecycle import EventKind, LifecycleEvent
+from trading.oms.models import utc_now
 from trading.oms.venue import Amend, ExecutionReport, OrderRequest
 from workers.composition import running
 
@@ -350,3 +352,26 @@ async def test_a_deposit_and_a_withdrawal_that_the_exchange_tells_of_are_no_drif
         (report,) = await desk.oms.reconcile(exchange.name)
         (drift,) = [one for one in report.findings if one.kind == "balance_drift"]
         assert drift.numbers["missing_here"] == -200
+
+
+@pytest.mark.parametrize("newest", ["30500", "30200"])
+async def test_a_change_that_was_made_before_is_not_asked_for_again(
+    desk: Desk, kraken: Exchange, newest: str
+) -> None:
+    """Its task was swallowed by a worker that stood still; others have made it, or a later one."""
+    kraken.fault("stream_drop")
+    order_id = (await desk.resting(exchange=kraken.name)).client_order_id
+    prices = dict.fromkeys(["30500", newest])
+    for revision, price in enumerate(prices, 1):
+        changed = {"revision": revision, "quantity": Decimal("0.01"), "price": Decimal(price)}
+        event = LifecycleEvent(kind=EventKind.MODIFIED, at=utc_now(), leg=1, **changed)
+        await desk.store.record(order_id, [event])
+    before = kraken.requests("POST AmendOrder")
+
+    answer = await desk.oms.modify_order(order_id, new_price=Decimal(30500))
+
+    assert kraken.requests("POST AmendOrder") == before
+    assert answer.success is (newest == "30500"), answer
+    state = await desk.state(order_id)
+    assert (state.price, state.pending) == (Decimal(newest), Pending.NONE)
+    assert (await desk.cancel(order_id)).outcome is CancelOutcome.CANCELLED

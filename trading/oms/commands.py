@@ -5,6 +5,8 @@ is decoded here by hand: exact decimals, no unknown fields, and a refusal that n
 """
 
 import json
+import re
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Literal, NoReturn, Self, TypeVar
 
@@ -16,6 +18,9 @@ from trading.oms.models import ClientOrderId, Order, Positive
 from trading.oms.venue import ExecutionReport
 
 PAYLOAD_BYTES_MAX = 64 * 1024
+_SHOWN_MAX = 80
+_HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
+_HALF = re.compile("[\ud800-\udfff]")
 CANCEL_WAIT_S = 5.0
 RESOLVE_WAIT_S = 10.0
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -113,12 +118,16 @@ def decode(data: bytes, model: type[_Model]) -> _Model:
         msg = f"the payload has {len(data)} bytes, the limit is {PAYLOAD_BYTES_MAX}"
         raise InvalidOrder(msg)
     try:
+        text = data.decode()
         value = json.loads(
-            data or b"{}", parse_float=Decimal, parse_int=_integer, parse_constant=_refuse_constant
+            text or "{}", parse_float=Decimal, parse_int=_integer, parse_constant=_refuse_constant
         )
+        half = next(_halves(value), None) if _HALF_ESCAPED.search(text) else None
     except (ValueError, ArithmeticError, RecursionError) as error:
         msg = f"the payload is not JSON: {str(error)[:200]}"
         raise InvalidOrder(msg) from None
+    if half is not None:
+        raise InvalidOrder(half)
     return validated(value, model)
 
 
@@ -141,7 +150,7 @@ def problem(error: ValidationError | RecursionError) -> str:
         return "the payload is nested too deeply"
     lines = []
     for item in error.errors(include_url=False, include_context=False)[:5]:
-        where = ".".join(str(part) for part in item["loc"])
+        where = ".".join(str(part)[:_SHOWN_MAX] for part in item["loc"])
         text = item["msg"].removeprefix("Value error, ")
         if item["type"] == "value_error":
             lines.append(f"{where}: {text}" if where else text)
@@ -149,7 +158,7 @@ def problem(error: ValidationError | RecursionError) -> str:
             lines.append(f"{where}: {_PLAIN[item['type']]}")
         else:
             name = where or "a field of the payload"
-            lines.append(f"{name}: is {str(item['input'])[:80]!r}; {text}")
+            lines.append(f"{name}: is {str(item['input'])[:_SHOWN_MAX]!r}; {text}")
     return "; ".join(lines)
 
 
@@ -164,3 +173,17 @@ def _integer(text: str) -> int | Decimal:
 def _refuse_constant(name: str) -> NoReturn:
     msg = f"{name} is not a number that JSON allows"
     raise ValueError(msg)
+
+
+def _halves(value: Any, where: str = "") -> Iterator[str]:
+    """What is wrong with texts that JSON can escape and nobody can write: half a surrogate pair."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _halves(name, "the name of a field")
+            yield from _halves(item, f"{where}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _halves(item, where)
+    elif isinstance(value, str) and _HALF.search(value):
+        text = f"is {value[:_SHOWN_MAX]!r}; must be whole characters"
+        yield f"{where[:_SHOWN_MAX] or 'the payload'}: {text}"

@@ -46,6 +46,7 @@ _NO_ROUNDING = Context(prec=80, traps=[Inexact, InvalidOperation])
 _CLIENT_ORDER_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SYMBOL = re.compile(r"[A-Z0-9]{1,15}/[A-Z0-9]{1,15}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
+_NAME_OR_ALL = re.compile(r"[A-Za-z0-9._-]{0,32}")
 
 
 def utc_now() -> datetime:
@@ -157,6 +158,10 @@ ClientOrderId = Annotated[
 ]
 Symbol = Annotated[str, _matching(_SYMBOL, "BASE/QUOTE in capitals, as in BTC/USDT")]
 Name = Annotated[str, _matching(_NAME, "1 to 32 of the characters A-Z a-z 0-9 . _ -")]
+NameOrAll = Annotated[
+    str,
+    _matching(_NAME_OR_ALL, "1 to 32 of the characters A-Z a-z 0-9 . _ -, or empty for all"),
+]
 StrategyId = Annotated[
     str, _matching(_CLIENT_ORDER_ID, "1 to 64 of the characters A-Z a-z 0-9 . _ -")
 ]

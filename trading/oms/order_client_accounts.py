@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import FailureError
 from temporalio.service import RPCError
 
+from trading.oms.commands import validated
 from trading.oms.errors import ServiceUnavailable
 from trading.oms.order_client_errors import unavailable
 
@@ -32,10 +34,14 @@ class AccountCalls:
     async def reconcile(
         self, exchange: str, account: str, *, dry_run: bool
     ) -> tuple[ReconcileReport, ...]:
-        """Run a reconciliation and wait for its reports. Raises `ServiceUnavailable`."""
+        """Run a reconciliation and wait for its reports.
+
+        Raises `InvalidOrder` for a name that no account can have, and `ServiceUnavailable`.
+        """
         from activities.reconcile_messages import ReconcileReports, ReconcileRequest
 
-        request = ReconcileRequest(exchange=exchange, account=account, dry_run=dry_run)
+        wish = {"exchange": exchange, "account": account, "dry_run": dry_run}
+        request = validated(wish, ReconcileRequest)
         try:
             handle = await self._client.start_workflow(
                 "Reconcile",
@@ -49,7 +55,7 @@ class AccountCalls:
         except RPCError as error:
             raise unavailable(error) from error
         except WorkflowFailureError as error:
-            msg = f"the reconciliation has failed: {error.cause}"
+            msg = f"the reconciliation has failed: {_first_cause(error)}"
             raise ServiceUnavailable(msg) from error
         return done.reports
 
@@ -73,3 +79,11 @@ class AccountCalls:
         except (RPCError, WorkflowFailureError) as error:
             raise ServiceUnavailable(f"no worker has cancelled all at once: {error}") from error
         return answer
+
+
+def _first_cause(error: WorkflowFailureError) -> BaseException:
+    """What the activity said, and not that it said something."""
+    cause: BaseException = error.cause
+    while isinstance(cause, FailureError) and cause.cause is not None:
+        cause = cause.cause
+    return cause

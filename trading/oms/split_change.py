@@ -19,6 +19,7 @@ from trading.oms.split import dead_quantity
 
 _NONE = Decimal(0)
 _LIVE = frozenset({OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
+_UNSENT = frozenset({OrderStatus.CREATED, OrderStatus.PENDING_SUBMISSION})
 
 
 class Change(BaseModel):
@@ -180,6 +181,8 @@ def _refusal(parent: OrderState, legs: list[OrderState], wish: Wish) -> str | No
     if parent.pending is Pending.CANCEL:  # The workflow knows whether a modify is under way.
         return "a cancel of this order is still under way"
     for leg in legs:
+        if _is_made_for(leg, parent, wish):
+            continue
         if leg.status not in _LIVE or leg.in_doubt_since or leg.pending is not Pending.NONE:
             return f"{leg.client_order_id} is {leg.status} and not at rest at its exchange"
     if wish.new_price is not None and parent.price is None:
@@ -190,3 +193,12 @@ def _refusal(parent: OrderState, legs: list[OrderState], wish: Wish) -> str | No
             f"must be greater than the {number(parent.filled_quantity)} already filled"
         )
     return None
+
+
+def _is_made_for(leg: OrderState, parent: OrderState, wish: Wish) -> bool:
+    """Whether a leg that nobody has sent yet is what is wished already.
+
+    An earlier try of this very task has made it, and a crash has ended that: the wish is the same.
+    """
+    is_whole = wish.new_quantity in {None, parent.quantity} and wish.new_price in {None, leg.price}
+    return is_whole and leg.status in _UNSENT

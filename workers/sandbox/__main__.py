@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     add("--order-limit-1d", type=int, default=200000)
     add("--kraken-calls", type=int, default=20, help="Kraken: REST calls an account may save up")
     add("--kraken-orders", type=int, default=125, help="Kraken: the same of orders in a pair")
+    add("--kraken-nonces", type=int, default=0, help="Kraken: the keys' nonce window")
     add("--max-open-orders", type=int, default=200, help="per symbol and account")
     add("--seed", type=int, default=1)
     return parser
@@ -88,7 +89,11 @@ def config_of(arguments: Sequence[str], environment: str = "") -> SandboxConfig:
             default_recv_window_ms=options.default_recv_window_ms,
             processing_bound_ms=options.processing_bound_ms,
             seed=options.seed,
-            kraken_limits=KrakenLimits(calls=options.kraken_calls, trading=options.kraken_orders),
+            kraken_limits=KrakenLimits(
+                calls=options.kraken_calls,
+                trading=options.kraken_orders,
+                nonce_window=options.kraken_nonces,
+            ),
             symbols=tuple(
                 replace(one, max_num_orders=options.max_open_orders) for one in default_symbols()
             ),
