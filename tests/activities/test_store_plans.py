@@ -98,3 +98,35 @@ async def test_no_statement_of_an_orders_life_reads_a_whole_table(
 
         assert len(ran) > 20
         assert await store._engines.writes.run(plans) == {}
+
+
+async def test_a_reservation_takes_five_statements_and_a_placing_ten(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every limit set; BEGIN and COMMIT come on top. Each is a round trip on PostgreSQL."""
+    ran: list[str] = []
+    execute = prepared.execute
+
+    def counted(connection: sa.Connection, statement: str, values: Any) -> Any:
+        ran.append(statement)
+        return execute(connection, statement, values)
+
+    rules = LOOSE.model_copy(update={"max_orders_per_minute": 9, "max_open_orders": 9})
+    async with opened(store_url) as store:
+        await fetched(store)
+        one, two = buy("4", strategy_id="s"), buy("4", strategy_id="s")
+        await store.admit(one)
+        monkeypatch.setattr(prepared, "execute", counted)
+        answer = await store.risk.reserve(ReserveWish(order=one, limits=rules))
+        assert answer.denial is None
+        assert len(ran) == 5
+        ran.clear()
+        key = ClaimKey(two.client_order_id, 1, 1)
+        wish = ReserveWish(order=two, limits=rules)
+        claim = ClaimRequest(key, request_of(two), "test")
+        placing = await store.risk.place(two, FirstSend(wish=wish, claim=claim))
+        assert placing is not None
+        assert placing.claim is not None
+        # SQLite's BEGIN IMMEDIATE keeps the trading states still.
+        locks_states = "pg_advisory" in ran[0]
+        assert len(ran) == 9 + locks_states
