@@ -30,7 +30,7 @@ from workers.temporal_server import (
 
 _database_numbers = itertools.count(1)
 
-settings.register_profile("long", max_examples=5_000, deadline=None)
+settings.register_profile("long", max_examples=1_000, deadline=None)
 
 
 def pytest_configure() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 IS_LONG = settings.default is not None and settings.default.max_examples > 100
 tries = settings(
-    max_examples=5_000 if IS_LONG else 40,
+    max_examples=1_000 if IS_LONG else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -53,7 +53,7 @@ from workflows.steps import io_queue
 pytestmark = pytest.mark.temporal
 MESSAGES = 10
 few = settings(
-    max_examples=150 if IS_LONG else 4,
+    max_examples=100 if IS_LONG else 4,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
