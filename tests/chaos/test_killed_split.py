@@ -39,7 +39,9 @@ async def test_a_worker_killed_at_any_await_of_a_split_leaves_the_whole_sum(
         orders = [world.order(f"-at-{point}") for point in [*range(0, POINTS, step), "last"]]
         orders += [world.order(f"-legs-{point}") for point in range(0, LEG_POINTS, step)]
         await world.start_all(orders, task_timeout_s=8)
-        await until(lambda: stand_or_are_through(world, plan, orders), "all orders stand")
+        await until(
+            lambda: stand_or_are_through(world, plan, orders), "all orders stand", seconds=60
+        )
         doomed.kill()
         parked = {deed["order"] for deed in deeds(plan)}
         assert sum("-at-" in one for one in parked) * step > 12, parked
@@ -106,7 +108,7 @@ async def test_a_worker_killed_at_any_await_of_a_change_leaves_the_new_total(
             standing = {str(deed["order"]).partition(".leg")[0] for deed in deeds(plan)}
             return all(answers[one].done() for one in answers if one not in standing)
 
-        await until(stand_or_are_answered, "all orders stand")
+        await until(stand_or_are_answered, "all orders stand", seconds=60)
         doomed.kill()
         parked = {str(deed["order"]) for deed in deeds(plan)}
         assert len([one for one in parked if "-at-" in one]) * step > 20, parked

@@ -183,9 +183,9 @@ class RunningUp:
         asyncio.run(post())
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def up(environment: dict[str, str], start: Callable[..., Program]) -> Iterator[RunningUp]:
-    """One `oms up` for all tests that only use it; its exchanges replay the market meanwhile."""
+    """One `oms up` for the tests of a file that only use it; it replays the market meanwhile."""
     program = start("up")
     stack_file = Path(environment["XDG_CACHE_HOME"]) / "oms" / "stack.json"
     until(lambda: stack_file.exists() or program.process.poll() is not None)

@@ -87,7 +87,7 @@ MALFORMED: dict[str, tuple[list[Any], str]] = {
     "an unknown version": ([{"version": 2, "order": ONE}], "version"),
     "an unknown field": ([{"order": {**ONE, "stop_loss": 1}}], "order.stop_loss"),
     "an unknown field outside": ([{"order": ONE, "foo": 1}], "foo"),
-    "a strange field": ([raw(b'{"\\ud800": 1}')], "payload"),
+    "a strange field": ([raw(b'{"\\ud800": 1}')], "the name of a field"),
     "a missing field": ([{"order": ORDER}], "order.quantity"),
     "a wrong type": ([{"order": {**ONE, "quantity": {"a": 1}}}], "order.quantity"),
     "a bool": ([{"order": {**ONE, "quantity": True}}], "order.quantity"),
