@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _WAIT_S = 1.0
+_FIRST_WAIT_S = 4.0
+"""For the first answer about a symbol: a worker that has just started has much else to do."""
 _SILENT_S = 1.0
 """How long an exchange that gave no answer is not asked for the same thing again."""
 _WARM_S = 600.0
@@ -55,7 +57,10 @@ class Kept(Generic[_Kept]):
         self._wanted: dict[QuoteKey, tuple[float, Decimal]] = {}
 
     async def get(self, key: QuoteKey, age_s_max: Decimal) -> _Kept | None:
-        """The answer, at most so old; None where the exchange gives none within a second."""
+        """The answer, at most so old; None where the exchange gives none within a second.
+
+        The very first one may take four.
+        """
         now = asyncio.get_running_loop().time()
         self.want(key, age_s_max)
         at, known = self._known.get(key, (0.0, None))
@@ -66,7 +71,7 @@ class Kept(Generic[_Kept]):
         if now - self._silent.get(key, -_SILENT_S) < _SILENT_S:
             return None
         try:
-            async with asyncio.timeout(_WAIT_S):
+            async with asyncio.timeout(_FIRST_WAIT_S if known is None else _WAIT_S):
                 return await asyncio.shield(self._ask(key))
         except TimeoutError:
             return None

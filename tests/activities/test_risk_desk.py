@@ -45,6 +45,7 @@ class Venue:
         self.asked = 0
         self.instruments_read = 0
         self.silent = False
+        self.takes_s = 0.0
         self.clock_s = 0.0
         self.usdt, self.btc = d(10000), d(3)
 
@@ -53,7 +54,7 @@ class Venue:
 
     async def quote(self, symbol: str) -> Quote:
         self.asked += 1
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.takes_s)
         if self.silent:
             raise ExchangeUnavailable("nobody quotes")
         return Quote(
@@ -190,6 +191,20 @@ async def test_an_old_quote_is_asked_for_again(venue: Venue) -> None:
     assert await kept.get(KEY, d("0.039")) is second
     await asyncio.sleep(0.01)
     assert venue.asked == 3
+    await kept.close()
+
+
+async def test_the_first_quote_of_a_symbol_is_waited_for_longer(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that has just started is slow: its first order must not be denied for that."""
+    monkeypatch.setattr(quotes, "_WAIT_S", 0.01)
+    monkeypatch.setattr(quotes, "_FIRST_WAIT_S", 5.0)
+    venue.takes_s = 0.1
+    kept = quotes_of(connectors(venue))
+    first = await kept.get(KEY, d(5))
+    assert first is not None
+    assert await kept.get(KEY, d("0.001")) is None
     await kept.close()
 
 
