@@ -106,6 +106,14 @@ async def drained(sleeper: ChildProcess) -> None:
     assert await sleeper.stop(30) == 0, sleeper.log_tail()
 
 
+async def written_after_waking(world: World, sleeper: ChildProcess, request: str) -> int:
+    """How many of such requests the sleeper writes once it goes on, until it has ended."""
+    before = await written(world, request)
+    sleeper.send_signal(signal.SIGCONT)
+    await drained(sleeper)
+    return await written(world, request) - before
+
+
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_cancel_replace_stopped_between_claim_and_write_changes_nothing_afterwards(
     world: World, place: str
@@ -122,12 +130,9 @@ async def test_a_cancel_replace_stopped_between_claim_and_write_changes_nothing_
     await world.working(world.worker())
     await until_equal(world, orders)
     success = {one.order_id: one.success for one in await answers}
-    before = await written(world, "cancelReplace")
 
-    sleeper.send_signal(signal.SIGCONT)
-    await drained(sleeper)
+    late = await written_after_waking(world, sleeper, "cancelReplace")
 
-    late = await written(world, "cancelReplace") - before
     assert late == (len(orders) if place == AFTER_CHECK else 0)
     assert not await differences(world, orders)
     assert (await wish).outcome is CancelOutcome.CANCELLED
@@ -177,12 +182,9 @@ async def test_an_amendment_in_place_stopped_before_its_write_takes_back_no_late
             return await krakens_time(world) > stopped_at + window_s + 1
 
         await until(fence_has_passed, "the deadlines have passed")
-        before = await written(world, "AmendOrder")
 
-        sleeper.send_signal(signal.SIGCONT)
-        await drained(sleeper)
+        late = await written_after_waking(world, sleeper, "AmendOrder")
 
-        late = await written(world, "AmendOrder") - before
         assert late == (len(orders) if place == AFTER_CHECK else 0)
         assert not await differences(world, orders)
         there = await at_exchange(world)
