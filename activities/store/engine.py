@@ -1,6 +1,6 @@
 """Engines for the two databases, and the checks that a store keeps what it has confirmed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +42,8 @@ class Engines(NamedTuple):
     leases: Transactions
     """For the rate ledger: its row is never locked for as long as a batch of orders takes."""
     listener: AsyncEngine | None = None
+    backends: Collection[int] = ()
+    """The server's processes that write for this one, whose notifications tell it nothing new."""
 
     async def dispose(self) -> None:
         """Close every connection."""
@@ -91,11 +93,13 @@ def make_engines(url: URL, settings: StoreSettings, transaction_s: float | None 
     # Reads are single statements: no BEGIN, no ROLLBACK. They have a pool of their own, so that
     # a crowd of readers never stands before a claim. One more is for LISTEN.
     patience_s = transaction_s or settings.answer_within_s
-    writes = PostgresTransactions(_postgres_engine(url, settings, 1), patience_s)
+    one = _postgres_engine(url, settings, 1)
+    writes = PostgresTransactions(one, patience_s)
     leases = PostgresTransactions(_postgres_engine(url, settings, 1), patience_s)
     readers = _postgres_engine(url, settings, settings.readers + 1)
     readers = readers.execution_options(isolation_level="AUTOCOMMIT")
-    return Engines(writes, PostgresTransactions(readers, patience_s), leases, readers)
+    reads = PostgresTransactions(readers, patience_s)
+    return Engines(writes, reads, leases, readers, _backends_of(one))
 
 
 def _postgres_engine(url: URL, settings: StoreSettings, connections: int) -> AsyncEngine:
@@ -111,6 +115,22 @@ def _postgres_engine(url: URL, settings: StoreSettings, connections: int) -> Asy
         },
         **_COMMON,
     )
+
+
+def _backends_of(engine: AsyncEngine) -> set[int]:
+    """The process ids of the server's ends of the engine's connections, kept up to date."""
+    known: set[int] = set()
+
+    def connected(connection: Any, _entry: ConnectionPoolEntry) -> None:
+        known.add(connection.driver_connection.get_server_pid())
+
+    def left(connection: Any, *_: object) -> None:
+        known.discard(connection.driver_connection.get_server_pid())
+
+    sa.event.listen(engine.sync_engine, "connect", connected)
+    for ended in ("close", "invalidate"):
+        sa.event.listen(engine.sync_engine, ended, left)
+    return known
 
 
 def _sqlite_engine(url: URL, settings: StoreSettings, *, writes: bool) -> sa.Engine:

@@ -1,7 +1,8 @@
 """Followers of the journal: woken by this process's commits, by PostgreSQL's NOTIFY or by a poll.
 
 Waking is a hint and the sequence is the truth: a follower reads on from the last sequence it has
-yielded, so a lost hint costs time and never an entry.
+yielded, so a lost hint costs time and never an entry. What this process has committed itself is at
+hand, and read by nobody.
 """
 
 import asyncio
@@ -37,6 +38,8 @@ class Followers:
         self._recent: deque[list[JournalEntry]] = deque(maxlen=_RECENT_MAX)
         self._callbacks: list[Callable[[list[JournalEntry]], None]] = []
         self._events: set[asyncio.Event] = set()
+        self._told = 0
+        """How often others were heard to have committed something."""
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -66,18 +69,25 @@ class Followers:
         self._events.add(woken)
         if self._watch is None:
             self._watch = asyncio.create_task(self._watching(), name="store-watch")
+        told = -1  # What was heard of others when the database last had no more.
         try:
             while not self._closed:
                 woken.clear()
-                entries = self._at_hand(after) or await self._read_on(after)
+                entries = self._at_hand(after)
+                if not entries and (told != self._told or self._newest > after):
+                    heard = self._told
+                    entries = await self._read_on(after)
+                    told = told if len(entries) == _READ_MAX else heard
                 if entries:
                     after = entries[-1].sequence
                     yield entries
                     continue
                 # Not `wait_for`: of a wake-up and a cancellation at once it forgets the latter.
-                with contextlib.suppress(TimeoutError):
+                try:
                     async with asyncio.timeout(self._settings.fallback_poll_s):
                         await woken.wait()
+                except TimeoutError:
+                    told = -1
         finally:
             self._events.discard(woken)
             if not self._events:
@@ -103,12 +113,22 @@ class Followers:
                 return batch[after + 1 - batch[0].sequence :]
         return []
 
+    @property
+    def _newest(self) -> int:
+        """The newest entry of this process."""
+        return self._recent[-1][-1].sequence if self._recent else 0
+
     async def _read_on(self, after: int) -> list[JournalEntry]:
         try:
             return await self._read(after, _READ_MAX)
         except StoreUnavailable:
             # The database is away; the fallback poll comes back to it.
             return []
+
+    def _tell(self) -> None:
+        """Somebody else has committed something, or may have."""
+        self._told += 1
+        self._wake()
 
     def _wake(self) -> None:
         for event in self._events:
@@ -135,12 +155,13 @@ class Followers:
         driver: Any = raw.driver_connection
         lost = asyncio.Event()
 
-        def notified(*_: object) -> None:
-            self._wake()
+        def notified(_connection: Any, backend: int, *_: object) -> None:
+            if backend not in self._engines.backends:
+                self._tell()
 
         driver.add_termination_listener(lambda _: lost.set())
         await driver.add_listener(CHANNEL, notified)
-        self._wake()
+        self._tell()
         try:
             await lost.wait()
         finally:
@@ -151,7 +172,7 @@ class Followers:
         known = None
         while True:
             head = await self._engines.reads.run(reads.head)
-            if head != known:
-                known = head
-                self._wake()
+            if head != known and head > self._newest:
+                self._tell()
+            known = head
             await asyncio.sleep(self._settings.poll_interval_s)
