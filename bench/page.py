@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench.tables import WRITES, rate_text, table, written_row
+
 _ROOT = Path(__file__).parent.parent
 _PAGE = _ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -56,20 +58,19 @@ def _measured(results: dict[str, Any], name: str) -> str:
     ]
     kinds = dict.fromkeys((cell["life"], cell["at_once"]) for cell in results["cells"])
     parts += [_latencies(results, life, at_once) for life, at_once in kinds]
-    parts += [_cpu(results), _weights(results), _stores(results), _line(line)]
-    return "\n\n".join(parts)
+    parts += [_cpu(results), _weights(results), _writes(results), _stores(results), _line(line)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _latencies(results: dict[str, Any], life: str, at_once: int) -> str:
     rows = []
     for title, cells in _by_contender(results, life, at_once).items():
-        rates = [cell["orders_per_s"] for cell in cells]
-        rate = f"{statistics.median(rates):.0f} ({min(rates):.0f}-{max(rates):.0f})"
+        rate = rate_text([cell["orders_per_s"] for cell in cells])
         times = (_pair(cells, kind) for kind in ("wire", "answer", "event"))
         rows.append([_TITLES.get(title, title), rate, *times])
     head = ["", "orders/s", "to exchange", "to answer", "fill to event"]
     about = f"A {life} order, {at_once} at once; p50 / p99 / p99.9 in ms:"
-    return f"{about}\n\n{_table(head, rows)}"
+    return f"{about}\n\n{table(head, rows)}"
 
 
 def _cpu(results: dict[str, Any]) -> str:
@@ -80,7 +81,7 @@ def _cpu(results: dict[str, Any]) -> str:
         used = [[c["cpu_ms"][part] for c in cells if part in c["cpu_ms"]] for part in parts]
         shown = [f"{statistics.median(one):.1f}" if one else "-" for one in used]
         rows.append([_TITLES.get(name, name), *shown])
-    return f"CPU, ms per resting order, many at once:\n\n{_table(['', *parts], rows)}"
+    return f"CPU, ms per resting order, many at once:\n\n{table(['', *parts], rows)}"
 
 
 def _weights(results: dict[str, Any]) -> str:
@@ -92,7 +93,17 @@ def _weights(results: dict[str, Any]) -> str:
             row.append(f"{statistics.median(values):.0f}" if values else "-")
         rows.append(row)
     head = ["", "state transitions", "history events", "history bytes"]
-    return f"In Temporal, per resting order:\n\n{_table(head, rows)}"
+    return f"In Temporal, per resting order:\n\n{table(head, rows)}"
+
+
+def _writes(results: dict[str, Any]) -> str:
+    """What was counted in the last round; nothing where results are older than the counting."""
+    many = _many(results).items()
+    counted = {name: c["database"] for name, cells in many for c in cells if "database" in c}
+    if not counted:
+        return ""
+    rows = [[_TITLES.get(name, name), *written_row(counted.get(name, {}))] for name, _ in many]
+    return f"The database, per resting order:\n\n{table(['', *WRITES.values()], rows)}"
 
 
 def _stores(results: dict[str, Any]) -> str:
@@ -105,12 +116,12 @@ def _stores(results: dict[str, Any]) -> str:
         for name, one in results["stores"].items()
     ]
     head = ["", "admit, ms", "claim, ms", "settle, ms", "lives/s, 50 at once"]
-    return f"The store alone, step by step, each a durable commit:\n\n{_table(head, rows)}"
+    return f"The store alone, step by step, each a durable commit:\n\n{table(head, rows)}"
 
 
 def _line(line: dict[str, float]) -> str:
     rows = [[f"`{name}`", f"{value:g}"] for name, value in line.items()]
-    return f"The line of JSON:\n\n{_table(['figure', 'value'], rows)}"
+    return f"The line of JSON:\n\n{table(['figure', 'value'], rows)}"
 
 
 def _by_contender(results: dict[str, Any], life: str, at_once: int) -> dict[str, list[Cell]]:
@@ -143,11 +154,6 @@ def _pair(cells: list[Cell], kind: str) -> str:
     if not all(name in cell for cell in cells for name in names):
         return "-"
     return " / ".join(f"{_median(cells, name):.1f}" for name in names)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _bars(title: str, values: dict[str, float]) -> str:
