@@ -53,7 +53,7 @@ class Ours:
         self.title = title
         self._rig = rig
         self._store = store
-        self._store_url = rig.store_url(name, store)
+        self.store_url = rig.store_url(name, store)
         # Its own: a schedule that outlives its turn must not run on the next one's worker.
         self._task_queue = f"bench-{name}"
         self._manager: OrderManager | None = None
@@ -62,7 +62,7 @@ class Ours:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Client]:
         """Ready for orders while the block lasts; the feed's workflow ends with it."""
-        await (await Store.open(self._store_url, create=True)).close()
+        await (await Store.open(self.store_url, create=True)).close()
         client = await connect(target_host=self._rig.temporal_address)
         async with contextlib.AsyncExitStack() as parts:
             self._manager = await parts.enter_async_context(await self._door(parts, client))
@@ -73,7 +73,7 @@ class Ours:
 
     async def _door(self, parts: contextlib.AsyncExitStack, client: Client) -> OrderManager:  # noqa: ARG002 - the remote door's own
         settings = Settings(
-            store_url=SecretStr(self._store_url),
+            store_url=SecretStr(self.store_url),
             deployment=_DEPLOYMENT,
             task_queue=self._task_queue,
             risk_file=str(_LIMITS),
@@ -115,7 +115,7 @@ class Ours:
     def counters(self) -> Counters:
         """Of its store."""
         if self._store == "postgres":
-            return PostgresCounters(self._store_url)
+            return PostgresCounters(self.store_url)
         return SqliteCounters(self._rig.store_file(self.name))
 
     async def _order_filled(self, event: OrderEvent) -> None:
@@ -151,7 +151,7 @@ class OursRemote(Ours):
         self._rig.cpu[WORKER] = lambda: sum(tree_cpu_s(worker.pid) for worker in workers)
         parts.callback(self._rig.cpu.pop, WORKER)
         return OrderManager.remote(
-            client=client, task_queue=self._task_queue, store_url=self._store_url
+            client=client, task_queue=self._task_queue, store_url=self.store_url
         )
 
     def _worker(self, number: int) -> ChildProcess:
@@ -168,7 +168,7 @@ class OursRemote(Ours):
         return {
             **kept,
             "TEMPORAL_ADDRESS": self._rig.temporal_address,
-            "OMS_STORE_URL": self._store_url,
+            "OMS_STORE_URL": self.store_url,
             "OMS_DEPLOYMENT": _DEPLOYMENT,
             "OMS_TASK_QUEUE": self._task_queue,
             "OMS_RISK_FILE": str(_LIMITS),
