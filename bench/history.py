@@ -99,9 +99,12 @@ def _filled_order(connection: sa.Connection) -> RealOrder:
     found = [(orders, order)]
     for table in (fills, send_claims, reservations, order_events):
         found += _rows(connection, table, table.c.order_id == own)
-    by_client_id = execution_inbox.c.exchange_client_id == order["exchange_client_id"]
+    reports = execution_inbox.c
     found[1:1] = _rows(
-        connection, execution_inbox, by_client_id, execution_inbox.c.delivered_at.is_not(None)
+        connection,
+        execution_inbox,
+        reports.exchange_order_id == order["exchange_order_id"],
+        reports.delivered_at.is_not(None),
     )
     names = {own, order["exchange_client_id"], order["exchange_order_id"]}
     names |= {row[key] for _, row in found for key in ("fill_id", "key") if key in row}

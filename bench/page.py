@@ -1,17 +1,20 @@
 """`python -m bench.page [RESULTS.json]`: the tables and plots of docs/performance.md, from results.
 
 What stands between the page's marks is written anew from one file of `bench/results/` (the newest
-one by default); `make bench` does so at its end. The plots are drawn by hand as SVG: bars, no more.
+one by default); `make bench` does so at its end. With `--growth FILE` it is the growth part, from
+the lines of JSON that runs of `bench.growth` have printed. The plots are drawn by hand as SVG: bars,
+no more.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
+from bench import growth_page
 from bench.tables import WRITES, rate_text, table, written_row
 
 _ROOT = Path(__file__).parent.parent
@@ -39,9 +42,25 @@ def write(path: Path, page: Path = _PAGE) -> None:
     (images / "orders_per_s.svg").write_text(_bars("orders/s, resting, 50 at once", rates))
     cpu = {name: _own_cpu(cells) for name, cells in _many(results).items()}
     (images / "cpu_per_order.svg").write_text(_bars("own CPU, ms per resting order", cpu))
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{_measured(results, path.name)}\n{END}{after}")
+    _put(page, (BEGIN, END), _measured(results, path.name))
+
+
+def write_growth(path: Path, page: Path = _PAGE) -> None:
+    """Write the page's growth part from a file with one line of JSON for each run."""
+    lines = path.read_text().splitlines()
+    runs = [json.loads(line) for line in lines if line.startswith("{")]
+    _put(page, (growth_page.BEGIN, growth_page.END), growth_page.growth_part(runs))
+
+
+def _put(page: Path, marks: tuple[str, str], text: str) -> None:
+    """Replace what stands between two marks of the page."""
+    begin, end = marks
+    before, found, rest = page.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        msg = f"{page} has no {begin} and {end}"
+        raise ValueError(msg)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def _measured(results: dict[str, Any], name: str) -> str:
@@ -181,9 +200,15 @@ def _bars(title: str, values: dict[str, float]) -> str:
 
 def main() -> None:
     """Write the page."""
-    results = sorted((_ROOT / "bench" / "results").glob("2*.json"))
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else results[-1]
-    write(path)
+    parser = argparse.ArgumentParser(prog="python -m bench.page", description=__doc__)
+    parser.add_argument("results", nargs="?", type=Path, help="of `make bench`: the newest one")
+    parser.add_argument("--growth", type=Path, metavar="FILE", help="what bench.growth has printed")
+    wanted = parser.parse_args()
+    if wanted.growth is not None:
+        write_growth(wanted.growth)
+        return
+    newest = sorted((_ROOT / "bench" / "results").glob("2*.json"))[-1:]
+    write(wanted.results or newest[0])
 
 
 if __name__ == "__main__":
