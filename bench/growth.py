@@ -32,7 +32,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.history import fill
+from bench.history import Books, fill
 from bench.market import LOT, PRICE
 from bench.measures import Life, measure, run_orders
 from bench.ours import WORKER, Ours, OursRemote
@@ -139,11 +139,12 @@ async def _workers(rig: Rig, store: str, counts: list[int], seconds: float) -> F
     """More and more worker processes."""
     ours = OursRemote(rig, "remote", f"remote, {store}", store)
     found: list[Figures] = []
-    for ours.workers in counts:
+    for count in counts:
+        ours.workers = count
         async with ours.running() as client:
             figures = await _figures(rig, ours, client, seconds)
         cpu_ms = {_REMOTE_PARTS.get(part, part): ms for part, ms in figures["cpu_ms"].items()}
-        found.append({"workers": ours.workers, **figures, "cpu_ms": cpu_ms})
+        found.append({"workers": count, **figures, "cpu_ms": cpu_ms})
     return {"workers": found}
 
 
@@ -158,7 +159,8 @@ async def _journal(rig: Rig, store: str, rows: int, seconds: float) -> Figures:
             found.append({"old_rows": 0, **await _figures(rig, empty, client, seconds)})
         if not orders:
             started = time.monotonic()
-            orders = await fill(empty, filled, rows)
+            source, target = (Books(one.name, one.store_url) for one in (empty, filled))
+            orders = await fill(source, target, rows)
             fill_s = round(time.monotonic() - started, 1)
             _say(f"{orders} old orders written in {fill_s} s")
         async with filled.running() as client:

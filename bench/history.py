@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import asyncpg
 import sqlalchemy as sa
 
 from activities.store import Store, StoreSettings
@@ -29,9 +28,6 @@ from activities.store.schema import (
 )
 from trading.oms.enums import OrderStatus
 
-if TYPE_CHECKING:
-    from bench.ours import Ours
-
 _AGE = timedelta(days=30)
 _CHUNK = 1000
 """Copies in one transaction, so that what belongs together lies together on the disk."""
@@ -42,6 +38,13 @@ _NAME_CHARS_MIN = 20
 """A shorter name (as the exchange's number of an order) may occur in a text by chance."""
 Row = dict[str, Any]
 _Found = TypeVar("_Found")
+
+
+class Books(NamedTuple):
+    """A store, and the exchange whose account it is of."""
+
+    exchange: str
+    url: str
 
 
 @dataclass(frozen=True)
@@ -58,20 +61,19 @@ class RealOrder:
         return sum(table is order_events for table, _ in self.rows)
 
 
-async def fill(source: Ours, target: Ours, journal_rows: int) -> int:
+async def fill(source: Books, target: Books, journal_rows: int) -> int:
     """Fill a new store with copies of an order of another one; how many orders it has then.
 
     Neither is running. The journal gets `journal_rows` rows, less what would be part of an order.
     """
-    real = await _run(source.store_url, _filled_order)
-    old = _aged(real, {source.name: target.name})
+    real = await _run(source.url, _filled_order)
+    old = _aged(real, {source.exchange: target.exchange})
     copies = journal_rows // old.entries
-    await (await Store.open(target.store_url, create=True)).close()
+    await (await Store.open(target.url, create=True)).close()
     for first in range(0, copies, _CHUNK):
         last = min(first + _CHUNK, copies) - 1
-        await _run(target.store_url, partial(_copy, real=old, first=first, last=last))
-    if target.store_url.startswith("postgres"):
-        await _vacuum(target.store_url)
+        await _run(target.url, partial(_copy, real=old, first=first, last=last))
+    await _vacuum(target.url)
     return copies
 
 
@@ -85,11 +87,13 @@ async def _run(url: str, work: Callable[[sa.Connection], _Found]) -> _Found:
 
 async def _vacuum(url: str) -> None:
     """As PostgreSQL would by itself, which would else come in the middle of a measurement."""
-    connection = await asyncpg.connect(url)
+    engines = make_engines(store_url(url), StoreSettings(), _WITHIN_S)
     try:
-        await connection.execute("VACUUM ANALYZE", timeout=_WITHIN_S)
+        if engines.listener is not None:  # SQLite has none, and needs no vacuum.
+            async with engines.listener.connect() as connection:
+                await connection.exec_driver_sql("VACUUM ANALYZE")
     finally:
-        await connection.close()
+        await engines.dispose()
 
 
 def _filled_order(connection: sa.Connection) -> RealOrder:

@@ -2,8 +2,8 @@
 
 What stands between the page's marks is written anew from one file of `bench/results/` (the newest
 one by default); `make bench` does so at its end. With `--growth FILE` it is the growth part, from
-the lines of JSON that runs of `bench.growth` have printed. The plots are drawn by hand as SVG: bars,
-no more.
+the lines of JSON that runs of `bench.growth` have printed. The plots are drawn by hand as SVG:
+bars, no more.
 """
 
 from __future__ import annotations
