@@ -13,6 +13,7 @@ import uuid
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.database import PostgresCounters
 from bench.floor import STEPS, Seen
 from bench.measures import Life, OrderTimes
 
@@ -62,22 +63,16 @@ class Dbos:
         """Nothing runs before `running`."""
         self._rig = rig
         self._handles: list[Any] = []
-        self._has_database = False
+        self._postgres_uri = ""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The engine in this process, on a database of its own beside ours."""
         engine = _engine()
-        postgres = self._rig.postgres
-        if postgres is None:
-            msg = "DBOS is measured on PostgreSQL, which is not part of this run"
-            raise RuntimeError(msg)
-        if not self._has_database:
-            postgres.psql(f"CREATE DATABASE {_NAME};")
-            self._has_database = True
+        self._postgres_uri = self._rig.database(self.name)
         config = {
             "name": _NAME,
-            "system_database_url": postgres.get_uri(database=_NAME, driver="psycopg"),
+            "system_database_url": self._postgres_uri.replace("://", "+psycopg://", 1),
             "run_admin_server": False,
             "log_level": "WARNING",
         }
@@ -112,3 +107,7 @@ class Dbos:
         """Wait until every workflow has ended."""
         handles, self._handles = self._handles, []
         await asyncio.gather(*(handle.get_result() for handle in handles))
+
+    def counters(self) -> PostgresCounters:
+        """Of its own database."""
+        return PostgresCounters(self._postgres_uri)

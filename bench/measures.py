@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import statistics
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from temporalio.client import WorkflowExecutionStatus
 
+from bench.database import per_order
+
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from temporalio.client import Client
 
+    from bench.database import Counters
     from bench.rig import Rig
 
 _SAMPLE = 3
@@ -52,7 +54,11 @@ class Weight:
 
 @dataclass
 class Cell:
-    """The figures of one cell. CPU is in milliseconds per order, by process."""
+    """The figures of one cell. CPU is in milliseconds per order, by process.
+
+    `database` is what one order has written, by the names of `bench.database`; it is empty where
+    that was not counted.
+    """
 
     contender: str
     life: Life
@@ -62,6 +68,7 @@ class Cell:
     cpu_ms: dict[str, float]
     times: list[OrderTimes] = field(repr=False)
     weights: list[Weight] = field(default_factory=list)
+    database: dict[str, float] = field(default_factory=dict)
 
     @property
     def orders_per_s(self) -> float:
@@ -100,6 +107,10 @@ class Contender(Protocol):
 
     async def settle(self, orders: list[OrderTimes]) -> None:
         """Wait for what follows the last fill, and complete the times."""
+        ...
+
+    def counters(self) -> Counters | None:
+        """What its database counts; None where it has none."""
         ...
 
 
@@ -147,6 +158,20 @@ async def measure(
     )
 
 
+async def measure_writes(
+    rig: Rig, contender: Contender, client: Client | None, life: Life, at_once: int, seconds: float
+) -> Cell:
+    """One cell with what its orders write to the database; it may wait before and after."""
+    counters = contender.counters()
+    if counters is None:
+        return await measure(rig, contender, client, life, at_once, seconds)
+    before = {**await counters.later(), **await counters.now()}
+    cell = await measure(rig, contender, client, life, at_once, seconds)
+    after = {**await counters.now(), **await counters.later()}
+    cell.database = per_order(before, after, cell.orders)
+    return cell
+
+
 async def _weight(client: Client, workflow_id: str) -> Weight:
     """What an order weighs in Temporal; an order that has not closed is an error of the run."""
     handle = client.get_workflow_handle(workflow_id)
@@ -168,13 +193,8 @@ def quantile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, least and most of the rounds."""
-    return {
-        "median": round(statistics.median(values), 3),
-        "min": round(min(values), 3),
-        "max": round(max(values), 3),
-    }
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in figures.items()}
 
 
 def cell_facts(cell: Cell) -> dict[str, Any]:
@@ -195,9 +215,10 @@ def cell_facts(cell: Cell) -> dict[str, Any]:
         "at_once": cell.at_once,
         "orders": cell.orders,
         "orders_per_s": round(cell.orders_per_s, 1),
-        "cpu_ms": {name: round(value, 2) for name, value in cell.cpu_ms.items()},
+        "cpu_ms": _rounded(cell.cpu_ms),
         **quantiles,
         "transitions": [weight.transitions for weight in cell.weights],
         "history_events": [weight.events for weight in cell.weights],
         "history_bytes": [weight.bytes for weight in cell.weights],
+        **({"database": _rounded(cell.database)} if cell.database else {}),
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from activities.store import Store
+from bench.database import Counters, PostgresCounters, SqliteCounters
 from bench.market import LOT, PRICE
 from bench.measures import Life, OrderTimes
 from bench.processes import tree_cpu_s
@@ -40,18 +41,19 @@ _LIMITS = Path(__file__).parent / "limits.toml"
 _FILL_S = 60.0
 _DRAIN_S = 15.0
 WORKER = "worker"
-"""The name of the worker's own CPU clock, where it is a process of its own."""
+"""The name of the workers' own CPU clock, where they are processes of their own."""
 
 
 class Ours:
     """One `OrderManager` and, on the embedded door, its worker in this process."""
 
-    def __init__(self, rig: Rig, name: str, title: str) -> None:
-        """`name` is that of the account and of the store."""
+    def __init__(self, rig: Rig, name: str, title: str, store: str = "sqlite") -> None:
+        """`name` is that of the account and of the store, which is "sqlite" or "postgres"."""
         self.name = name
         self.title = title
         self._rig = rig
-        self._store_url = rig.store_url(name)
+        self._store = store
+        self.store_url = rig.store_url(name, store)
         # Its own: a schedule that outlives its turn must not run on the next one's worker.
         self._task_queue = f"bench-{name}"
         self._manager: OrderManager | None = None
@@ -60,7 +62,7 @@ class Ours:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Client]:
         """Ready for orders while the block lasts; the feed's workflow ends with it."""
-        await (await Store.open(self._store_url, create=True)).close()
+        await (await Store.open(self.store_url, create=True)).close()
         client = await connect(target_host=self._rig.temporal_address)
         async with contextlib.AsyncExitStack() as parts:
             self._manager = await parts.enter_async_context(await self._door(parts, client))
@@ -71,7 +73,7 @@ class Ours:
 
     async def _door(self, parts: contextlib.AsyncExitStack, client: Client) -> OrderManager:  # noqa: ARG002 - the remote door's own
         settings = Settings(
-            store_url=SecretStr(self._store_url),
+            store_url=SecretStr(self.store_url),
             deployment=_DEPLOYMENT,
             task_queue=self._task_queue,
             risk_file=str(_LIMITS),
@@ -110,6 +112,12 @@ class Ours:
         for order in orders:
             order.wire_ns = received.get(order.exchange_client_id, 0)
 
+    def counters(self) -> Counters:
+        """Of its store."""
+        if self._store == "postgres":
+            return PostgresCounters(self.store_url)
+        return SqliteCounters(self._rig.store_file(self.name))
+
     async def _order_filled(self, event: OrderEvent) -> None:
         """The fill's time is the exchange's, in whole milliseconds."""
         waiting = self._filled.get(event.order_id)
@@ -129,21 +137,28 @@ class Ours:
 
 
 class OursRemote(Ours):
-    """The remote door: only a Temporal client here, the worker is a process of its own."""
+    """The remote door: only a Temporal client here, each worker is a process of its own."""
+
+    workers = 1
+    """How many share the store and the task queue."""
 
     async def _door(self, parts: contextlib.AsyncExitStack, client: Client) -> OrderManager:
-        worker = ChildProcess(
-            [sys.executable, "-m", "workers"], self._rig.folder / "worker.log", self._environment()
-        )
-        parts.push_async_callback(self._stop, worker)
-        await until_said(worker, "working on")
-        self._rig.cpu[WORKER] = lambda: tree_cpu_s(worker.pid)
+        workers = [self._worker(number) for number in range(1, self.workers + 1)]
+        for worker in workers:
+            parts.push_async_callback(self._stop, worker)
+        for worker in workers:
+            await until_said(worker, "working on")
+        self._rig.cpu[WORKER] = lambda: sum(tree_cpu_s(worker.pid) for worker in workers)
+        parts.callback(self._rig.cpu.pop, WORKER)
         return OrderManager.remote(
-            client=client, task_queue=self._task_queue, store_url=self._store_url
+            client=client, task_queue=self._task_queue, store_url=self.store_url
         )
 
+    def _worker(self, number: int) -> ChildProcess:
+        command, log = [sys.executable, "-m", "workers"], f"worker-{number}.log"
+        return ChildProcess(command, self._rig.folder / log, self._environment())
+
     async def _stop(self, worker: ChildProcess) -> None:
-        self._rig.cpu.pop(WORKER, None)
         await worker.stop(_DRAIN_S)
         worker.log_path.unlink()
 
@@ -153,7 +168,7 @@ class OursRemote(Ours):
         return {
             **kept,
             "TEMPORAL_ADDRESS": self._rig.temporal_address,
-            "OMS_STORE_URL": self._store_url,
+            "OMS_STORE_URL": self.store_url,
             "OMS_DEPLOYMENT": _DEPLOYMENT,
             "OMS_TASK_QUEUE": self._task_queue,
             "OMS_RISK_FILE": str(_LIMITS),

@@ -1,16 +1,21 @@
 """`python -m bench.page [RESULTS.json]`: the tables and plots of docs/performance.md, from results.
 
 What stands between the page's marks is written anew from one file of `bench/results/` (the newest
-one by default); `make bench` does so at its end. The plots are drawn by hand as SVG: bars, no more.
+one by default); `make bench` does so at its end. With `--growth FILE` it is the growth part, from
+the lines of JSON that runs of `bench.growth` have printed. The plots are drawn by hand as SVG:
+bars, no more.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
+
+from bench import growth_page
+from bench.tables import WRITES, rate_text, table, written_row
 
 _ROOT = Path(__file__).parent.parent
 _PAGE = _ROOT / "docs" / "performance.md"
@@ -37,9 +42,25 @@ def write(path: Path, page: Path = _PAGE) -> None:
     (images / "orders_per_s.svg").write_text(_bars("orders/s, resting, 50 at once", rates))
     cpu = {name: _own_cpu(cells) for name, cells in _many(results).items()}
     (images / "cpu_per_order.svg").write_text(_bars("own CPU, ms per resting order", cpu))
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{_measured(results, path.name)}\n{END}{after}")
+    _put(page, (BEGIN, END), _measured(results, path.name))
+
+
+def write_growth(path: Path, page: Path = _PAGE) -> None:
+    """Write the page's growth part from a file with one line of JSON for each run."""
+    lines = path.read_text().splitlines()
+    runs = [json.loads(line) for line in lines if line.startswith("{")]
+    _put(page, (growth_page.BEGIN, growth_page.END), growth_page.growth_part(runs))
+
+
+def _put(page: Path, marks: tuple[str, str], text: str) -> None:
+    """Replace what stands between two marks of the page."""
+    begin, end = marks
+    before, found, rest = page.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        msg = f"{page} has no {begin} and {end}"
+        raise ValueError(msg)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def _measured(results: dict[str, Any], name: str) -> str:
@@ -56,20 +77,19 @@ def _measured(results: dict[str, Any], name: str) -> str:
     ]
     kinds = dict.fromkeys((cell["life"], cell["at_once"]) for cell in results["cells"])
     parts += [_latencies(results, life, at_once) for life, at_once in kinds]
-    parts += [_cpu(results), _weights(results), _stores(results), _line(line)]
-    return "\n\n".join(parts)
+    parts += [_cpu(results), _weights(results), _writes(results), _stores(results), _line(line)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _latencies(results: dict[str, Any], life: str, at_once: int) -> str:
     rows = []
     for title, cells in _by_contender(results, life, at_once).items():
-        rates = [cell["orders_per_s"] for cell in cells]
-        rate = f"{statistics.median(rates):.0f} ({min(rates):.0f}-{max(rates):.0f})"
+        rate = rate_text([cell["orders_per_s"] for cell in cells])
         times = (_pair(cells, kind) for kind in ("wire", "answer", "event"))
         rows.append([_TITLES.get(title, title), rate, *times])
     head = ["", "orders/s", "to exchange", "to answer", "fill to event"]
     about = f"A {life} order, {at_once} at once; p50 / p99 / p99.9 in ms:"
-    return f"{about}\n\n{_table(head, rows)}"
+    return f"{about}\n\n{table(head, rows)}"
 
 
 def _cpu(results: dict[str, Any]) -> str:
@@ -80,7 +100,7 @@ def _cpu(results: dict[str, Any]) -> str:
         used = [[c["cpu_ms"][part] for c in cells if part in c["cpu_ms"]] for part in parts]
         shown = [f"{statistics.median(one):.1f}" if one else "-" for one in used]
         rows.append([_TITLES.get(name, name), *shown])
-    return f"CPU, ms per resting order, many at once:\n\n{_table(['', *parts], rows)}"
+    return f"CPU, ms per resting order, many at once:\n\n{table(['', *parts], rows)}"
 
 
 def _weights(results: dict[str, Any]) -> str:
@@ -92,7 +112,17 @@ def _weights(results: dict[str, Any]) -> str:
             row.append(f"{statistics.median(values):.0f}" if values else "-")
         rows.append(row)
     head = ["", "state transitions", "history events", "history bytes"]
-    return f"In Temporal, per resting order:\n\n{_table(head, rows)}"
+    return f"In Temporal, per resting order:\n\n{table(head, rows)}"
+
+
+def _writes(results: dict[str, Any]) -> str:
+    """What was counted in the last round; nothing where results are older than the counting."""
+    many = _many(results).items()
+    counted = {name: c["database"] for name, cells in many for c in cells if "database" in c}
+    if not counted:
+        return ""
+    rows = [[_TITLES.get(name, name), *written_row(counted.get(name, {}))] for name, _ in many]
+    return f"The database, per resting order:\n\n{table(['', *WRITES.values()], rows)}"
 
 
 def _stores(results: dict[str, Any]) -> str:
@@ -105,12 +135,12 @@ def _stores(results: dict[str, Any]) -> str:
         for name, one in results["stores"].items()
     ]
     head = ["", "admit, ms", "claim, ms", "settle, ms", "lives/s, 50 at once"]
-    return f"The store alone, step by step, each a durable commit:\n\n{_table(head, rows)}"
+    return f"The store alone, step by step, each a durable commit:\n\n{table(head, rows)}"
 
 
 def _line(line: dict[str, float]) -> str:
     rows = [[f"`{name}`", f"{value:g}"] for name, value in line.items()]
-    return f"The line of JSON:\n\n{_table(['figure', 'value'], rows)}"
+    return f"The line of JSON:\n\n{table(['figure', 'value'], rows)}"
 
 
 def _by_contender(results: dict[str, Any], life: str, at_once: int) -> dict[str, list[Cell]]:
@@ -145,11 +175,6 @@ def _pair(cells: list[Cell], kind: str) -> str:
     return " / ".join(f"{_median(cells, name):.1f}" for name in names)
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _bars(title: str, values: dict[str, float]) -> str:
     """A horizontal bar for each contender, with its figure."""
     most, height = max(values.values()), _ROW_PX * (len(values) + 1) + 8
@@ -175,9 +200,15 @@ def _bars(title: str, values: dict[str, float]) -> str:
 
 def main() -> None:
     """Write the page."""
-    results = sorted((_ROOT / "bench" / "results").glob("2*.json"))
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else results[-1]
-    write(path)
+    parser = argparse.ArgumentParser(prog="python -m bench.page", description=__doc__)
+    parser.add_argument("results", nargs="?", type=Path, help="of `make bench`: the newest one")
+    parser.add_argument("--growth", type=Path, metavar="FILE", help="what bench.growth has printed")
+    wanted = parser.parse_args()
+    if wanted.growth is not None:
+        write_growth(wanted.growth)
+        return
+    newest = sorted((_ROOT / "bench" / "results").glob("2*.json"))[-1:]
+    write(wanted.results or newest[0])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.dbos_engine import Dbos
 from bench.floor import Floor
-from bench.measures import Cell, Contender, Life, measure, run_orders
+from bench.measures import Cell, Contender, Life, measure, measure_writes, run_orders
 from bench.ours import Ours, OursRemote
 from bench.pure import PureFigures, pure_figures
 from bench.rig import Rig, running_rig
@@ -22,16 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WARM_UP_ORDERS_AT_ONCE = 10
-MANY = 50
+MANY, CROWD = 50, 500
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to measure. `seconds` is the length of a cell."""
+    """How much to measure. `seconds` is the length of a cell.
+
+    `crowd` orders come all at once and once only, after the last round.
+    """
 
     rounds: int = 3
     seconds: float = 4.0
     many: int = MANY
+    crowd: int = CROWD
     names: tuple[str, ...] = ("floor", "sqlite", "postgres", "remote", "dbos")
 
     @property
@@ -55,7 +59,7 @@ class Plan:
         return ((Life.RESTING, 1), (Life.RESTING, self.many), (Life.MARKETABLE, self.many))
 
 
-SHORT = Plan(rounds=1, seconds=0.3, many=10, names=("floor", "sqlite", "remote"))
+SHORT = Plan(rounds=1, seconds=0.3, many=10, crowd=20, names=("floor", "sqlite", "remote"))
 
 
 @dataclass
@@ -68,9 +72,8 @@ class Results:
     stores: dict[str, StoreFigures] = field(default_factory=dict)
     pure: PureFigures | None = None
 
-    def of(self, contender: str, life: Life, *, many: bool) -> list[Cell]:
+    def of(self, contender: str, life: Life, at_once: int) -> list[Cell]:
         """The cells of one kind, round by round."""
-        at_once = self.plan.many if many else 1
         wanted = (contender, life, at_once)
         return [cell for cell in self.cells if (cell.contender, cell.life, cell.at_once) == wanted]
 
@@ -79,7 +82,7 @@ def _contenders(rig: Rig, names: tuple[str, ...]) -> list[Contender]:
     made: dict[str, Callable[[], Contender]] = {
         "floor": lambda: Floor(rig),
         "sqlite": lambda: Ours(rig, "sqlite", "embedded, SQLite"),
-        "postgres": lambda: Ours(rig, "postgres", "embedded, PostgreSQL"),
+        "postgres": lambda: Ours(rig, "postgres", "embedded, PostgreSQL", "postgres"),
         "remote": lambda: OursRemote(rig, "remote", "remote, SQLite"),
         "dbos": lambda: Dbos(rig),
     }
@@ -99,8 +102,9 @@ async def run(plan: Plan, say: Callable[[str], None]) -> Results:
             results.titles = {one.name: one.title for one in contenders}
             for number in range(1, plan.rounds + 1):
                 for contender in contenders:
-                    results.cells += await _turn(rig, contender, plan)
-                    last = results.of(contender.name, Life.RESTING, many=True)[-1]
+                    is_last = number == plan.rounds
+                    results.cells += await _turn(rig, contender, plan, is_last=is_last)
+                    last = results.of(contender.name, Life.RESTING, plan.many)[-1]
                     say(
                         f"round {number} of {plan.rounds}: {contender.title}, "
                         f"{last.orders_per_s:.0f} orders/s"
@@ -115,17 +119,22 @@ async def _measure_stores(rig: Rig, results: Results, say: Callable[[str], None]
         f"sqlite:///{rig.folder / 'alone.sqlite3'}", seconds
     )
     if rig.postgres is not None:
-        rig.postgres.psql("CREATE DATABASE alone;")
-        url: str = rig.postgres.get_uri(database="alone")
-        results.stores["PostgreSQL"] = await store_figures(url, seconds)
+        results.stores["PostgreSQL"] = await store_figures(rig.database("alone"), seconds)
 
 
-async def _turn(rig: Rig, contender: Contender, plan: Plan) -> list[Cell]:
-    """One contender: start, warm up, every cell, stop. The others do not run meanwhile."""
+async def _turn(rig: Rig, contender: Contender, plan: Plan, *, is_last: bool) -> list[Cell]:
+    """One contender: start, warm up, every cell, stop. The others do not run meanwhile.
+
+    The last turn counts what the many resting orders write, and has the crowd besides.
+    """
     async with contender.running() as client:
         warm = await run_orders(contender, Life.RESTING, _WARM_UP_ORDERS_AT_ONCE, plan.warm_up_s)
         await contender.settle(warm)
-        return [
-            await measure(rig, contender, client, life, at_once, plan.seconds)
-            for life, at_once in plan.cells
-        ]
+        cells = []
+        for life, at_once in plan.cells:
+            counts = is_last and (life, at_once) == (Life.RESTING, plan.many)
+            one = measure_writes if counts else measure
+            cells.append(await one(rig, contender, client, life, at_once, plan.seconds))
+        if is_last:
+            cells.append(await measure(rig, contender, client, Life.RESTING, plan.crowd, 0.0))
+        return cells

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.measures import Cell, Life, cell_facts, quantile, spread
+from bench.measures import Cell, Life, cell_facts, quantile
+from bench.tables import WRITES, rate_text, written_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +29,9 @@ _event = operator.attrgetter("event_ms")
 
 def summary(results: Results) -> dict[str, Any]:
     """The line of JSON. Ratios are those within a round; their median over the rounds."""
-    resting = Life.RESTING
+    resting, many = Life.RESTING, results.plan.many
     line: dict[str, Any] = {
-        f"{name}_orders_per_s": _median(results.of(key, resting, many=True), _rate)
+        f"{name}_orders_per_s": _median(results.of(key, resting, many), _rate)
         for name, key in (
             ("floor", "floor"),
             ("embedded", "sqlite"),
@@ -39,12 +40,12 @@ def summary(results: Results) -> dict[str, Any]:
             ("dbos", "dbos"),
         )
     }
-    floor, ours = (results.of(name, resting, many=True) for name in ("floor", "sqlite"))
+    floor, ours = (results.of(name, resting, many) for name in ("floor", "sqlite"))
     pairs = list(zip(ours, floor, strict=False))
     others = list(
-        zip(*(results.of(name, resting, many=True) for name in ("postgres", "dbos")), strict=False)
+        zip(*(results.of(name, resting, many) for name in ("postgres", "dbos")), strict=False)
     )
-    alone, floor_alone = (results.of(name, resting, many=False) for name in ("sqlite", "floor"))
+    alone, floor_alone = (results.of(name, resting, 1) for name in ("sqlite", "floor"))
     wire, first = _all(alone, _wire), _all(floor_alone, _wire)
     line |= {
         "ratio_to_floor": _rounded(_middle([a.orders_per_s / b.orders_per_s for a, b in pairs])),
@@ -81,14 +82,12 @@ def show(results: Results, machine: dict[str, Any]) -> None:
         f"load {machine['load_before']} before and {machine['load_after']} after; "
         f"median of {results.plan.rounds} rounds (least to most)"
     )
-    for life, many in (
-        (Life.RESTING, False),
-        (Life.RESTING, True),
-        (Life.MARKETABLE, True),
-    ):
-        console.print(_latencies(results, life, many=many))
+    plan = results.plan
+    for life, at_once in (*plan.cells, (Life.RESTING, plan.crowd)):
+        console.print(_latencies(results, life, at_once))
     console.print(_cpu(results))
     console.print(_weights(results))
+    console.print(_writes(results))
     console.print(_store_table(results))
     if results.pure is not None:
         pure = results.pure
@@ -99,17 +98,15 @@ def show(results: Results, machine: dict[str, Any]) -> None:
         )
 
 
-def _latencies(results: Results, life: Life, *, many: bool) -> Table:
-    at_once = results.plan.many if many else 1
+def _latencies(results: Results, life: Life, at_once: int) -> Table:
     table = _table(f"{life.value} order, {at_once} at once")
     for name in ("orders/s", "to exchange p50/p99", "to answer p50/p99", "fill to event p50/p99"):
         table.add_column(name, justify="right")
     for name, title in results.titles.items():
-        cells = results.of(name, life, many=many)
-        rates = spread([cell.orders_per_s for cell in cells])
+        cells = results.of(name, life, at_once)
         table.add_row(
             title,
-            f"{rates['median']:.0f} ({rates['min']:.0f}-{rates['max']:.0f})",
+            rate_text([cell.orders_per_s for cell in cells]),
             *(_pair(_all(cells, times)) for times in (_wire, _answer, _event)),
         )
     return table
@@ -121,7 +118,7 @@ def _cpu(results: Results) -> Table:
     for part in parts:
         table.add_column(part, justify="right")
     for name, title in results.titles.items():
-        cells = results.of(name, Life.RESTING, many=True)
+        cells = results.of(name, Life.RESTING, results.plan.many)
         row = []
         for part in parts:
             used = _middle([cell.cpu_ms[part] for cell in cells if part in cell.cpu_ms])
@@ -139,7 +136,7 @@ def _weights(results: Results) -> Table:
     for name, title in results.titles.items():
         row = []
         for life in Life:
-            cells = results.of(name, life, many=True)
+            cells = results.of(name, life, results.plan.many)
             weights = [weight for cell in cells for weight in cell.weights]
             row += [
                 f"{statistics.median(getattr(weight, part) for weight in weights):.0f}"
@@ -148,6 +145,17 @@ def _weights(results: Results) -> Table:
                 for part in ("transitions", "events", "bytes")
             ]
         table.add_row(title, *row)
+    return table
+
+
+def _writes(results: Results) -> Table:
+    table = _table(f"the database, per resting order, {results.plan.many} at once")
+    for title in WRITES.values():
+        table.add_column(title, justify="right")
+    for name, title in results.titles.items():
+        cells = results.of(name, Life.RESTING, results.plan.many)
+        written = next((cell.database for cell in cells if cell.database), {})
+        table.add_row(title, *written_row(written))
     return table
 
 

