@@ -19,6 +19,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from bench.measures import Life, OrderTimes
 from workers.connection import connect
+from workers.one_argument import for_workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -102,7 +103,7 @@ class Floor:
         """A client and a worker in this process."""
         client = self._client = await connect(target_host=self._rig.temporal_address)
         async with Worker(
-            client,
+            for_workers(client),
             task_queue=_QUEUE,
             build_id="bench",
             workflows=[FloorWorkflow],

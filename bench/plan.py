@@ -5,6 +5,7 @@ They take turns round by round, so that a busy minute of the machine strikes the
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,6 +131,8 @@ async def _turn(rig: Rig, contender: Contender, plan: Plan, *, is_last: bool) ->
     async with contender.running() as client:
         warm = await run_orders(contender, Life.RESTING, _WARM_UP_ORDERS_AT_ONCE, plan.warm_up_s)
         await contender.settle(warm)
+        gc.collect()
+        gc.freeze()  # As a worker of ours does.
         cells = []
         for life, at_once in plan.cells:
             counts = is_last and (life, at_once) == (Life.RESTING, plan.many)

@@ -7,6 +7,7 @@ or drained, 1 it could not start (the reason is on stderr), 2 no such command.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -33,6 +34,9 @@ async def work_until_told_to_stop(settings: Settings) -> None:
         for account in settings.live:
             _log.warning("LIVE: orders of %s are real", account)
         accounts = ", ".join("/".join(key) for key in runtime.parts.connectors) or "no exchange"
+        # What is loaded by now stays: a full collection need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         _log.info("working on %s for %s", settings.task_queue, accounts)
         await stop.wait()
         _log.info("draining")

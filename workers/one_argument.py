@@ -9,6 +9,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 from temporalio.common import RawValue
 from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import CompositePayloadConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
     ExecuteWorkflowInput,
@@ -18,13 +19,22 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
+_ENCODINGS = tuple(PydanticPayloadConverter().converters.values())
 
-class AsItCame(PydanticPayloadConverter):
+
+class AsItCame(CompositePayloadConverter):
     """Reads payloads; what nobody has a type for and that cannot be read stays as it came.
+
+    The SDK makes a converter for each task of a workflow, and pydantic's would bring a serializer
+    and an empty cache of types each time: all of ours share one.
 
     Inputs that are more than the parameters have no types. An error here would repeat the task for
     ever, and drop a signal without a word; so they can be counted, and refused.
     """
+
+    def __init__(self) -> None:
+        """Share the encodings."""
+        super().__init__(*_ENCODINGS)
 
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from activities.store import statements as sql
 from activities.store.journal import Draft, created, drafts_of, drafts_of_sum, entry_values
-from activities.store.ledger import AccountKey, Change, Ledger
+from activities.store.ledger import AccountKey, Change, Ledger, Rated, together
 from activities.store.prepared import Prepared
 from activities.store.rows import (
     all_values,
@@ -99,7 +99,7 @@ class OrderCommand(Protocol):
         ...
 
     @property
-    def rated(self) -> Iterable[AccountKey]:
+    def rated(self) -> Rated:
         """Those of which it asks how many orders came in the last minute."""
         ...
 
@@ -231,7 +231,7 @@ class Batch:
         ids.update(change.after.client_order_id for change in changes)
         accounts = {account for command in waiting for account in command.accounts}
         accounts.update((fill.exchange, fill.account) for fill, _ in self._fills)
-        rated = {account for command in waiting for account in command.rated}
+        rated = together(command.rated for command in waiting)
         # An order that is not there yet has no reservation either.
         self.ledger.load(ids.intersection(self.orders), accounts, rated)
         for book in self.ledger.books.values():

@@ -6,7 +6,7 @@ order's lock, and what depends on all of an account under the account's. A relea
 lock alone: it moves the sums by a difference, as the last thing before the journal.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -29,6 +29,8 @@ from trading.oms.risk.reservation import (
 )
 
 AccountKey = tuple[str, str]
+Rated = Mapping[AccountKey, bool]
+"""Accounts of which it is counted how many orders came in the last minute; true: by whose name."""
 RATE_WINDOW = timedelta(minutes=1)
 _BEGINNING = timedelta(minutes=1)
 """A modification reserves first and is noted in its order after that, at most so much later."""
@@ -79,15 +81,11 @@ class Ledger:
 
     # Reading.
 
-    def load(
-        self,
-        order_ids: Iterable[str],
-        accounts: Iterable[AccountKey],
-        rated: Collection[AccountKey] = (),
-    ) -> None:
+    def load(self, order_ids: Iterable[str], accounts: Iterable[AccountKey], rated: Rated) -> None:
         """Read the orders' reservations; lock the accounts and read all that stands on them.
 
-        Of those in `rated` it is counted how many orders were reserved for in the last minute.
+        Of those in `rated` it is counted how many orders were reserved for in the last minute: in
+        all, or (true) by symbol and strategy.
         """
         keys = sorted(set(order_ids))
         for exchange, account in sorted(set(accounts)):
@@ -95,7 +93,8 @@ class Ledger:
             keys = []  # They are read with the first lock.
             since = self._now - RATE_WINDOW if (exchange, account) in rated else self._now
             names = {**_named(exchange, account), "since": since}
-            standing = sql.STANDING[self._connection.dialect.name]
+            by_name = rated.get((exchange, account), False)
+            standing = sql.STANDING[self._connection.dialect.name, by_name]
             book.read(standing.read(self._connection, names))
             self.books[exchange, account] = book
         if keys:
@@ -254,13 +253,19 @@ class Ledger:
                 inserts.append({**_reservation_values(one, self._now), "order_id": order_id})
             elif stored != one:
                 updates.append({**_reservation_values(one, self._now), "k_order_id": order_id})
-        sql.INSERT_RESERVATION.run(self._connection, inserts)
-        sql.UPDATE_RESERVATION.run(self._connection, updates)
         moved = [_values_of_sums(key, one) for key, one in sorted(self._moved.items()) if any(one)]
+        dialect = self._connection.dialect.name
+        at_once = dialect == "postgresql" and len(inserts) == len(moved) == 1
+        if not at_once:
+            sql.INSERT_RESERVATION.run(self._connection, inserts)
+        sql.UPDATE_RESERVATION.run(self._connection, updates)
         for book in self.books.values():
             self._write_positions(book)
             self._write_balances(book)
-        sql.MOVE_SUMS[self._connection.dialect.name].run(self._connection, moved)
+        if at_once:
+            sql.RESERVE_AND_MOVE_SUMS.run(self._connection, [{**inserts[0], **moved[0]}])
+        else:
+            sql.MOVE_SUMS[dialect].run(self._connection, moved)
 
     def _write_positions(self, book: AccountBook) -> None:
         inserts, updates = [], []
@@ -288,6 +293,14 @@ class Ledger:
         sql.UPDATE_BALANCE.run(self._connection, updates)
 
 
+def together(rated: Iterable[Rated]) -> dict[AccountKey, bool]:
+    """What several ask for at once: counted by symbol and strategy where any of them asks so."""
+    found: dict[AccountKey, bool] = {}
+    for account, by_name in (one for each in rated for one in each.items()):
+        found[account] = by_name or found.get(account, False)
+    return found
+
+
 def _named(exchange: str, account: str) -> dict[str, str]:
     return {"exchange": exchange, "account": account}
 
@@ -306,7 +319,7 @@ def _held(row: Any) -> Held:
 
 
 def _values_of_sums(key: SumKey, held: Held) -> dict[str, Any]:
-    return {
+    values = {
         **key._asdict(),
         "side": key.side.value,
         "quote_amount": held.quote,
@@ -315,6 +328,7 @@ def _values_of_sums(key: SumKey, held: Held) -> dict[str, Any]:
         "notional": held.notional,
         "orders": held.orders,
     }
+    return {f"s_{name}": value for name, value in values.items()}
 
 
 def _reservation(row: Any) -> Reservation:

@@ -1,7 +1,8 @@
 """The commands that admit an order and record what happened to it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from activities.store.batch import Batch
 from activities.store.types import Admission, ClaimOutcome, Sent
@@ -18,7 +19,7 @@ class OnOrder:
     admits = False
     waits = False
     accounts: Sequence[tuple[str, str]] = ()
-    rated: Sequence[tuple[str, str]] = ()
+    rated: Mapping[tuple[str, str], bool] = MappingProxyType({})
     others: Sequence[str] = ()
 
     def __init__(self, order_id: str) -> None:

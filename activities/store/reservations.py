@@ -65,7 +65,7 @@ class Reserve(OnOrder):
         self._answer = Reserved((), None)
         self._account: AccountKey = (wish.order.exchange or "", wish.order.account or "")
         self.accounts = [self._account]
-        self.rated = self.accounts if _limits_the_rate(wish.limits) else ()
+        self.rated = _rated(self._account, wish.limits)
 
     def plan(self, batch: Batch) -> None:
         """Decide with the account's row locked."""
@@ -184,9 +184,11 @@ class Surroundings(NamedTuple):
     held_by: Callable[[str], HeldBySide]
 
 
-def _limits_the_rate(limits: RiskLimits) -> bool:
+def _rated(account: AccountKey, limits: RiskLimits) -> dict[AccountKey, bool]:
+    """Whether orders a minute are limited, and whether those of a strategy or a symbol are."""
     own = limits.own if isinstance(limits, OrderLimits) else ()
-    return any(one.max_orders_per_minute is not None for one in (account_limits(limits), *own))
+    by_name = any(one.max_orders_per_minute is not None for one in own)
+    return {account: by_name} if by_name or limits.max_orders_per_minute is not None else {}
 
 
 def snapshot_of(wish: ReserveWish, book: AccountBook, around: Surroundings) -> RiskSnapshot:

@@ -49,19 +49,21 @@ MAKE_ACCOUNT = Prepared(
 _HELD = ("quote_amount", "base_amount", "open_quantity", "notional")
 
 
-def _standing(total: str) -> Prepared:
+def _standing(total: str, *, by_name: bool) -> Prepared:
     """All that stands on an account in one statement, and so at one moment.
 
     Kind r: what is reserved, by symbol and side; n: how many orders of ours were reserved for
-    after a time, by symbol and strategy; p: positions; b: balances; t: trading states.
+    after a time, in all or (which sorts them) by symbol and strategy; p: positions; b: balances;
+    t: trading states.
     """
+    names = "symbol, coalesce(strategy_id, '')" if by_name else "'', ''"
+    grouped = f"GROUP BY {names} " if by_name else ""
     sums = ", ".join(total.format(name) for name in _HELD)
     text = sa.text(
         f"SELECT 'r', symbol, side, {sums}, CAST(sum(orders) AS BIGINT), '' "  # noqa: S608
         f"FROM reserved_sums WHERE {_HERE} AND orders <> 0 GROUP BY symbol, side "
-        "UNION ALL SELECT 'n', symbol, coalesce(strategy_id, ''), 0, 0, 0, 0, count(*), '' "
-        f"FROM reservations WHERE {_HERE} AND reserved_at > :since AND NOT external "
-        "GROUP BY symbol, coalesce(strategy_id, '') "
+        f"UNION ALL SELECT 'n', {names}, 0, 0, 0, 0, count(*), '' "
+        f"FROM reservations WHERE {_HERE} AND reserved_at > :since AND NOT external {grouped}"
         "UNION ALL SELECT 'p', symbol, strategy_id, quantity, cost, realised, realised_on_day, 0, "
         f"day FROM positions WHERE {_HERE} "
         "UNION ALL SELECT 'b', asset, '', total, free, foreign_locked, filled_since, 0, '' "
@@ -72,7 +74,11 @@ def _standing(total: str) -> Prepared:
 
 
 # SQLite has no exact decimals: `exact_sum` and `exact_add` are ours (`activities.store.columns`).
-STANDING = {"postgresql": _standing("sum({})"), "sqlite": _standing("exact_sum({})")}
+STANDING = {
+    (dialect, by_name): _standing(total, by_name=by_name)
+    for dialect, total in (("postgresql", "sum({})"), ("sqlite", "exact_sum({})"))
+    for by_name in (False, True)
+}
 
 
 def _compared(total: str) -> Prepared:
@@ -91,25 +97,42 @@ def _compared(total: str) -> Prepared:
 COMPARED_SUMS = {"postgresql": _compared("sum({})"), "sqlite": _compared("exact_sum({})")}
 
 
-def _moving(added: str) -> Prepared:
+def _moving(added: str, before: str = "") -> str:
     """Add to the sums of a key, or make them; a change by a difference needs no lock before it."""
     columns = (*_KEY_OF_SUMS, *_HELD, "orders")
     changes = [f"{name} = {added.format(name)}" for name in _HELD]
     changes.append("orders = reserved_sums.orders + excluded.orders")
-    text = sa.text(
-        f"INSERT INTO reserved_sums ({', '.join(columns)}) "  # noqa: S608
-        f"VALUES ({', '.join(f':{name}' for name in columns)}) "
+    return (
+        f"{before}INSERT INTO reserved_sums ({', '.join(columns)}) "  # noqa: S608
+        f"VALUES ({', '.join(f':s_{name}' for name in columns)}) "
         f"ON CONFLICT ({', '.join(_KEY_OF_SUMS)}) DO UPDATE SET {', '.join(changes)}"
     )
-    typed = [sa.bindparam(name, type_=reserved_sums.c[name].type) for name in columns]
-    return Prepared(text.bindparams(*typed))
+
+
+def _reserving() -> str:
+    """A reservation before its sums, as two statements would write them, in one round trip."""
+    columns = reservations.c.keys()
+    return (
+        f"WITH made AS (INSERT INTO reservations ({', '.join(columns)}) "  # noqa: S608
+        f"VALUES ({', '.join(f':{name}' for name in columns)})) "
+    )
+
+
+def _typed(text: str, *, reserving: bool = False) -> Prepared:
+    binds = [sa.bindparam(f"s_{c.name}", type_=c.type) for c in reserved_sums.c]
+    if reserving:
+        binds += [sa.bindparam(c.name, type_=c.type) for c in reservations.c]
+    return Prepared(sa.text(text).bindparams(*binds))
 
 
 _KEY_OF_SUMS = ("exchange", "account", "symbol", "side", "strategy_id")
+_ADDED = "reserved_sums.{0} + excluded.{0}"
 MOVE_SUMS = {
-    "postgresql": _moving("reserved_sums.{0} + excluded.{0}"),
-    "sqlite": _moving("exact_add(reserved_sums.{0}, excluded.{0})"),
+    "postgresql": _typed(_moving(_ADDED)),
+    "sqlite": _typed(_moving("exact_add(reserved_sums.{0}, excluded.{0})")),
 }
+RESERVE_AND_MOVE_SUMS = _typed(_moving(_ADDED, _reserving()), reserving=True)
+"""For PostgreSQL, which a round trip leads to."""
 SUMS_OF_STRATEGY = Prepared(
     sa.select(reserved_sums).where(
         _of_account(reserved_sums), reserved_sums.c.strategy_id == sa.bindparam("strategy_id")

@@ -207,7 +207,9 @@ class RiskStore:
             for row in sql.ACCOUNT.read(connection, names):
                 mark = Watermark(row.as_of, row.as_of_latest, row.fetched_at)
             found = AccountBook(exchange, account, mark)
-            found.read(sql.STANDING[self._dialect].read(connection, {**names, "since": utc_now()}))
+            found.read(
+                sql.STANDING[self._dialect, False].read(connection, {**names, "since": utc_now()})
+            )
             return found
 
         return await self._read(query)

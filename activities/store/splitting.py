@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from activities.store.batch import Batch
+from activities.store.ledger import together
 from activities.store.orders import OnOrder
 from activities.store.reservations import Reserve, ReserveWish
 from trading.oms.enums import Pending, ReasonCode
@@ -44,7 +45,7 @@ class Split(OnOrder):
         reserves = [Reserve(wish) for wish in wishes]
         self.others = [reserve.order_id for reserve in reserves]
         self.accounts = [one for reserve in reserves for one in reserve.accounts]
-        self.rated = [one for reserve in reserves for one in reserve.rated]
+        self.rated = together(reserve.rated for reserve in reserves)
 
     def plan(self, batch: Batch) -> None:
         """Decide with the accounts' rows locked; nothing changes unless every leg passes."""

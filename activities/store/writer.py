@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, cast
 
 import sqlalchemy as sa
 
@@ -30,7 +30,6 @@ class _JournalWentBackError(Exception):
     """The journal gives out numbers that this process has seen committed: a restored database."""
 
 
-@runtime_checkable
 class StatementCommand(Protocol):
     """A write that is no order's: it runs its own statements in the batch's transaction."""
 
@@ -188,10 +187,10 @@ def _work(connection: sa.Connection, waiting: Sequence[_Waiting]) -> list[Journa
     statements: list[tuple[_Waiting, StatementCommand]] = []
     for one in waiting:
         one.error = None
-        if isinstance(one.command, StatementCommand):
+        if _runs_statements(one.command):
             statements.append((one, one.command))
         else:
-            orders.append((one, one.command))
+            orders.append((one, cast("OrderCommand", one.command)))
     for one, statement in sorted(statements, key=lambda pair: pair[1].rank):
         try:
             one.answer = statement.run(connection)
@@ -212,6 +211,11 @@ def _work(connection: sa.Connection, waiting: Sequence[_Waiting]) -> list[Journa
         if one.error is None:
             one.answer = command.answer(batch)
     return batch.entries
+
+
+def _runs_statements(command: Command) -> TypeGuard[StatementCommand]:
+    """`isinstance` with a protocol takes longer than to run most commands."""
+    return hasattr(command, "rank")
 
 
 def _plan(batch: Batch, commands: Sequence[tuple[_Waiting, OrderCommand]]) -> None:

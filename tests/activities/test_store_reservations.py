@@ -385,7 +385,7 @@ async def test_the_sums_of_a_strategy_are_its_own(store: Store) -> None:
 
     def held(connection: sa.Connection) -> dict[str, dict[tuple[str, OrderSide], Held]]:
         ledger = Ledger(connection, NOW)
-        ledger.load([other.client_order_id], [HERE])
+        ledger.load([other.client_order_id], [HERE], {})
         book = ledger.books[HERE]
         before = {name: ledger.held_by(book, name) for name in ("a", "b", "")}
         ledger.set(replace(ledger.reservations[other.client_order_id], is_open=False))
