@@ -18,6 +18,7 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from bench.measures import Life, OrderTimes
+from workers.composition import order_slots
 from workers.connection import connect
 from workers.one_argument import for_workers
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 STEPS = 1
 _QUEUE = "bench-floor"
-_SLOTS = 1000
 
 
 @workflow.defn(name="Floor")
@@ -110,8 +110,7 @@ class Floor:
             activities=[self.step],
             workflow_runner=UnsandboxedWorkflowRunner(),
             no_remote_activities=True,
-            max_concurrent_workflow_tasks=_SLOTS,
-            max_concurrent_local_activities=_SLOTS,
+            tuner=order_slots(),
             max_cached_workflows=5000,
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         ):
