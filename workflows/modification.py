@@ -86,11 +86,15 @@ class Modification:
         # Both before the store is read again: an earlier try of this task may have come further.
         self._revision = work.state.revision + 1
         self.replacement.take_place(work.here)
-        await work.record(work.event(EventKind.MODIFY_REQUESTED, details=_wish(request.command)))
+        details = {**_wish(request.command), **self._named}
+        await work.record(work.event(EventKind.MODIFY_REQUESTED, details=details))
         if self.replacement.new_leg_exists:
             await self.replacement.in_steps()
         elif work.state.is_terminal:
             await self.give_up(f"the order has ended as {work.state.status.value}")
+        elif work.state.pending is Pending.NONE and work.state.revision < self._revision:
+            # Another try of this task has answered: that must stay true.
+            await self.give_up("it was refused before")
         else:
             await self._amend(0)
 
@@ -156,7 +160,8 @@ class Modification:
         if self.is_replacing and work.state.is_open:
             work.later("fills", 0)
         if work.state.pending is Pending.MODIFY or work.state.replacing:
-            await work.record(work.event(EventKind.REQUEST_ENDED, reason=reason))
+            ended = work.event(EventKind.REQUEST_ENDED, reason=reason, details=self._named)
+            await work.record(ended)
         if self._request is not None:
             self._request.answer = modification_refused(work.state, reason)
         self._reset()
@@ -167,7 +172,7 @@ class Modification:
         if work.expiry.is_reached:
             kind, code = EventKind.EXPIRED, ReasonCode.EXPIRY_REACHED
         await work.record(
-            work.event(EventKind.REQUEST_ENDED, reason=reason),
+            work.event(EventKind.REQUEST_ENDED, reason=reason, details=self._named),
             work.event(kind, reason_code=code, reason=reason),
         )
         if self._request is not None:
@@ -192,6 +197,12 @@ class Modification:
         self.replacement.reset()
 
     # What is wanted.
+
+    @property
+    def _named(self) -> dict[str, str]:
+        """By which the store knows the request: what was answered does not begin again."""
+        name = self._request.request_id if self._request else ""
+        return {"request": name} if name else {}
 
     @property
     def new_quantity(self) -> Decimal:

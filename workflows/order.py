@@ -7,6 +7,7 @@ processes could race for (see `activities`), the workflow decides what happens n
 
 import asyncio
 from collections.abc import Sequence
+from itertools import count
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -39,6 +40,7 @@ class OrderWorkflow:
     def __init__(self) -> None:
         """Nothing is parsed here: a failing constructor would repeat its task for ever."""
         self._work = OrderWork()
+        self._signals = count(1)
 
     @workflow.run
     async def run(self, payload: RawValue) -> OrderResult:
@@ -85,7 +87,8 @@ class OrderWorkflow:
     @workflow.update(name="modify")
     async def modify(self, payload: RawValue = NOTHING) -> OrderResult:
         """Change quantity, price or both; after `wait_s` answers with the state, still pending."""
-        request = Modify(decoded(payload, ModifyRequest))
+        update = workflow.current_update_info()
+        request = Modify(decoded(payload, ModifyRequest), update.id if update else "")
         await self._work.wait_for_answer(request, request.command.wait_s)
         return request.answer or result_of(self._work.state)
 
@@ -143,7 +146,8 @@ class OrderWorkflow:
         except InvalidOrder as error:
             self.refuse(f"modify signal: {error}")
         else:
-            self._work.enqueue(Modify(command))
+            name = f"signal {next(self._signals)} of {workflow.info().run_id}"
+            self._work.enqueue(Modify(command, name))
 
     @workflow.signal(name="resolve")
     def signal_resolve(self, payload: RawValue = NOTHING) -> None:

@@ -25,9 +25,10 @@ class Cancel:
 
 @dataclass(eq=False)
 class Modify:
-    """Someone wants the order changed."""
+    """Someone wants the order changed; `request_id` is the same in every try of its task."""
 
     command: ModifyRequest
+    request_id: str = ""
     answer: OrderResult | None = None
 
 

@@ -16,7 +16,15 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from activities.store import statements as sql
-from activities.store.journal import Draft, created, drafts_of, drafts_of_sum, entry_values
+from activities.store.journal import (
+    Draft,
+    created,
+    drafts_of,
+    drafts_of_sum,
+    entry_values,
+    numbered_entry,
+    request_mark,
+)
 from activities.store.ledger import AccountKey, Change, Ledger, Rated, together
 from activities.store.prepared import Prepared
 from activities.store.rows import (
@@ -32,7 +40,7 @@ from trading.oms.enums import TradingState
 from trading.oms.errors import OrderNotFound
 from trading.oms.exact import EXACT
 from trading.oms.inference import to_book
-from trading.oms.lifecycle import LifecycleEvent, apply
+from trading.oms.lifecycle import EventKind, LifecycleEvent, apply
 from trading.oms.models import Fill, OrderState, utc_now
 from trading.oms.split import is_leg, parent_id_of, summed
 from trading.oms.venue import OrderRequest
@@ -190,15 +198,21 @@ class Batch:
         row.state = state
 
     def _with_corrections(self, state: OrderState, event: LifecycleEvent) -> list[LifecycleEvent]:
-        """None where the fill is booked; a real one after what it takes back of inferred ones."""
+        """None of what is known already; a real fill after what it takes back of inferred ones."""
         fill = event.fill
         if fill is None:
-            return [event]
+            return [] if self._was_answered(state.client_order_id, event) else [event]
         if fill.fill_id in self._booked:
             return []
         if not (fill.inferred or state.inferred_quantity):
             return [event]
         return to_book(event, self._fills_of(state.client_order_id))
+
+    def _was_answered(self, order_id: str, event: LifecycleEvent) -> bool:
+        """Whether a request that is asked for has ended: it is asked by a task left behind."""
+        mark = request_mark(event) if event.kind is EventKind.MODIFY_REQUESTED else None
+        names = {"order_id": order_id, "fingerprint": mark}
+        return mark is not None and bool(sql.ENDED_REQUEST.read(self._connection, names))
 
     def _fills_of(self, order_id: str) -> list[Fill]:
         """An order's fills, those of this transaction too; asked for only where one is inferred."""
@@ -367,7 +381,7 @@ class Batch:
         first = take.read(self._connection, {"count": count})[0].sequence - count + 1
         rows = []
         for sequence, (_, draft) in enumerate(self._drafts, first):
-            entry = _entry(sequence, draft, self.now)
+            entry = numbered_entry(sequence, draft, self.now)
             self.entries.append(entry)
             rows.append(entry_values(entry, draft.fingerprint))
         sql.INSERT_ENTRY.run(self._connection, rows)
@@ -378,19 +392,3 @@ def _orders_of(commands: Iterable[OrderCommand]) -> set[str]:
     named = {one for command in commands for one in (command.order_id, *command.others)}
     parents = {parent for one in named if (parent := parent_id_of(one)) is not None}
     return named | parents
-
-
-def _entry(sequence: int, draft: Draft, committed_at: datetime) -> JournalEntry:
-    return JournalEntry(
-        sequence=sequence,
-        order_id=draft.state.client_order_id,
-        order_sequence=draft.state.sequence,
-        name=draft.name,
-        state=draft.state,
-        fill=draft.fill,
-        alarm=draft.alarm,
-        details=draft.details,
-        exchange_at=draft.exchange_at,
-        received_at=draft.received_at,
-        committed_at=committed_at,
-    )

@@ -160,7 +160,7 @@ def drafts_of(
             fill,
             clean(alarm) if name == ALARM else None,
             details,
-            fingerprint if name == ALARM or always else None,
+            fingerprint if name == ALARM or always else request_mark(event),
             changed,
             event.at,
             received_at,
@@ -221,6 +221,31 @@ def _fingerprint(event: LifecycleEvent) -> str:
     if event.kind is EventKind.MESSAGE_REFUSED and event.details:
         event = event.model_copy(update={"at": _NO_TIME})
     return hashlib.sha256(event.model_dump_json().encode()).hexdigest()
+
+
+def request_mark(event: LifecycleEvent) -> str | None:
+    """The fingerprint of the request that an event asks or ends, where it names one."""
+    named = (event.details or {}).get("request")
+    if event.kind not in {EventKind.MODIFY_REQUESTED, EventKind.REQUEST_ENDED} or named is None:
+        return None
+    return hashlib.sha256(str(named).encode()).hexdigest()
+
+
+def numbered_entry(sequence: int, draft: Draft, committed_at: datetime) -> JournalEntry:
+    """The entry of a draft."""
+    return JournalEntry(
+        sequence=sequence,
+        order_id=draft.state.client_order_id,
+        order_sequence=draft.state.sequence,
+        name=draft.name,
+        state=draft.state,
+        fill=draft.fill,
+        alarm=draft.alarm,
+        details=draft.details,
+        exchange_at=draft.exchange_at,
+        received_at=draft.received_at,
+        committed_at=committed_at,
+    )
 
 
 def entry_values(entry: JournalEntry, fingerprint: str | None) -> dict[str, Any]:

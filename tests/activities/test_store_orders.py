@@ -10,7 +10,7 @@ import pytest
 from activities.store import OrderFilter, Store
 from tests.activities.store_builders import accepted, fill_event, new_order, opened
 from tests.oms.builders import NOW, event, fill, state
-from trading.oms.enums import OrderStatus, OrderType, ReasonCode, RejectedBy, TimeInForce
+from trading.oms.enums import OrderStatus, OrderType, Pending, ReasonCode, RejectedBy, TimeInForce
 from trading.oms.errors import OrderNotFound
 from trading.oms.lifecycle import EventKind
 from trading.oms.models import OrderState
@@ -112,6 +112,23 @@ async def test_a_fill_is_booked_once_however_often_it_is_recorded(store: Store) 
     assert {one.order_id for one in fills} == {order.client_order_id}
     ids = [one.fill_id for one in fills]
     assert await store.fills_known([*ids, "other"]) == set(ids)
+
+
+async def test_a_change_that_was_answered_is_not_begun_again(store: Store) -> None:
+    """A process that stood still begins a task again whose other try has refused the change."""
+    order = await accepted(store, new_order())
+    asked, ended = EventKind.MODIFY_REQUESTED, EventKind.REQUEST_ENDED
+
+    async def pending(kind: EventKind, request: str | None) -> Pending:
+        told = event(kind, details=request and {"request": request, "new_price": "2"})
+        return (await store.record(order.client_order_id, [told])).pending
+
+    assert await pending(asked, "one") is Pending.MODIFY
+    assert await pending(ended, "one") is Pending.NONE
+    assert await pending(asked, "one") is Pending.NONE
+    assert await pending(asked, "two") is Pending.MODIFY
+    assert await pending(ended, None) is Pending.NONE
+    assert await pending(asked, "two") is Pending.MODIFY
 
 
 async def test_an_overfill_is_booked_and_alarmed_once(store: Store) -> None:
