@@ -18,7 +18,6 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from bench.measures import Life, OrderTimes
-from workers.composition import order_slots
 from workers.connection import connect
 from workers.one_argument import for_workers
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 STEPS = 1
 _QUEUE = "bench-floor"
+_SLOTS = 1000
 
 
 @workflow.defn(name="Floor")
@@ -110,7 +110,8 @@ class Floor:
             activities=[self.step],
             workflow_runner=UnsandboxedWorkflowRunner(),
             no_remote_activities=True,
-            tuner=order_slots(),
+            max_concurrent_workflow_tasks=_SLOTS,
+            max_concurrent_local_activities=_SLOTS,
             max_cached_workflows=5000,
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         ):

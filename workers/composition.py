@@ -13,15 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.worker import (
-    FixedSizeSlotSupplier,
-    ResourceBasedSlotConfig,
-    ResourceBasedSlotSupplier,
-    ResourceBasedTunerConfig,
-    UnsandboxedWorkflowRunner,
-    Worker,
-    WorkerTuner,
-)
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.account_watch import AccountWatch
 from activities.alerts import Alerts
@@ -69,7 +61,11 @@ if TYPE_CHECKING:
     from workers.settings import Settings
 
 _log = logging.getLogger(__name__)
-_SLOTS_LEAST, _SLOTS = 100, 1000
+_SLOTS = 1000
+# Orders that a worker works on at once; it does some 45 a second. A task must not outlast its
+# time-out: of five hundred that begin at once each does, and each is begun again. The rest waits at
+# the server, where no time-out runs.
+_TASKS_AT_ONCE = 100
 _CACHED_WORKFLOWS = 5000
 _DRAIN = timedelta(seconds=10)
 _CLOCK_S = 60.0
@@ -77,24 +73,6 @@ _STICKY_TIMEOUT = timedelta(seconds=2)
 # The SDK's default is a hash of every module loaded, which takes from one to eight seconds.
 _BUILD_ID = "oms"
 TASK_TIMEOUT = timedelta(seconds=5)
-
-
-def order_slots() -> WorkerTuner:
-    """How many orders a worker works on at once: `_SLOTS_LEAST`, and more while it has the time.
-
-    A task holds its slot while its exchange is silent, and that takes slots but no processor time:
-    a cancel elsewhere finds another. A burst of orders takes the processor: with a thousand at once
-    each task would outlast its time-out, and all would be begun again (five hundred at once went at
-    a quarter of the speed).
-    """
-    slots = ResourceBasedSlotConfig(_SLOTS_LEAST, _SLOTS, ramp_throttle=timedelta(0))
-    room = ResourceBasedTunerConfig(target_memory_usage=0.95, target_cpu_usage=0.9)
-    return WorkerTuner.create_composite(
-        workflow_supplier=ResourceBasedSlotSupplier(slots, room),
-        activity_supplier=FixedSizeSlotSupplier(1),
-        local_activity_supplier=FixedSizeSlotSupplier(_SLOTS),
-        nexus_supplier=FixedSizeSlotSupplier(1),
-    )
 
 
 class Choices(NamedTuple):
@@ -152,7 +130,8 @@ class Runtime:
             interceptors=[OneArgument()],
             workflow_runner=runner,
             no_remote_activities=True,
-            tuner=order_slots(),
+            max_concurrent_workflow_tasks=_TASKS_AT_ONCE,
+            max_concurrent_local_activities=_SLOTS,
             max_cached_workflows=_CACHED_WORKFLOWS,
             sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
             graceful_shutdown_timeout=_DRAIN,

@@ -428,11 +428,12 @@ async def test_what_an_order_holds_is_mended_and_doubt_releases_nothing(
     doubtful = await desk.submit()
     assert doubtful.in_doubt
     both = [held_by(desk, one) for one in (forgotten.client_order_id, doubtful.order_id)]
-    change(desk, "DELETE FROM reservations WHERE order_id = ?", forgotten.client_order_id)
+    findings: list[Finding] = []
+    while not findings:  # The worker's watch of the account mends too, and may come first.
+        change(desk, "DELETE FROM reservations WHERE order_id = ?", forgotten.client_order_id)
+        findings = about(await one_pass(desk), forgotten)
 
-    report = await one_pass(desk)
-
-    (finding,) = about(report, forgotten)
+    (finding,) = findings
     assert (finding.kind, finding.outcome) == ("reservation", Outcome.MENDED)
     after = [held_by(desk, one) for one in (forgotten.client_order_id, doubtful.order_id)]
     assert after == both == [(Decimal("0.01") * 30000, True)] * 2
