@@ -1,7 +1,8 @@
 """What the balances of an account should be, by the opening balances and every fill since.
 
 The fills are counted as the journal has them, from a cursor on, so that each is counted once,
-however late it was booked and whatever time it has.
+however late it was booked. Those of before the first look are in the balances that it took: one
+that was still on its way then is not counted again when it is booked.
 """
 
 import hashlib
@@ -97,9 +98,12 @@ class Reckon:
         query = sa.select(columns.fill).where(
             columns.sequence > after, columns.sequence <= head, columns.name == _FILL
         )
+        adopted = _cursor(connection, _adopted(self._names))
+        opening = datetime.fromisoformat(adopted) if adopted else None
         for text in connection.execute(query).scalars():
             fill = Fill.model_validate_json(text)
-            if (fill.exchange, fill.account) == (self._seen.exchange, self._seen.account):
+            is_here = (fill.exchange, fill.account) == (self._seen.exchange, self._seen.account)
+            if is_here and (opening is None or fill.timestamp > opening):
                 yield effects(fill)
 
     def _write(self, connection: sa.Connection, known: Sums, expected: Sums) -> None:

@@ -29,8 +29,7 @@ async def bought(store: Store, at: datetime, *, trade: str = "1") -> Order:
 async def test_fills_explain_balances_whenever_they_are_booked(store_url: str) -> None:
     async with opened(store_url) as store:
         assert await store.risk.reckon(seen(BTC="5", USDT="1000")) == []
-        before_the_first_look = _AT - timedelta(minutes=10)
-        await bought(store, before_the_first_look)
+        await bought(store, _AT + timedelta(seconds=30))
         (fill,) = await store.fills((await store.orders())[0].client_order_id)
         left = str(Decimal(900) - (fill.fee if fill.fee_currency == "USDT" else 0))
         later = _AT + timedelta(minutes=1)
@@ -76,6 +75,17 @@ async def test_the_first_look_waits_where_it_cannot_tell(store_url: str) -> None
         later = _AT + timedelta(minutes=1)
         assert await store.risk.reckon(seen(later, BTC="9", USDT="1")) == [], "that was the first"
         assert len(await store.risk.reckon(seen(later, BTC="8", USDT="1"))) == 1
+
+
+async def test_a_fill_on_its_way_at_the_first_look_is_in_its_balances(store_url: str) -> None:
+    """An account that trades while its first worker starts: booked later, not counted again."""
+    async with opened(store_url) as store:
+        assert await store.risk.reckon(seen(BTC="5", USDT="1000")) == []
+        await bought(store, _AT - timedelta(seconds=1))
+        later = _AT + timedelta(minutes=1)
+        assert await store.risk.reckon(seen(later, BTC="5", USDT="1000")) == []
+        (drift,) = await store.risk.reckon(seen(later, BTC="6", USDT="1000"))
+        assert (drift.asset, drift.more) == ("BTC", Decimal(1))
 
 
 async def test_other_accounts_fills_do_not_count(store_url: str) -> None:
