@@ -65,7 +65,7 @@ _SLOTS = 1000
 # Orders that a worker works on at once; it does some 45 a second. A task must not outlast its
 # time-out: of five hundred that begin at once each does, and each is begun again. The rest waits at
 # the server, where no time-out runs.
-_TASKS_AT_ONCE = 100
+_TASKS_AT_ONCE = 200
 _CACHED_WORKFLOWS = 5000
 _DRAIN = timedelta(seconds=10)
 _CLOCK_S = 60.0
