@@ -69,7 +69,8 @@ async def _of_exchange(
     ours: dict[str, Fill] = {}
     legs = 0
     for order in orders:
-        ours |= {str(fill.trade_id): fill for fill in await store.fills(order.client_order_id)}
+        fills = await store.fills(order.client_order_id)
+        ours |= {f"{fill.side.value} {fill.trade_id}": fill for fill in fills}
         claims = await store.claims_of(order.client_order_id)
         legs += sum(claim.outcome is not None and claim.outcome == "accepted" for claim in claims)
     placed = [row for row in ledger["orders"] if row["account"] == exchange.keys.key]
@@ -119,13 +120,16 @@ def _plain(fill: Fill) -> Execution:
 
 
 def _their_trades(exchange: SandboxExchange, ledger: Mapping[str, Any]) -> dict[str, Execution]:
-    """Our account's side of each of the exchange's trades, by trade id."""
+    """Our account's side of each of the exchange's trades, by side and trade id.
+
+    Two orders of ours may meet: both sides of that trade are ours.
+    """
     found: dict[str, Execution] = {}
     for trade in ledger["trades"]:
         for side, name in (("buy", "buyer"), ("sell", "seller")):
             own = trade[name]
             if own["account"] == exchange.keys.key:
-                found[str(trade["id"])] = (
+                found[f"{side} {trade['id']}"] = (
                     side,
                     Decimal(trade["quantity"]),
                     Decimal(trade["quoteQuantity"]),
