@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from activities.store import statements as sql
 from activities.store.journal import (
+    REQUEST_ENDED,
     Draft,
     created,
     drafts_of,
@@ -211,8 +212,12 @@ class Batch:
     def _was_answered(self, order_id: str, event: LifecycleEvent) -> bool:
         """Whether a request that is asked for has ended: it is asked by a task left behind."""
         mark = request_mark(event) if event.kind is EventKind.MODIFY_REQUESTED else None
-        names = {"order_id": order_id, "fingerprint": mark}
-        return mark is not None and bool(sql.ENDED_REQUEST.read(self._connection, names))
+        return mark is not None and (order_id, REQUEST_ENDED, mark) in self._marks_of([order_id])
+
+    def _marks_of(self, order_ids: list[str]) -> set[tuple[str, str, str | None]]:
+        """The fingerprints that the journal has, with the order and the name of each."""
+        rows = sql.KNOWN_FINGERPRINTS.read(self._connection, {"keys": order_ids})
+        return {(row.order_id, row.name, row.fingerprint) for row in rows}
 
     def _fills_of(self, order_id: str) -> list[Fill]:
         """An order's fills, those of this transaction too; asked for only where one is inferred."""
@@ -318,14 +323,10 @@ class Batch:
 
     def _drop_repeated(self) -> None:
         """Leave out alarms and refused messages that the journal has already."""
-        marks = [draft.fingerprint for _, draft in self._drafts if draft.fingerprint]
-        if not marks:
+        # What has changed the order is kept, and where all has nothing need be looked for.
+        if not any(draft.fingerprint and not draft.changed for _, draft in self._drafts):
             return
-        ids = sorted({row.state.client_order_id for row, draft in self._drafts})
-        seen = {
-            (found.order_id, found.name, found.fingerprint)
-            for found in sql.KNOWN_FINGERPRINTS.read(self._connection, {"keys": ids})
-        }
+        seen = self._marks_of(sorted({row.state.client_order_id for row, _ in self._drafts}))
         kept = []
         for row, draft in self._drafts:
             mark = (row.state.client_order_id, draft.name, draft.fingerprint)

@@ -98,8 +98,7 @@ class Reckon:
         query = sa.select(columns.fill).where(
             columns.sequence > after, columns.sequence <= head, columns.name == _FILL
         )
-        adopted = _cursor(connection, _adopted(self._names))
-        opening = datetime.fromisoformat(adopted) if adopted else None
+        opening = _opening(connection, self._names)
         for text in connection.execute(query).scalars():
             fill = Fill.model_validate_json(text)
             is_here = (fill.exchange, fill.account) == (self._seen.exchange, self._seen.account)
@@ -151,12 +150,12 @@ class NoteTransfer:
         sql.LOCK_ACCOUNT.read(connection, names)
         key = f"{one.exchange}|{one.account}|{one.transfer_id}"
         noted = f"transfer:{hashlib.sha256(key.encode()).hexdigest()}"
-        adopted = _cursor(connection, _adopted(names))
+        opening = _opening(connection, names)
         if _cursor(connection, noted) is not None:
             return False
         AdvanceCursor(noted, None, f"{one.amount:f} {one.asset}").run(connection)
         is_counted = _cursor(connection, _reckoned(names)) is not None
-        if is_counted and (adopted is None or one.at > datetime.fromisoformat(adopted)):
+        if is_counted and (opening is None or one.at > opening):
             before = _add(connection, names, one.asset, one.amount)
             after = EXACT.add(before, one.amount)
             reason = f"transfer {one.transfer_id}, by the exchange's own notice"
@@ -192,6 +191,12 @@ def _reckoned(names: Mapping[str, str]) -> str:
 def _adopted(names: Mapping[str, str]) -> str:
     """The cursor that keeps of when the balances are that were taken as they were."""
     return f"adopted:{names['exchange']}:{names['account']}"
+
+
+def _opening(connection: sa.Connection, names: Mapping[str, str]) -> datetime | None:
+    """Of when the opening balances are, which hold all that came before; None: it was not kept."""
+    adopted = _cursor(connection, _adopted(names))
+    return datetime.fromisoformat(adopted) if adopted else None
 
 
 def _cursor(connection: sa.Connection, name: str) -> str | None:

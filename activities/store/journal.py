@@ -17,6 +17,7 @@ CREATED = "order_created"
 ALARM = "order_alarm"
 UPDATED = "order_updated"
 DOUBT_ENDED = "order_doubt_ended"
+REQUEST_ENDED = "order_request_ended"
 _NO_TIME = datetime.fromtimestamp(0, UTC)
 
 _NAME_OF_MARK = {
@@ -29,7 +30,7 @@ _NAME_OF_MARK = {
     EventKind.MODIFY_REQUESTED: "order_modify_requested",
     EventKind.REPLACE_STARTED: "order_replace_started",
     EventKind.LEG_STARTED: "order_leg_started",
-    EventKind.REQUEST_ENDED: "order_request_ended",
+    EventKind.REQUEST_ENDED: REQUEST_ENDED,
     EventKind.RESOLVED: "order_resolved",
     EventKind.MESSAGE_REFUSED: "order_message_refused",
     EventKind.ALARM: ALARM,
@@ -146,6 +147,7 @@ def drafts_of(
     if event.kind is EventKind.ALARM:
         alarm = event.reason or "an alarm without a text"
     fingerprint = _fingerprint(event) if alarm or always else None
+    ended = request_mark(event) if event.kind is EventKind.REQUEST_ENDED else None
     fill = event.fill
     if fill is not None and fill.received_at is not None:
         received_at = fill.received_at
@@ -160,7 +162,7 @@ def drafts_of(
             fill,
             clean(alarm) if name == ALARM else None,
             details,
-            fingerprint if name == ALARM or always else request_mark(event),
+            fingerprint if name == ALARM or always else ended,
             changed,
             event.at,
             received_at,
@@ -226,9 +228,7 @@ def _fingerprint(event: LifecycleEvent) -> str:
 def request_mark(event: LifecycleEvent) -> str | None:
     """The fingerprint of the request that an event asks or ends, where it names one."""
     named = (event.details or {}).get("request")
-    if event.kind not in {EventKind.MODIFY_REQUESTED, EventKind.REQUEST_ENDED} or named is None:
-        return None
-    return hashlib.sha256(str(named).encode()).hexdigest()
+    return None if named is None else hashlib.sha256(str(named).encode()).hexdigest()
 
 
 def numbered_entry(sequence: int, draft: Draft, committed_at: datetime) -> JournalEntry:

@@ -84,14 +84,6 @@ KNOWN_FINGERPRINTS = Prepared(
     )
 )
 
-ENDED_REQUEST = Prepared(
-    sa.select(order_events.c.sequence).where(
-        order_events.c.order_id == sa.bindparam("order_id"),
-        order_events.c.name == sa.literal_column("'order_request_ended'"),
-        order_events.c.fingerprint == sa.bindparam("fingerprint"),
-    )
-)
-
 INSERT_ORDER = Prepared(sa.insert(orders), orders.c.keys())
 UPDATE_ORDER = Prepared(
     sa.update(orders)
