@@ -7,7 +7,8 @@ as positions and balances, stays as it is; all copies are of one moment a month 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import sqlalchemy as sa
 
 from activities.store import Store, StoreSettings
-from activities.store.engine import make_engines, store_url
+from activities.store.engine import Engines, make_engines, store_url
 from activities.store.schema import (
     execution_inbox,
     fills,
@@ -77,23 +78,26 @@ async def fill(source: Books, target: Books, journal_rows: int) -> int:
     return copies
 
 
-async def _run(url: str, work: Callable[[sa.Connection], _Found]) -> _Found:
+@contextlib.asynccontextmanager
+async def _engines(url: str) -> AsyncIterator[Engines]:
     engines = make_engines(store_url(url), StoreSettings(), _WITHIN_S)
     try:
-        return await engines.writes.run(work)
+        yield engines
     finally:
         await engines.dispose()
+
+
+async def _run(url: str, work: Callable[[sa.Connection], _Found]) -> _Found:
+    async with _engines(url) as engines:
+        return await engines.writes.run(work)
 
 
 async def _vacuum(url: str) -> None:
     """As PostgreSQL would by itself, which would else come in the middle of a measurement."""
-    engines = make_engines(store_url(url), StoreSettings(), _WITHIN_S)
-    try:
+    async with _engines(url) as engines:
         if engines.listener is not None:  # SQLite has none, and needs no vacuum.
             async with engines.listener.connect() as connection:
                 await connection.exec_driver_sql("VACUUM ANALYZE")
-    finally:
-        await engines.dispose()
 
 
 def _filled_order(connection: sa.Connection) -> RealOrder:

@@ -603,18 +603,22 @@ async def first_run(desk: Desk, handle: ScheduleHandle) -> None:
     await desk.client.get_workflow_handle(action.workflow_id).result()
 
 
+def store_file(desk: Desk) -> contextlib.closing[sqlite3.Connection]:
+    """The store's file, past the store."""
+    file = desk.settings.store_url.get_secret_value().partition("///")[2]
+    return contextlib.closing(sqlite3.connect(file))
+
+
 def held_by(desk: Desk, order_id: str) -> tuple[Decimal, bool] | None:
     """How much of the quote asset an order reserved and whether it still does, as stored."""
-    file = desk.settings.store_url.get_secret_value().partition("///")[2]
     query = "SELECT quote_amount, is_open FROM reservations WHERE order_id = ?"
-    with contextlib.closing(sqlite3.connect(file)) as connection:
+    with store_file(desk) as connection:
         row = connection.execute(query, (order_id,)).fetchone()
     return row and (Decimal(row[0]), bool(row[1]))
 
 
 def change(desk: Desk, statement: str, *values: str) -> None:
     """Change the store behind everybody's back."""
-    file = desk.settings.store_url.get_secret_value().partition("///")[2]
-    with contextlib.closing(sqlite3.connect(file)) as connection:
+    with store_file(desk) as connection:
         connection.execute(statement, values)
         connection.commit()
