@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from activities.store.columns import Exact, Json, UtcTime
 
-SCHEMA_VERSION = "0009"
+SCHEMA_VERSION = "0010"
 """The newest migration; a store with another version is refused when it is opened."""
 
 metadata = sa.MetaData()
@@ -67,7 +67,7 @@ orders = sa.Table(
     sa.Index("idx_orders_exchange_symbol", "exchange", "symbol"),
     sa.Index("idx_orders_strategy", "strategy_id"),
     sa.Index("idx_orders_created_at", "created_at"),
-    sa.Index("idx_orders_exchange_order", "exchange", "account", "exchange_order_id"),
+    sa.Index("idx_orders_exchange_order", "exchange_order_id", "exchange", "account"),
     sa.Index("idx_orders_parent", "parent_order_id"),
 )
 
@@ -143,8 +143,8 @@ send_claims = sa.Table(
     sa.Column("outcome", sa.String(16)),
     sa.Column("answer", sa.Text()),
     sa.Column("settled_at", UtcTime()),
-    sa.Index("idx_send_claims_client_id", "exchange", "account", "exchange_client_id", unique=True),
-    sa.Index("idx_send_claims_exchange_order", "exchange", "account", "exchange_order_id"),
+    sa.Index("idx_send_claims_client_id", "exchange_client_id", "exchange", "account", unique=True),
+    sa.Index("idx_send_claims_exchange_order", "exchange_order_id", "exchange", "account"),
 )
 
 trading_states = sa.Table(

@@ -17,6 +17,9 @@ from trading.oms.lifecycle import EventKind
 
 SMALL = {"trading_states", "journal_head", "account_leases", "rate_ledger", "json_each"}
 """Tables that do not grow with the orders."""
+BY_ACCOUNT = {"balances", "positions", "reserved_sums", "risk_accounts", "execution_inbox"}
+"""Those with few rows of each account, and one whose index has the waiting rows alone."""
+ACCOUNT = {"exchange", "account"}
 Ran = dict[str, Any]
 
 
@@ -56,13 +59,26 @@ async def a_life(store: Store) -> None:
 
 
 def scanned(connection: sa.Connection, statement: str, parameters: Any) -> set[str]:
-    """The tables that the statement reads from their first row to their last."""
+    """The tables of which the statement reads all rows, or all rows of an account."""
     if connection.dialect.name == "sqlite":
         rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-        return set(re.findall(r"\bSCAN (\w+)\b(?! USING)", "\n".join(row[3] for row in rows)))
-    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-    rows = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
-    return set(re.findall(r"Seq Scan on (\w+)", "\n".join(row[0] for row in rows)))
+        plan = "\n".join(row[3] for row in rows)
+        whole = re.findall(r"\bSCAN (\w+)\b(?! USING)", plan)
+        found = re.findall(r"\bSEARCH (\w+) USING .*\((.+)\)", plan)
+    else:
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        rows = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
+        plan = "\n".join(row[0] for row in rows)
+        whole = re.findall(r"Seq Scan on (\w+)", plan)
+        found = re.findall(r"Scan using \w+ on (\w+).*\n +Index Cond: (.+)", plan)
+        found += re.findall(r"Bitmap Index Scan on (\w+).*\n +Index Cond: (.+)", plan)
+    by_account = {table for table, condition in found if columns_of(condition) <= ACCOUNT}
+    return set(whole) | (by_account - BY_ACCOUNT)
+
+
+def columns_of(condition: str) -> set[str]:
+    """The columns that an index is asked for: `((a.exchange)::text = …) AND …`, `exchange=? …`."""
+    return set(re.findall(r"(\w+)\)?(?:::\w+)? ?(?:=|<|>)", condition))
 
 
 async def test_no_statement_of_an_orders_life_reads_a_whole_table(
