@@ -33,7 +33,8 @@ RULES_S = 1.0
 _CLOSE_S = 0.1
 _CLOCK_STEP = timedelta(milliseconds=1)
 """What exchanges give their time in."""
-_OPENING_QUOTE = "USDT"
+_CASH = ("USDT", "USDC", "USD", "EUR")
+"""What an account may keep its cash in: the first that it has is what its assets are valued in."""
 
 
 class AccountWatch:
@@ -162,14 +163,19 @@ async def _clock_error(connector: IExecutionConnector) -> timedelta:
     """Ask for the exchange's clock; how far the estimate may be off now."""
     asked = time.monotonic()
     await connector.server_time()
-    return timedelta(seconds=(time.monotonic() - asked) / 2) + _CLOCK_STEP
+    step = max(_CLOCK_STEP, timedelta(milliseconds=connector.capabilities.clock_step_ms))
+    return timedelta(seconds=(time.monotonic() - asked) / 2) + step
 
 
 def _opening(balances: Mapping[str, Balance], connector: IExecutionConnector) -> dict[str, str]:
-    """The symbol under which each asset becomes an opening position: its market in USDT."""
-    symbols = {asset: f"{asset}/{_OPENING_QUOTE}" for asset in balances if _is_plain(asset)}
-    return {asset: one for asset, one in symbols.items() if connector.instrument(one) is not None}
-
-
-def _is_plain(asset: str) -> bool:
-    return asset.isalnum() and asset.isupper() and asset != _OPENING_QUOTE
+    """The symbol under which each asset becomes an opening position: its market in our cash."""
+    held = [asset for asset in _CASH if asset in balances and balances[asset].total > 0]
+    quotes = [*held, *_CASH[:1]]
+    found = {}
+    for asset in balances:
+        if asset.isalnum() and asset.isupper() and asset not in quotes:
+            symbols = (f"{asset}/{quote}" for quote in quotes)
+            known = next((one for one in symbols if connector.instrument(one) is not None), None)
+            if known is not None:
+                found[asset] = known
+    return found

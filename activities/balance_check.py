@@ -46,32 +46,39 @@ class BalanceCheck:
     ) -> list[Finding]:
         """What differs; alarmed and taken over where this is no `dry_run`.
 
-        A fill that is on its way looks like a drift: what differs counts only where it still does
-        after another `sweep` of the fills, which says whether it was whole. Raises
-        `ExchangeError`.
+        What differs counts where it still does once all fills of that moment have arrived, and in
+        another look as well: of many orders some fills are always on their way. `sweep` looks for
+        missing fills, and says whether it has seen them all. Raises `ExchangeError`.
         """
-        drifts = await self._look()
+        seen = await self._look()
+        if await self._store.risk.is_reckoned(seen.exchange, seen.account) and (
+            not await self._store.risk.reckon(seen)
+        ):
+            return []
+        drifts = await self._settled(seen, sweep)
         if not drifts:
             return []
-        lag = timedelta(milliseconds=self._connector.capabilities.data_lag_ms)
-        await asyncio.sleep((SETTLING + lag).total_seconds() + 1)
-        if not await sweep():
-            return []
-        drifts = _lasting(drifts, await self._look())
+        drifts = _lasting(drifts, await self._settled(await self._look(), sweep))
         alarming = [one for one in drifts if self._is_too_much(one)]
         if drifts and not dry_run:
             await self._act(drifts, alarming)
         return [self._finding(one, alarmed=one in alarming, dry_run=dry_run) for one in drifts]
 
-    async def _look(self) -> list[Drift]:
+    async def _look(self) -> Seen:
         connector = self._connector
         lag = timedelta(milliseconds=connector.capabilities.data_lag_ms)
+        step = timedelta(milliseconds=connector.capabilities.clock_step_ms)
         as_of = connector.exchange_now() - lag - _CLOCK_ERROR
         balances = await connector.balances()
-        latest = connector.exchange_now() + _CLOCK_ERROR
+        latest = connector.exchange_now() + _CLOCK_ERROR + step
         self.totals = {name: EXACT.add(one.free, one.locked) for name, one in balances.items()}
-        seen = Seen(connector.exchange, connector.account, self.totals, as_of, latest)
-        return await self._store.risk.reckon(seen)
+        return Seen(connector.exchange, connector.account, self.totals, as_of, latest)
+
+    async def _settled(self, seen: Seen, sweep: Callable[[], Awaitable[bool]]) -> list[Drift]:
+        """Compare when every fill of before the look is booked, or has been swept up."""
+        lag = timedelta(milliseconds=self._connector.capabilities.data_lag_ms)
+        await asyncio.sleep((SETTLING + lag).total_seconds() + 1)
+        return await self._store.risk.reckon(seen) if await sweep() else []
 
     def _is_too_much(self, drift: Drift) -> bool:
         most = self._limits.max_balance_drift

@@ -32,7 +32,7 @@ from activities.waking import nudge
 from trading.oms.client_calls import give_back_cancellation, look_at
 from trading.oms.commands import ExecutionBatch
 from trading.oms.enums import OrderStatus
-from trading.oms.errors import OmsError, StoreUnavailable
+from trading.oms.errors import StoreUnavailable
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
 from trading.oms.venue import VenueStatus
@@ -204,7 +204,7 @@ class Delivery:
         event = LifecycleEvent(kind=EventKind.ALARM, at=item.added_at, reason=text)
         try:
             await self._store.record(order_id, [event])
-        except OmsError as error:
+        except Exception as error:  # noqa: BLE001 - as above: a row may be unreadable to us
             _log.warning("the alarm of order %s is not committed yet: %s", order_id, error)
             return False
         return True

@@ -10,6 +10,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from activities.foreign_orders import ForeignOrders
+from activities.store.types import OrderFilter
+from trading.oms.enums import OrderStatus
 from trading.oms.models import utc_now
 from trading.oms.reconciliation import unbooked
 from trading.oms.venue import ExecutionReport, ReportSource
@@ -27,6 +29,7 @@ _RECENT = timedelta(days=1)
 _MARGIN = timedelta(minutes=1)
 _OVERLAP_IDS = 1000
 _SETTLING = timedelta(seconds=2)
+_SENT = frozenset({OrderStatus.SUBMITTED})
 
 
 class FillSweep:
@@ -69,7 +72,10 @@ class FillSweep:
         by_order: dict[str, list[Fill]] = {}
         for fill in unbooked(settled, booked):
             by_order.setdefault(fill.exchange_order_id or "", []).append(fill)
-        return [await self._owned(symbol, id_, found) for id_, found in by_order.items()]
+        owned = [await self._owned(symbol, id_, found) for id_, found in by_order.items()]
+        if None in owned:
+            self._newest[symbol] = (cursor, 0)  # They are asked for again.
+        return [one for one in owned if one is not None]
 
     async def deliver(self, order_id: str | None, report: ExecutionReport) -> bool:
         """Let the order book its fills; somebody else's are booked on a row of their own."""
@@ -86,21 +92,31 @@ class FillSweep:
 
     async def _owned(
         self, symbol: str, exchange_order_id: str, fills: Sequence[Fill]
-    ) -> tuple[str | None, ExecutionReport]:
+    ) -> tuple[str | None, ExecutionReport] | None:
+        """Whose fills these are; None: nobody can say yet, for a send of ours is in doubt."""
         exchange, account = self._connector.exchange, self._connector.account
         known = await self._store.find_order(exchange, account, exchange_order_id)
         if known is not None:
             return known, _report(fills)
         # A send without an answer has no exchange id here: the list of orders has both.
         since = min(fill.timestamp for fill in fills) - _RECENT
-        for listed in await self._connector.orders_since(symbol, since):
+        orders = await self._connector.orders_since(symbol, since)
+        for listed in orders:
             if listed.exchange_order_id == exchange_order_id:
                 report = listed.model_copy(update={"fills": tuple(fills)})
                 claim = await self._store.find_claim(
                     exchange, account, listed.exchange_client_id or ""
                 )
                 return (claim.order_id if claim else None), report
+        if orders.gap is not None or await self._waits_for_an_answer(symbol):
+            return None
         return None, _report(fills)
+
+    async def _waits_for_an_answer(self, symbol: str) -> bool:
+        """Whether a send of ours may have traded that has no exchange id yet."""
+        here = OrderFilter(self._connector.exchange, self._connector.account, symbol)
+        sent = await self._store.orders(here._replace(statuses=_SENT), limit=1)
+        return bool(sent or await self._store.orders(here._replace(in_doubt_only=True), limit=1))
 
     def _name(self, symbol: str) -> str:
         return f"swept:{self._connector.exchange}:{self._connector.account}:{symbol}"

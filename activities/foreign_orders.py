@@ -35,9 +35,13 @@ class ForeignOrders:
     async def record(self, report: ExecutionReport) -> bool:
         """Record somebody else's order as the exchange describes it; True where that was news."""
         known = await self._store.order(_external_id(report))
+        events = []
         if known is None:
             known = await self._store.admit_external(_external(report))
-        after = await self._store.record(known.client_order_id, events_of(report, 1, known))
+            text = "external: the account has an order that this deployment has not sent"
+            events = [LifecycleEvent(kind=EventKind.ALARM, at=report.at, reason=text)]
+        events += events_of(report, 1, known)
+        after = await self._store.record(known.client_order_id, events)
         return after.sequence != known.sequence or known.sequence <= 1
 
     async def recover(self, report: ExecutionReport) -> str | None:

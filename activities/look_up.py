@@ -108,11 +108,7 @@ class OrderLookUp:
         fills = await connector.fills_after(request.symbol, trade_id=None, since=since)
         ids = {fill.exchange_order_id for fill in fills if fill.exchange_order_id}
         ids -= {report.exchange_order_id for report in listed}
-        unknown = [
-            one
-            for one in sorted(ids)
-            if await self._store.find_order(request.exchange, request.account, one) is None
-        ]
+        unknown = [one for one in sorted(ids) if not await self._is_ours(claim, one)]
         if unknown:
             older = await connector.orders_since(request.symbol, since - _OLDER_ORDERS)
             known = {report.exchange_order_id for report in older}
@@ -120,6 +116,12 @@ class OrderLookUp:
         if not unknown:
             return None
         return f"the sources disagree: there are trades of order {unknown[0]}, which is in no list"
+
+    async def _is_ours(self, claim: StoredClaim, exchange_order_id: str) -> bool:
+        """A row of somebody else's order explains nothing: a sweep may have made it of it."""
+        where = (claim.request.exchange, claim.request.account)
+        order_id = await self._store.find_order(*where, exchange_order_id)
+        return order_id is not None and await self._store.trader_order(order_id) is not None
 
     async def _adopt(self, at: LookUp, claim: StoredClaim, report: ExecutionReport) -> Sighting:
         """It lives. It is ours only if it is what we claimed to send, or an operator says so."""

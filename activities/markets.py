@@ -37,7 +37,7 @@ class Markets:
         risk: RiskDesk,
         rules: Callable[[], RiskRules],
     ) -> None:
-        """`rules` gives the limits in force, which know the fees."""
+        """`rules` gives the limits in force, which say whether an account must be able to pay."""
         self._connectors = connectors
         self._store = store
         self._accounts = default_accounts
@@ -46,7 +46,7 @@ class Markets:
         self._books = books_of(connectors)
 
     async def market(self, exchange: str, order: Order) -> VenueMarket | str | None:
-        """The book there with our fee; in words why the venue does not count; None: no quote.
+        """The book there with the venue's fee; or why the venue does not count; None: no quote.
 
         A book that cannot be had anew comes as it was, with its time: the router has the limit.
         """
@@ -64,7 +64,9 @@ class Markets:
         spendable = (
             await self._spendable(exchange, account, order) if limits.check_capital else None
         )
-        return book.model_copy(update={"fee_rate": limits.fee_rate, "spendable": spendable})
+        venue = self._connectors[exchange, account].capabilities
+        fee = {"fee_rate": venue.taker_fee, "fee_in_quote": venue.fee_in_quote}
+        return book.model_copy(update={**fee, "spendable": spendable})
 
     async def _spendable(self, exchange: str, account: str, order: Order) -> Decimal | None:
         """What the account can give for the order; None before its balances have been read."""

@@ -162,6 +162,7 @@ class Send(Message):
     `revision` is that of the modification which this leg carries out, 0 for the first leg;
     `new_quantity` then is the order's new total. `before` are events to commit with the claim.
     `replaces` is the exchange order to be cancelled by the same request, where the exchange can.
+    After `not_after` it is not claimed any more: what it was decided by is too old.
     """
 
     order_id: str
@@ -177,6 +178,7 @@ class Send(Message):
     new_quantity: Exact | None = None
     before: tuple[LifecycleEvent, ...] = ()
     replaces: OrderAt | None = None
+    not_after: Utc | None = None
 
 
 class SendKind(StrEnum):

@@ -8,13 +8,14 @@ the steps one by one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from activities.messages import Denied, Placed, RateAnswer, RiskQuestion, Routed, Send
+from activities.rate_desk import MAX_WAIT_S
 from activities.splitting import is_to_be_split
 from activities.store.placing import FirstSend
 from trading.oms.enums import ReasonCode, RejectedBy
-from trading.oms.interfaces import RateWish
+from trading.oms.interfaces import RateSlot, RateWish
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
 from trading.oms.routing.base import RoutingDenied
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
     from activities.order_steps import Parts
     from activities.sending import Sender
     from activities.store.placing import Placing
-    from trading.oms.interfaces import RateSlot
+    from trading.oms.interfaces import IRateLimitGuard
     from trading.oms.models import Order
+
+_ASK_AGAIN_S = 0.25
+"""After so long a guard that gives no slots to come is asked again."""
 
 
 class Placer:
@@ -118,7 +122,25 @@ async def rate_slot(
         slot=slot,
         within_s=None if until is None else (until - utc_now()).total_seconds(),
     )
-    return await parts.rate_limits.reserve(wish)
+    reserve = getattr(parts.rate_limits, "reserve", None)
+    if reserve is None:
+        return await _plain_slot(parts.rate_limits, wish)
+    return cast("RateSlot", await reserve(wish))
+
+
+async def _plain_slot(guard: IRateLimitGuard, wish: RateWish) -> RateSlot:
+    """A guard that has the specified methods alone is asked again until there is room.
+
+    What goes round as the slot is when the order began to wait.
+    """
+    now = utc_now().timestamp()
+    if await guard.check_rate_limit(wish.exchange, wish.endpoint):
+        await guard.acquire_rate_limit(wish.exchange, wish.endpoint)
+        return RateSlot()
+    began = wish.slot or now
+    within_s = MAX_WAIT_S if wish.within_s is None else wish.within_s
+    is_late = within_s < _ASK_AGAIN_S or now + _ASK_AGAIN_S - began > MAX_WAIT_S
+    return RateSlot(_ASK_AGAIN_S, granted=not is_late, slot=began)
 
 
 def rate_answer(slot: RateSlot) -> RateAnswer:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from activities.messages import Denied, RiskAnswer, RiskQuestion
@@ -27,7 +28,6 @@ from trading.oms.risk.snapshot import RiskSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from decimal import Decimal
 
     from activities.store import Store
     from trading.oms.models import Order, OrderState, Quote
@@ -98,7 +98,7 @@ class RiskDesk:
         """Whether checks of a user's run, which may take any time."""
         checker = self._checker
         own = isinstance(checker, RiskChecker) and not checker.has_custom_checks
-        return checker is not None and not own
+        return checker is not None and not (own and _checks_as_ours(checker))
 
     async def split(
         self, parent: Order, legs: Sequence[Order], *, adds: bool = False
@@ -142,7 +142,7 @@ class RiskDesk:
         self, asked: Order, question: RiskQuestion
     ) -> tuple[ReserveWish, RiskAnswer]:
         """What needs nothing of the account, and the wish that decides the rest."""
-        limits = self._rules().limits_for(asked, question.exchange, question.account)
+        limits = self._limits_for(asked, question)
         snapshot = await self._snapshot(asked, limits, question)
         wish = ReserveWish(
             order=asked,
@@ -161,6 +161,14 @@ class RiskDesk:
                 return wish, _custom_answer(ran, custom)
         prices = await self._prices(asked, limits, question)
         return replace(wish, prices=prices), _answer(ran, None)
+
+    def _limits_for(self, order: Order, question: RiskQuestion) -> RiskLimits:
+        """The limits in force; the fee is the venue's where no rule says another."""
+        limits = self._rules().limits_for(order, question.exchange, question.account)
+        venue = self._connectors[question.exchange, question.account].capabilities
+        if limits.fee_rate is None and venue.fee_in_quote:
+            return limits.model_copy(update={"fee_rate": venue.taker_fee})
+        return limits
 
     def filter_refused(self, exchange: str, account: str) -> None:
         """The exchange refused an order by a rule that ours let pass: read its rules again."""
@@ -221,7 +229,7 @@ class RiskDesk:
             limits=limits,
             instrument=instrument,
             quote=quote,
-            fee_rate=limits.fee_rate,
+            fee_rate=limits.fee_rate or Decimal(0),
         )
 
     async def _custom(self, order: Order, question: RiskQuestion) -> RiskCheckResult | None:
@@ -229,7 +237,7 @@ class RiskDesk:
         if checker is None or not self.asks_others:
             return None
         portfolio = self._portfolio or await self._account(question)
-        if isinstance(checker, RiskChecker):
+        if isinstance(checker, RiskChecker) and _checks_as_ours(checker):
             return await checker.check_custom(order, portfolio)
         return await checker.check_order(order, portfolio)
 
@@ -263,6 +271,11 @@ class RiskDesk:
             *(self.quotes.get(key, limits.quote_age_s_max) for key in keys)
         )
         return {quote.symbol: quote.mid for quote in quotes if quote is not None}
+
+
+def _checks_as_ours(checker: IRiskChecker) -> bool:
+    """Whether its `check_order` is ours, whose standard checks are made here and in the store."""
+    return type(checker).check_order is RiskChecker.check_order
 
 
 def _asked(order: Order, question: RiskQuestion) -> Order:

@@ -298,7 +298,7 @@ class Sender:
 
 def _not_after(order: Order, send: Send) -> datetime | None:
     """Until when it may be sent. A modification is a wish of its own: `send_by` is behind it."""
-    limits = [order.expire_at] if send.leg > 1 else [order.send_by, order.expire_at]
+    limits = [send.not_after, order.expire_at, order.send_by if send.leg == 1 else None]
     return min((time for time in limits if time is not None), default=None)
 
 

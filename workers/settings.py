@@ -99,6 +99,12 @@ EXCHANGE_VARIABLES = (
         "starter",
     ),
     Variable(
+        "OMS_<NAME>_TAKER_FEE",
+        "the account's worst fee as a fraction (0.001 is 0.1 %), for routing and, at Kraken and "
+        "Coinbase, for what a buy reserves",
+        "the exchange's first tier",
+    ),
+    Variable(
         "OMS_<NAME>_DEMO",
         "true for the exchange's simulated trading where that has no address of its own: OKX",
         "false",
@@ -126,6 +132,7 @@ _CONNECTOR_FIELDS = {
     "TIMEOUT_MS": "timeout_ms",
     "DEAD_MAN_S": "dead_man_s",
     "TIER": "tier",
+    "TAKER_FEE": "taker_fee",
     "DEMO": "demo",
     "LIVE": "live",
     "EXPERIMENTAL": "experimental",

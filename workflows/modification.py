@@ -107,7 +107,12 @@ class Modification:
         """Go on with the modification under way, after a pause or when fills have come."""
         if self.is_replacing:
             await self.replacement.advance(attempt)
-        elif self._request is not None:
+        elif self._request is None:
+            return
+        elif (denied := await self.denial()) is not None:
+            # An amendment has no claim: a halt that came since the last try shows here alone.
+            await self.give_up(denied.reason)
+        else:
             await self._amend(attempt)
 
     async def end_with_the_order(self) -> None:

@@ -14,7 +14,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from trading.oms.answers import cancel_result, result_of
+    from trading.oms.answers import result_of
     from trading.oms.commands import (
         CancelRequest,
         ExecutionBatch,
@@ -29,7 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from trading.oms.reports import elsewhere
 
 from workflows.order_work import OrderWork
-from workflows.payloads import NOTHING, decoded
+from workflows.payloads import NOTHING, decoded, own_order
 from workflows.requests import Cancel, Executions, LegNews, Modify, Refused, Resolve
 
 
@@ -46,10 +46,14 @@ class OrderWorkflow:
     async def run(self, payload: RawValue) -> OrderResult:
         """Live the order's whole life and return how it ended.
 
-        Raises a non-retryable `ApplicationError` that names the field for input that is no order.
+        Raises a non-retryable `ApplicationError` that names the field for input that is no order,
+        or that is another order than the workflow's id says.
         A request to cancel the workflow is a cancel of the order; only settling ends a run.
         """
         command = decoded(payload, OrderInput)
+        if command.order is not None:
+            named = own_order(command.order, workflow.info().workflow_id)
+            command = command.model_copy(update={"order": named})
         story = asyncio.create_task(self._story(command))
         while True:
             try:
@@ -76,7 +80,7 @@ class OrderWorkflow:
         """Cancel the order; answers with the exchange's outcome, or `pending` after `wait_s`."""
         request = Cancel(decoded(payload, CancelRequest))
         await self._work.wait_for_answer(request, request.command.wait_s)
-        return request.answer or cancel_result(self._work.state)
+        return request.answer or self._work.cancel_so_far()
 
     @cancel.validator
     def _cancel_is_valid(self, payload: RawValue = NOTHING) -> None:

@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode, RejectedBy
     from trading.oms.identity import content_hash
     from trading.oms.lifecycle import EventKind, LifecycleEvent
-    from trading.oms.models import Order, OrderResult, OrderState
+    from trading.oms.models import CancelResult, Order, OrderResult, OrderState
 
 from workflows import blotter, interruption, steps
 from workflows.cancellation import Cancellation
@@ -105,11 +105,13 @@ class OrderWork:
             await self._decide(order, await steps.prepare(order))
             return
         placed = await steps.place(order)
-        if placed.prepared is not None:
+        if placed is None:  # Something failed: it may be late or cancelled when all works again.
+            await self._decide(order, await steps.prepare(order))
+        elif placed.prepared is not None:
             await self._decide(order, placed.prepared)
-            return
-        self.order = order
-        await self.submission.take_placed(placed)
+        else:
+            self.order = order
+            await self.submission.take_placed(placed)
 
     async def _decide(self, order: Order, prepared: Prepared) -> None:
         """Go on with an order that is admitted, from where it is."""
@@ -185,6 +187,13 @@ class OrderWork:
         """What became of the order, as far as is known."""
         known = content_hash(self.order) if self.order is not None else None
         return self.refusal or result_of(self.state, known)
+
+    def cancel_so_far(self) -> CancelResult:
+        """What can be said of a cancel before its answer: nothing final while fills are missing."""
+        result = cancel_result(self.state)
+        if not self.fills_missing:
+            return result
+        return result.model_copy(update={"success": False, "outcome": CancelOutcome.PENDING})
 
     def mismatch(self, command: CancelRequest) -> str | None:
         """What a cancel says of exchange and symbol that is not so."""
@@ -376,7 +385,8 @@ class OrderWork:
     def _continue_as_new_if_long(self) -> None:
         """A long history goes on in a new run: what timers were for follows from the store."""
         busy = (
-            self.doubt.is_looking
+            bool(self._inbox)
+            or self.doubt.is_looking
             or self.modification.is_running
             or self.strays.exist
             or self.split.modification.is_running

@@ -11,10 +11,12 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from trading.oms.commands import decode
+    from trading.oms.commands import decode, validated
     from trading.oms.errors import InvalidOrder
+    from trading.oms.models import Order
 
 NOTHING = RawValue(Payload())
+PREFIX = "order-"
 
 
 def decoded(payload: RawValue, model: type[Any]) -> Any:
@@ -23,3 +25,24 @@ def decoded(payload: RawValue, model: type[Any]) -> Any:
         return decode(payload.payload.data, model)
     except InvalidOrder as error:
         raise ApplicationError(str(error), type="InvalidOrder", non_retryable=True) from None
+
+
+def own_order(order: Order, workflow_id: str) -> Order:
+    """The order under the id that its workflow's id has; without one of its own it gets that.
+
+    An id made up here would be another one in each try of the first task. Raises a non-retryable
+    `ApplicationError` where the two ids differ.
+    """
+    own = workflow_id.removeprefix(PREFIX)
+    if "client_order_id" not in order.model_fields_set:
+        try:
+            order = validated({**order.model_dump(), "client_order_id": own}, Order)
+        except InvalidOrder as error:
+            raise ApplicationError(str(error), type="InvalidOrder", non_retryable=True) from None
+    if workflow_id != f"{PREFIX}{order.client_order_id}":
+        msg = (
+            f"client_order_id is {order.client_order_id!r} and the workflow's id {workflow_id!r}; "
+            f"the workflow's id must be {PREFIX}<client_order_id>"
+        )
+        raise ApplicationError(msg, type="InvalidOrder", non_retryable=True)
+    return order

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, CancelledError
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import (
@@ -56,6 +57,9 @@ _RETRY = RetryPolicy(
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=10),
 )
+_ONCE = RetryPolicy(maximum_attempts=1)
+LATE_S = 60.0
+"""How long after its time an order that nobody has sent may still be sent."""
 # Longer pauses are timers: a step that is repeated within its task holds a slot and keeps the
 # worker from stopping.
 _PAUSE_IN_TASK = timedelta(seconds=1)
@@ -73,7 +77,11 @@ def io_queue(task_queue: str) -> str:
 
 
 async def _local(
-    step: str, argument: Any, answer: type[_Answer], summary: str | None = None
+    step: str,
+    argument: Any,
+    answer: type[_Answer],
+    summary: str | None = None,
+    retry: RetryPolicy = _RETRY,
 ) -> _Answer:
     result: _Answer = await workflow.execute_local_activity(
         step,
@@ -81,16 +89,24 @@ async def _local(
         result_type=answer,
         start_to_close_timeout=_STEP_TIMEOUT,
         local_retry_threshold=_PAUSE_IN_TASK,
-        retry_policy=_RETRY,
+        retry_policy=retry,
         summary=summary,
     )
     return result
 
 
-async def place(order: Order) -> Placed:
-    """Decide about a new order and send it, where nothing has to wait; else prepare it."""
+async def place(order: Order) -> Placed | None:
+    """Decide about a new order and send it, where nothing has to wait; else prepare it.
+
+    It is tried once. None: something failed, and `prepare` finds out what has come of it.
+    """
     summary = f"place {order.side} {number(order.quantity)} {order.symbol}"
-    return await _local("place_order", order, Placed, summary)
+    try:
+        return await _local("place_order", order, Placed, summary, retry=_ONCE)
+    except ActivityError as error:
+        if isinstance(error.cause, CancelledError):
+            raise
+        return None
 
 
 async def prepare(order: Order) -> Prepared:
@@ -143,13 +159,15 @@ async def acquire_rate_limit(question: RateQuestion) -> RateAnswer:
 
 
 async def send(message: Send, summary: str) -> SendAnswer:
-    """Claim and send, once."""
+    """Claim and send, once; after a minute in which neither was possible it is refused."""
+    not_after = workflow.now() + timedelta(seconds=LATE_S)
+    message = message.model_copy(update={"not_after": not_after})
     return await _local("send_order", message, SendAnswer, summary)
 
 
 async def replace(message: Send) -> SendAnswer:
     """Claim a new leg, and let the exchange place it and cancel the old one, in one request."""
-    return await _local("send_order", message, SendAnswer, "cancel and replace")
+    return await send(message, "cancel and replace")
 
 
 async def record(

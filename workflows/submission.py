@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows import steps
 from workflows.requests import Cancel
+from workflows.steps import LATE_S
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 _BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """The pauses after sends that never reached the exchange, where it asks for none."""
-LATE_S = 60.0
-"""How long after its time an order that nobody has sent may still be sent."""
 
 
 class Submission:

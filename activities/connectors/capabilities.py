@@ -1,6 +1,7 @@
 """Capability records: what each exchange can and cannot do, as its documentation says."""
 
 import string
+from decimal import Decimal
 
 from activities.connectors.binance_limits import BINANCE_CARD
 from activities.connectors.kraken_limits import STARTER, kraken_card
@@ -17,7 +18,8 @@ def kraken_spot(
     ours are 32 hexadecimal digits. An amend changes quantity and price in place and keeps the ids.
     The key's nonce must rise: give each worker process a key of its own, or the key a nonce window.
     The dead-man switch counts whole seconds ("Cancel All Orders After X"). The limits are those of
-    the account's `tier`; raises `StartUpError` for one that Kraken does not have.
+    the account's `tier`; raises `StartUpError` for one that Kraken does not have. The fee is that
+    of the first volume tier ("Fee schedule"), in the quote asset unless an order asks otherwise.
     """
     return Capabilities(
         exchange_kind="kraken",
@@ -27,6 +29,7 @@ def kraken_spot(
         fence_ms=fence_ms,
         processing_bound_ms=processing_bound_ms,
         clock_skew_ms=clock_skew_ms,
+        clock_step_ms=1000,
         data_lag_ms=data_lag_ms,
         amend=Amend.IN_PLACE,
         native_gtd=False,
@@ -34,6 +37,8 @@ def kraken_spot(
         client_id_alphabet="0123456789abcdef",
         order_history_days=90,
         cancel_all_after="CancelAllOrdersAfter",
+        taker_fee=Decimal("0.004"),
+        fee_in_quote=True,
         rate_card=kraken_card(tier or STARTER),
         stale_stamp_codes=("EService:Deadline elapsed", "EAPI:Invalid nonce"),
         rule_refusal_codes=(
@@ -56,7 +61,8 @@ def binance_spot(
     before the engine; the API gives up after 10 s (-1007), hence the processing bound. An amend
     may only reduce ("Order Amend Keep Priority"); an order without a fill is replaced in one
     request ("Cancel an Existing Order and Send a New Order"). There is no GTD on spot, and no
-    dead-man switch (`countdownCancelAll` is the futures API's).
+    dead-man switch (`countdownCancelAll` is the futures API's). The fee is a regular user's, taken
+    from what is received.
     """
     return Capabilities(
         exchange_kind="binance",
@@ -74,6 +80,7 @@ def binance_spot(
         client_id_alphabet=string.ascii_letters + string.digits + "-_",
         order_history_days=90,
         cancel_all=True,
+        taker_fee=Decimal("0.001"),
         rate_card=BINANCE_CARD,
         stale_stamp_codes=("-1021",),
         rule_refusal_codes=("-1013", "-1121"),

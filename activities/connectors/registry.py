@@ -7,6 +7,7 @@ or in the setting itself, as "module:name". Nothing installed can take the place
 
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from activities.connectors.conformance import record_of
 from activities.connectors.settings import ConnectorSettings, is_loopback
@@ -48,9 +49,11 @@ def build_connector(settings: ConnectorSettings) -> IExecutionConnector:
             f"{settings.exchange!r}, and {connector.capabilities.exchange_kind!r} has no dead-man "
             "switch; set it to 0"
         )
-    if is_proved:
-        proved = connector.capabilities.model_copy(update={"experimental": False})
-        connector.capabilities = proved
+    known: dict[str, Any] = {"experimental": False} if is_proved else {}
+    if settings.taker_fee is not None:
+        known["taker_fee"] = settings.taker_fee
+    if known:
+        connector.capabilities = connector.capabilities.model_copy(update=known)
     return connector
 
 

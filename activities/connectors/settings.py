@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from trading.oms.errors import StartUpError
-from trading.oms.models import Name
+from trading.oms.models import Exact, Name
 
 REST = {
     "binance": "https://api.binance.com",
@@ -61,6 +61,7 @@ class ConnectorSettings(BaseModel):
     stream_silence_ms: int = Field(default=10_000, ge=100)
     dead_man_s: float = Field(default=0, ge=0)
     tier: str = ""
+    taker_fee: Exact | None = Field(default=None, ge=0, lt=1)
     demo: bool = False
     live: bool = False
     experimental: bool = False

@@ -59,6 +59,14 @@ class AccountBook:
     stored_positions: dict[tuple[str, str], Position] = field(default_factory=dict)
     stored_balances: dict[str, AssetBalance] = field(default_factory=dict)
 
+    def recent_orders(self, scope: Scope) -> int:
+        """How many of `recent` are of a strategy, of a symbol, or of both."""
+        return sum(
+            orders
+            for (symbol, strategy_id), orders in self.recent.items()
+            if scope.strategy_id in {None, strategy_id} and scope.symbol in {None, symbol}
+        )
+
     def read(self, rows: Any) -> None:
         """Take the rows of the statement `STANDING`."""
         for kind, name, sub, *numbers, orders, day in rows:

@@ -62,6 +62,8 @@ class TakeBalances(OnOrder):
             book.balances[asset] = self._balance(book, asset)
         for row in batch.ledger.fills_since(book, given.as_of):
             book.count_since(fill_of(row._asdict()))
+        for fill in batch.new_fills(given.exchange, given.account):
+            book.count_since(fill)
         if known.as_of is None:
             self._adopt(batch, book)
 

@@ -232,6 +232,12 @@ class Batch:
         self._booked.add(fill.fill_id)
         self._new_fills.append({**fill_values(fill, told, self.now), "order_id": order_id})
 
+    def new_fills(self, exchange: str, account: str) -> list[Fill]:
+        """The fills of an account that this transaction books, which no query finds yet."""
+        return [
+            fill for fill, _ in self._fills if (fill.exchange, fill.account) == (exchange, account)
+        ]
+
     def trading_state(self, exchange: str, account: str, strategy_id: str | None) -> TradingState:
         """The strictest trading state that holds for a send."""
         return strictest(self.trading, exchange, account, strategy_id)

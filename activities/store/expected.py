@@ -31,6 +31,8 @@ from trading.oms.venue import Transfer
 _ZERO = Decimal(0)
 _EXPECTED = expected_balances.c
 _FILL = "order_fill"
+ENTRIES_MAX = 5000
+"""So many entries of the journal are counted in one transaction, for which all others wait."""
 Sums = dict[str, Decimal]
 
 
@@ -64,12 +66,16 @@ class Reckon:
         self._names = {"exchange": seen.exchange, "account": seen.account}
         self._cursor = _reckoned(self._names)
 
-    def run(self, connection: sa.Connection) -> list[Drift]:
-        """The assets that differ. No fill of the account is booked meanwhile: its row is locked."""
+    def run(self, connection: sa.Connection) -> list[Drift] | None:
+        """The assets that differ. No fill of the account is booked meanwhile: its row is locked.
+
+        None: the journal has more new entries than one transaction reads; go on from here.
+        """
         sql.MAKE_ACCOUNT.run(connection, [self._names])
         sql.LOCK_ACCOUNT.read(connection, self._names)
         head = int(connection.execute(sa.select(journal_head.c.sequence)).scalar_one())
         counted = _cursor(connection, self._cursor)
+        after: Sums | None
         after, unsure = self._newest(connection)
         known = {
             row.asset: row.total
@@ -81,10 +87,13 @@ class Reckon:
             expected = _sum([self._seen.totals, after])
             AdvanceCursor(_adopted(self._names), None, self._seen.as_of.isoformat()).run(connection)
         else:
-            expected = _sum([known, *self._booked(connection, int(counted), head)])
+            until = min(head, int(counted) + ENTRIES_MAX)
+            expected = _sum([known, *self._booked(connection, int(counted), until)])
+            if until < head:
+                after, unsure, head = None, [], until
         self._write(connection, known, expected)
         AdvanceCursor(self._cursor, counted, str(head)).run(connection)
-        return self._drifts(expected, after, unsure)
+        return None if after is None else self._drifts(expected, after, unsure)
 
     def _newest(self, connection: sa.Connection) -> tuple[Sums, list[Sums]]:
         """What the booked fills after `as_of` have moved, and each of those that may be in it."""
@@ -181,6 +190,11 @@ class TakeOver:
             _add(connection, self._names, one.asset, one.more)
             reason = "the balance differed from the opening balance and the fills since"
             _audit(connection, self._names, one, (reason, self._by))
+
+
+def is_reckoned(connection: sa.Connection, exchange: str, account: str) -> bool:
+    """Whether the balances of an account have been taken as they were, once."""
+    return _cursor(connection, _reckoned({"exchange": exchange, "account": account})) is not None
 
 
 def _reckoned(names: Mapping[str, str]) -> str:

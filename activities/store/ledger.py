@@ -118,11 +118,6 @@ class Ledger:
 
     def recent_orders(self, book: AccountBook, scope: Scope) -> int:
         """How many of ours were reserved in the last minute; those of this transaction count."""
-        stored = sum(
-            orders
-            for (symbol, strategy_id), orders in book.recent.items()
-            if scope.strategy_id in {None, strategy_id} and scope.symbol in {None, symbol}
-        )
         new = sum(
             one.order_id not in self._stored and not one.external
             for one in self.reservations.values()
@@ -130,7 +125,7 @@ class Ledger:
             and scope.strategy_id in {None, one.strategy_id}
             and scope.symbol in {None, one.symbol}
         )
-        return stored + new
+        return book.recent_orders(scope) + new
 
     def fills_since(self, book: AccountBook, since: datetime) -> list[Any]:
         """The rows of the account's fills after a time of the exchange's."""

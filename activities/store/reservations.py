@@ -76,6 +76,9 @@ class Reserve(OnOrder):
             code = state.reason_code or ReasonCode.CANCELLED_BEFORE_SEND
             self._answer = Reserved((), Denial(code, message, {}))
             return
+        if state.is_split:  # By another try of this task: its legs have reserved for themselves.
+            self._answer = Reserved((), None)
+            return
         if self._wish.is_modification and own is not None and self._asks_for_no_more(own, state):
             self._answer = Reserved((), None)
             return
@@ -95,7 +98,7 @@ class Reserve(OnOrder):
         order, limits = self._wish.order, self._wish.limits
         price = worst_price(order, snapshot) or _ZERO
         begun = own.reserved_at if own is not None else batch.now
-        wanted = reservation_for(order, state, price, limits.fee_rate, begun)
+        wanted = reservation_for(order, state, price, limits.fee_rate or _ZERO, begun)
         if not self._wish.is_modification:
             return wanted
         known = own if own is not None else following(wanted, state, is_settled=True)
@@ -213,7 +216,7 @@ def snapshot_of(wish: ReserveWish, book: AccountBook, around: Surroundings) -> R
         orders_last_minute=whole.orders_last_minute,
         exposure=whole.exposure,
         lost_today=book.lost(order.strategy_id or "", day_of(around.now)),
-        fee_rate=limits.fee_rate,
+        fee_rate=limits.fee_rate or _ZERO,
         own=tuple(_numbers(wish, book, around, one) for one in own),
     )
 

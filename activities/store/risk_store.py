@@ -12,8 +12,15 @@ import sqlalchemy as sa
 from activities.store import risk_statements as sql
 from activities.store.account_book import AccountBook, AssetBalance, Watermark
 from activities.store.accounts import Adjustment, AdjustPosition, Fetched, TakeBalances
-from activities.store.expected import Drift, NoteTransfer, Reckon, Seen, TakeOver
-from activities.store.ledger import sums_of
+from activities.store.expected import (
+    Drift,
+    NoteTransfer,
+    Reckon,
+    Seen,
+    TakeOver,
+    is_reckoned,
+)
+from activities.store.ledger import RATE_WINDOW, sums_of
 from activities.store.placing import AdmitEnded, FirstSend, Place, Placing
 from activities.store.reservations import (
     Mend,
@@ -101,14 +108,15 @@ class RiskStore:
 
     async def preview(self, wish: ReserveWish, trading_state: TradingState) -> Reserved:
         """What `reserve` would answer for an order that is not there yet; nothing is reserved."""
-        book = await self.book(wish.order.exchange or "", wish.order.account or "")
+        where = (wish.order.exchange or "", wish.order.account or "")
+        book = await self._book(*where, utc_now() - RATE_WINDOW, by_name=True)
         own = {
             "exchange": book.exchange,
             "account": book.account,
             "strategy_id": wish.order.strategy_id or "",
         }
         held = await self._read(lambda c: sums_of(sql.SUMS_OF_STRATEGY.read(c, own)))
-        around = Surroundings(utc_now(), trading_state, Held(), lambda _: 0, lambda _: held)
+        around = Surroundings(utc_now(), trading_state, Held(), book.recent_orders, lambda _: held)
         snapshot = snapshot_of(wish, book, around)
         names, denial = run_checks(wish.order, snapshot, ACCOUNT_CHECKS)
         return Reserved(tuple(names), denial)
@@ -148,7 +156,13 @@ class RiskStore:
 
     async def reckon(self, seen: Seen) -> list[Drift]:
         """Where the exchange's balances are not the opening ones with our fills since."""
-        return await self._writer.do(Reckon(seen))  # type: ignore[no-any-return]
+        while (found := await self._writer.do(Reckon(seen))) is None:
+            pass
+        return found  # type: ignore[no-any-return]
+
+    async def is_reckoned(self, exchange: str, account: str) -> bool:
+        """Whether the balances of an account have been looked at before."""
+        return await self._read(lambda c: is_reckoned(c, exchange, account))
 
     async def note_transfer(self, transfer: Transfer) -> bool:
         """What came or went is expected from now on; False where it was noted before."""
@@ -167,15 +181,14 @@ class RiskStore:
         With an exchange and an account only the orders there. Afterwards the accounts' running sums
         are made what their open reservations say; where they were not, the log says it.
         """
-        is_open = orders.c.status.in_(sorted(OPEN_STATUSES))
-        sent = sa.and_(is_open, orders.c.submitted_at.is_not(None))
+        # Two queries with an index each: with OR between them all orders ever made are read.
         query = sa.select(orders.c.client_order_id, orders.c.external)
-        external = sa.and_(is_open, orders.c.external.is_(sa.true()))
-        held = orders.c.client_order_id.in_(sql.OPEN_RESERVATIONS)
-        suspects = query.where(sa.or_(sent, external, held))
         if exchange is not None:
-            here = sa.and_(orders.c.exchange == exchange, orders.c.account == account)
-            suspects = suspects.where(here)
+            query = query.where(orders.c.exchange == exchange, orders.c.account == account)
+        is_sent = sa.or_(orders.c.submitted_at.is_not(None), orders.c.external.is_(sa.true()))
+        is_open = query.where(orders.c.status.in_(sorted(OPEN_STATUSES)), is_sent)
+        holds = query.where(orders.c.client_order_id.in_(sql.OPEN_RESERVATIONS))
+        suspects = sa.union(is_open, holds)
         rows = await self._read(lambda c: c.execute(suspects).all())
         mended: list[str] = []
         for start in range(0, len(rows), _MEND_AT_ONCE):
@@ -200,6 +213,12 @@ class RiskStore:
 
     async def book(self, exchange: str, account: str) -> AccountBook:
         """All that stands on an account, at one moment."""
+        return await self._book(exchange, account, utc_now())
+
+    async def _book(
+        self, exchange: str, account: str, since: datetime, *, by_name: bool = False
+    ) -> AccountBook:
+        """With how many orders came after `since`: in all, or by symbol and strategy."""
         names = {"exchange": exchange, "account": account}
 
         def query(connection: sa.Connection) -> AccountBook:
@@ -207,9 +226,8 @@ class RiskStore:
             for row in sql.ACCOUNT.read(connection, names):
                 mark = Watermark(row.as_of, row.as_of_latest, row.fetched_at)
             found = AccountBook(exchange, account, mark)
-            found.read(
-                sql.STANDING[self._dialect, False].read(connection, {**names, "since": utc_now()})
-            )
+            standing = sql.STANDING[self._dialect, by_name]
+            found.read(standing.read(connection, {**names, "since": since}))
             return found
 
         return await self._read(query)

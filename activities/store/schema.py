@@ -67,6 +67,7 @@ orders = sa.Table(
     sa.Index("idx_orders_exchange_symbol", "exchange", "symbol"),
     sa.Index("idx_orders_strategy", "strategy_id"),
     sa.Index("idx_orders_created_at", "created_at"),
+    sa.Index("idx_orders_last_updated_at", "last_updated_at"),
     sa.Index("idx_orders_exchange_order", "exchange_order_id", "exchange", "account"),
     sa.Index("idx_orders_parent", "parent_order_id"),
 )

@@ -264,7 +264,9 @@ def test_a_load_tells_rates_latencies_and_outcomes(up: RunningUp) -> None:
     assert figures["outcomes"] == {"cancelled": 6}
     assert float(figures["answer_p50_ms"]) > 0
     refused = up.oms("bench", "load", *wish, **{**up.variables, "OMS_ALPHA_LIVE": "1"})
-    assert (refused.returncode, "real money" in refused.stderr) == (2, True)
+    assert (refused.returncode, "set to trade live" in refused.stderr) == (2, True)
+    unknown = up.oms("bench", "load", *wish, **{**up.variables, "OMS_EXCHANGES": ""})
+    assert (unknown.returncode, "OMS_EXCHANGES is not set" in unknown.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from activities.rate_desk import RateDesk
 from trading.oms import interfaces
 from trading.oms.event_bus import EventBus
 from trading.oms.interfaces import (
@@ -14,8 +15,10 @@ from trading.oms.interfaces import (
     IOrderRouter,
     IRateLimiter,
     IRateLimitGuard,
+    IRateSlots,
     IRiskChecker,
 )
+from trading.oms.order_manager import OrderManager
 from trading.oms.rate_limit_guard import RateLimiter, RateLimitGuard
 from trading.oms.risk.checker import RiskChecker
 from trading.oms.routing.simple import SimpleRouter
@@ -23,7 +26,8 @@ from trading.oms.routing.smart import SmartOrderRouter
 
 # Mypy compares these with the interfaces.
 EVENT_BUS: Callable[[], IEventBus] = EventBus
-GUARD: Callable[[], IRateLimitGuard] = RateLimitGuard
+MANAGER: Callable[[], IOrderManager] = OrderManager
+GUARD: Callable[[], IRateSlots] = RateLimitGuard
 LIMITER: Callable[[dict[str, Any]], IRateLimiter] = RateLimiter
 CHECKER: Callable[[], IRiskChecker] = RiskChecker
 SIMPLE: Callable[[], IOrderRouter] = SimpleRouter
@@ -45,18 +49,33 @@ SPECIFIED: list[tuple[type, str, list[str]]] = [
     (IRateLimitGuard, "get_rate_limit_status", ["exchange"]),
 ]
 
+OURS: dict[type, list[type]] = {
+    IOrderManager: [OrderManager],
+    IRiskChecker: [RiskChecker],
+    IOrderRouter: [SimpleRouter, SmartOrderRouter],
+    IRateLimitGuard: [RateLimitGuard, RateDesk],
+}
+NOT_AWAITED = {
+    "get_order",
+    "get_open_orders",
+    "add_check",
+    "register_exchange",
+    "get_rate_limit_status",
+}
+CASES = [(c, m, p) for i, m, p in SPECIFIED for c in [i, *OURS[i]]]
+
 
 @pytest.mark.parametrize(
-    ("interface", "method", "parameters"),
-    SPECIFIED,
-    ids=[f"{i.__name__}.{m}" for i, m, _ in SPECIFIED],
+    ("where", "method", "parameters"), CASES, ids=[f"{c.__name__}.{m}" for c, m, _ in CASES]
 )
 def test_a_method_has_the_specified_parameters_and_further_ones_have_defaults(
-    interface: type, method: str, parameters: list[str]
+    where: type, method: str, parameters: list[str]
 ) -> None:
-    given = list(inspect.signature(getattr(interface, method)).parameters.values())[1:]
+    found = getattr(where, method)
+    given = list(inspect.signature(found).parameters.values())[1:]
     assert [each.name for each in given[: len(parameters)]] == parameters
     assert all(each.default is not inspect.Parameter.empty for each in given[len(parameters) :])
+    assert inspect.iscoroutinefunction(found) is (method not in NOT_AWAITED)
 
 
 def test_every_interface_can_be_imported_from_one_place() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tests.oms.builders import NOW, after, fill, instrument, order, quote, state
 from trading.oms.enums import (
@@ -252,6 +252,25 @@ def test_every_answer_survives_its_json(
     model: Fill | Quote | Instrument | OrderState | Balance | OrderResult | CancelResult,
 ) -> None:
     assert type(model).model_validate_json(model.model_dump_json()) == model
+
+
+SPECIFIED = {
+    Order: (
+        "client_order_id exchange symbol side order_type quantity price stop_price time_in_force "
+        "strategy_id parent_order_id metadata"
+    ),
+    OrderState: (
+        "client_order_id exchange_order_id exchange symbol side order_type quantity price "
+        "stop_price time_in_force status filled_quantity remaining_quantity average_fill_price "
+        "created_at submitted_at last_updated_at strategy_id parent_order_id fees rejection_reason "
+        "metadata"
+    ),
+}
+
+
+@pytest.mark.parametrize("model", SPECIFIED, ids=lambda model: model.__name__)
+def test_a_model_has_the_specified_fields(model: type[BaseModel]) -> None:
+    assert set(SPECIFIED[model].split()) <= set(model.model_fields)
 
 
 def test_a_new_state_is_what_the_order_says_and_nothing_more() -> None:

@@ -334,6 +334,10 @@ async def test_somebody_elses_order_is_recorded_and_never_touched(
     assert (known.status, known.quantity) == (OrderStatus.ACCEPTED, Decimal("0.02"))
     assert [o["status"] for o in exchange.orders(clientOrderId="by-hand-1")] == ["NEW"]
 
+    await one_pass(desk)
+    (alarm,) = await desk.alarms(known.client_order_id)  # Once, not in every pass.
+    assert alarm_of(alarm) is Alarm.EXTERNAL_ORDER
+
     exchange.market("SELL", "29000", "0.02")
     await desk.until_status(known.client_order_id, OrderStatus.FILLED)
 

@@ -1,6 +1,7 @@
 """Orders that name no exchange go where their routing sends them, in two real sandboxes."""
 
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,25 @@ async def test_an_order_goes_to_the_exchange_that_offers_most(two: Desk) -> None
     # It is asked now and then whether it trades again.
     other.clear()
     await until(lambda: _is_filled(two), within_s=20)
+
+
+async def test_the_fee_of_each_exchange_decides_between_prices_that_are_near(
+    temporal_client: Client, sqlite_url: str
+) -> None:
+    routing = RoutingStrategy.BEST_PRICE
+    async with a_desk(temporal_client, sqlite_url, exchanges=2, routing=routing) as desk:
+        assert desk.runtime is not None
+        cheaper, dearer = desk.exchanges
+        for exchange, price, fee in ((cheaper, "29000", "0.004"), (dearer, "29050", "0.001")):
+            sells(exchange, price, "0.5")
+            connector = desk.runtime.parts.connectors[exchange.name, "main"]
+            told = {"taker_fee": Decimal(fee)}
+            connector.capabilities = connector.capabilities.model_copy(update=told)
+
+        result = await desk.submit()
+
+        assert result.state is not None
+        assert result.state.exchange == dearer.name  # 29079.05 with its fee, and not 29116.
 
 
 async def test_an_exchange_whose_account_cannot_pay_is_passed_over(

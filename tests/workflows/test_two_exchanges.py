@@ -60,6 +60,16 @@ async def test_an_order_rests_fills_in_parts_and_is_cancelled_at_each(desk: Desk
         assert fill.fee_currency == ("USDT" if exchange.kind == "kraken" else "BTC")
 
 
+async def test_a_buy_reserves_its_fee_where_the_exchange_takes_it_on_top(desk: Desk) -> None:
+    for exchange, factor in zip(desk.exchanges, ("1", "1.004"), strict=True):
+        before = await desk.store.risk.book(exchange.name, "main")
+        order = await desk.resting(exchange=exchange.name)
+        after = await desk.store.risk.book(exchange.name, "main")
+        held = after.reserved("USDT") - before.reserved("USDT")
+        assert held == 300 * Decimal(factor), exchange.kind
+        await desk.cancel(order.client_order_id)
+
+
 async def test_a_market_order_fills_although_its_answer_says_nothing_of_it(
     desk: Desk, kraken: Exchange
 ) -> None:

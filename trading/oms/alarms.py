@@ -26,6 +26,7 @@ class Alarm(StrEnum):
     RECONCILIATION = "reconciliation"
     INFERRED_FILL = "inferred-fill"
     RECOVERED = "recovered"
+    EXTERNAL_ORDER = "external-order"
     BALANCE_DRIFT = "balance-drift"
     RESTORED_STORE = "restored-store"
     UNDELIVERED = "undelivered"
@@ -62,6 +63,7 @@ ALARMS: Mapping[Alarm, Source] = {
     Alarm.RECONCILIATION: Source(("activities.reconciling",), re.compile(r"^reconciliation, ")),
     Alarm.INFERRED_FILL: Source(("trading.oms.lifecycle",), re.compile(r"^inferred: ")),
     Alarm.RECOVERED: Source(("activities.foreign_orders",), re.compile(r"^recovered: ")),
+    Alarm.EXTERNAL_ORDER: Source(("activities.foreign_orders",), re.compile(r"^external: ")),
     Alarm.BALANCE_DRIFT: Source(("activities.balance_check",), re.compile(r"^balance drift: ")),
     Alarm.RESTORED_STORE: Source(
         ("activities.store_marks", "activities.store.writer"),

@@ -24,6 +24,7 @@ __all__ = [
     "IOrderRouter",
     "IRateLimitGuard",
     "IRateLimiter",
+    "IRateSlots",
     "IRiskChecker",
     "RateSlot",
 ]
@@ -162,6 +163,14 @@ class IRateLimitGuard(Protocol):
         """Wait until a request may be sent, and count it."""
         ...
 
+    def get_rate_limit_status(self, exchange: str, account: str | None = None) -> dict[str, Any]:
+        """How much of each limit is used, who waits, and until when requests pause."""
+        ...
+
+
+class IRateSlots(IRateLimitGuard, Protocol):
+    """A guard that gives orders slots to come, so that each waits for its own and no longer."""
+
     async def reserve(self, wish: RateWish) -> RateSlot:
         """Count a request: a slot now, one in the future that is the order's, or none in time.
 
@@ -171,10 +180,6 @@ class IRateLimitGuard(Protocol):
 
     def pause(self, exchange: str, seconds: float, account: str | None = None) -> None:
         """Let nothing leave for the exchange for so long (429, 418), cancels included."""
-        ...
-
-    def get_rate_limit_status(self, exchange: str, account: str | None = None) -> dict[str, Any]:
-        """How much of each limit is used, who waits, and until when requests pause."""
         ...
 
 
@@ -189,6 +194,10 @@ class IEventBus(Protocol):
 
     async def publish(self, event: OrderEvent) -> None:
         """Give the event to all subscribers without waiting for their handlers."""
+        ...
+
+    async def close(self) -> None:
+        """End the subscriptions; no event is published any more."""
         ...
 
 

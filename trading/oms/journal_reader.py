@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from trading.oms.errors import StoreUnavailable
+from trading.oms.event_bus import EventBus
 from trading.oms.events import event_from
 from trading.oms.models import utc_now
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from activities.store import Store
-    from trading.oms.event_bus import EventBus
     from trading.oms.events import OrderEvent
+    from trading.oms.interfaces import IEventBus
     from trading.oms.models import OrderState
     from trading.oms.state_tracker import StateTracker
 
@@ -31,7 +32,7 @@ class JournalReader:
         self,
         store: Store,
         tracker: StateTracker,
-        bus: EventBus,
+        bus: IEventBus,
         on_state: Callable[[OrderState], None],
     ) -> None:
         """`on_state` is told each state too, for callers that wait for one."""
@@ -45,8 +46,9 @@ class JournalReader:
         """Load the open orders, then follow the journal until the block ends."""
         head = await self._store.head()
         self._tracker.load(await self._store.open_orders(), sequence=head, at=utc_now())
-        self._bus.newest = max(self._bus.newest, head)
-        self._bus.read_journal = self._read
+        if isinstance(self._bus, EventBus):  # One of the user's own has no use for the past.
+            self._bus.newest = max(self._bus.newest, head)
+            self._bus.read_journal = self._read
         tasks = [
             asyncio.create_task(self._follow(head), name="journal-reader"),
             asyncio.create_task(self._look_at_the_head(), name="journal-head"),

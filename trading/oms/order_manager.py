@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from activities.messages import CancelAllAnswer, CancelAllWish
     from activities.reconcile_messages import ReconcileReport
     from activities.store import Store
-    from trading.oms.interfaces import IOrderRouter, IRateLimitGuard
+    from trading.oms.interfaces import IEventBus, IOrderRouter, IRateLimitGuard
     from trading.oms.portfolio import Portfolio
     from trading.oms.risk.base import IRiskChecker
     from workers.settings import Settings
@@ -55,7 +55,7 @@ class OrderManager:
 
     def __init__(  # noqa: PLR0913 - the specification's constructor
         self,
-        event_bus: EventBus | None = None,
+        event_bus: IEventBus | None = None,
         risk_checker: IRiskChecker | None = None,
         rate_limit_guard: IRateLimitGuard | None = None,
         order_router: IOrderRouter | None = None,
@@ -64,8 +64,12 @@ class OrderManager:
         settings: Settings | None = None,
         client: Client | None = None,
     ) -> None:
-        """The embedded door. `settings` default to the environment, `client` to TEMPORAL_*."""
-        self.event_bus = event_bus or EventBus()
+        """The embedded door. `settings` default to the environment, `client` to TEMPORAL_*.
+
+        `portfolio` is what custom risk checks get in place of the account's own, as the store has
+        it; the standard checks always compare with the store.
+        """
+        self.event_bus: IEventBus = event_bus or EventBus()
         self.tracker = StateTracker()
         self._choices = (risk_checker, rate_limit_guard, order_router, portfolio)
         self._settings = settings
@@ -86,7 +90,7 @@ class OrderManager:
         client: Client | None = None,
         store_url: str | None = None,
         task_queue: str = "oms-orders",
-        event_bus: EventBus | None = None,
+        event_bus: IEventBus | None = None,
     ) -> Self:
         """The remote door. `store_url`, read-only here, makes `get_order` and the events work."""
         manager = cls(event_bus, client=client)

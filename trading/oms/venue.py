@@ -59,6 +59,8 @@ class Capabilities(BaseModel):
     processing_bound_ms: int
     """How long after the fence an order may still appear."""
     clock_skew_ms: int = 1000
+    clock_step_ms: int = 0
+    """The exchange tells its time in steps of so much: our estimate is behind by up to one."""
     data_lag_ms: int = 1000
     """How long a query may lag behind the engine."""
     amend: Amend
@@ -76,6 +78,10 @@ class Capabilities(BaseModel):
     """The exchange's dead-man switch; None: it has none. With one, see `ICancelsAllAfter`."""
     cancel_all: bool = False
     """Whether one request cancels all open orders of a symbol. With it, see `ICancelsAll`."""
+    taker_fee: Exact = Decimal(0)
+    """The worst fee that the exchange takes, as a fraction; `OMS_<NAME>_TAKER_FEE` says yours."""
+    fee_in_quote: bool = False
+    """Whether a buy's fee comes on top, in the quote asset, and not out of what is received."""
     rate_card: RateCard = RateCard()
     """What the exchange limits, and what each request costs; without pools nothing is limited."""
     stale_stamp_codes: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ note of by the answer. Margins in milliseconds are Binance's until somebody has 
 import string
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -48,6 +49,7 @@ CAPABILITIES = Capabilities(
     stop_orders=False,
     stale_stamp_codes=("10002",),
     rule_refusal_codes=("170121", "170134", "170136", "170137", "170140"),
+    taker_fee=Decimal("0.001"),
 )
 RULES: tuple[Rule, ...] = (
     Rule("170141", Verdict.DUPLICATE, "an order with our orderLinkId exists"),

@@ -8,6 +8,7 @@ Market buys are in the quote asset there, and are refused here like stops. ccxt 
 
 import string
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -45,6 +46,8 @@ CAPABILITIES = Capabilities(
     stop_orders=False,
     market_buys=False,
     rule_refusal_codes=("INVALID_PRICE_PRECISION", "INVALID_SIZE_PRECISION", "INVALID_PRODUCT_ID"),
+    taker_fee=Decimal("0.012"),
+    fee_in_quote=True,
 )
 RULES: tuple[Rule, ...] = (
     *rows(Verdict.NEVER_REACHED, ALL, {

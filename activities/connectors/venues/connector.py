@@ -78,6 +78,7 @@ class CcxtConnector(AccountConnector):
         margins = ("processing_bound_ms", "clock_skew_ms", "data_lag_ms")
         known: dict[str, Any] = {name: getattr(settings, name) for name in margins}
         known["fence_ms"] = settings.recv_window_ms
+        known["clock_step_ms"] = record.time.step_ms
         self.capabilities: Capabilities = record.capabilities.model_copy(update=known)
         self._instruments: dict[str, Instrument] = {}
         self._names: dict[str, str] = {}

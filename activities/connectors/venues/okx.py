@@ -11,6 +11,7 @@ an order request that timed out). Margins in milliseconds are Binance's until so
 
 import string
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -51,6 +52,7 @@ CAPABILITIES = Capabilities(
     stop_orders=False,
     stale_stamp_codes=("50102",),
     rule_refusal_codes=("51001", "51006", "51020", "51121"),
+    taker_fee=Decimal("0.0015"),
 )
 RULES: tuple[Rule, ...] = (
     Rule("51016", Verdict.DUPLICATE, "an order with our clOrdId exists"),

@@ -63,7 +63,8 @@ def load(*, as_json: bool, **given: Any) -> None:
     """Send orders of one kind by the remote door, and tell rates and latencies.
 
     With --rate an order's time counts from the moment it was due, so that a deployment that falls
-    behind shows it. Accounts that trade with real money are refused.
+    behind shows it. The environment has to name the exchanges as the workers' does, and none of
+    them may be set to trade live.
     """
     order = {name: given[name] for name in ("side", "quantity", "symbol", "price", "exchange")}
     order = {name: value for name, value in order.items() if value is not None}
@@ -76,8 +77,11 @@ def load(*, as_json: bool, **given: Any) -> None:
 
 async def _load(wish: _Wish, *, as_json: bool) -> None:
     target = find_target()
+    if not target.environment.get("OMS_EXCHANGES"):
+        msg = "OMS_EXCHANGES is not set: give the workers' own, so that no real money gets a load"
+        raise Failed(msg, Exit.BAD_INPUT)
     if live := target.live_accounts:
-        msg = f"{', '.join(live)} trades with real money; a load is for sandboxes and testnets"
+        msg = f"{', '.join(live)} is set to trade live; a load is for sandboxes"
         raise Failed(msg, Exit.BAD_INPUT)
     async with target.orders() as oms:
         started = time.monotonic()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trading.oms.order_manager import OrderManager
 
 _AT_ONCE = 20
+_WAIT_S = 5.0
 _MANY = 3
 """So many open orders of a symbol are worth a request for all of them."""
 _KNOWN_WITHIN_S = 3.0
@@ -186,9 +187,9 @@ def _say_states(states: "dict[str, TradingState]") -> None:
         click.echo("trading is active everywhere")
 
 
-async def cancel_scope(scope: Scope, reason: str | None, *, as_json: bool) -> None:
+async def cancel_scope(scope: Scope, reason: str | None, *, wait: float, as_json: bool) -> None:
     """Cancel every open order of ours in a scope, and say what became of them."""
-    results = await cancel_many(find_target(), scope, reason)
+    results = await cancel_many(find_target(), scope, reason, wait)
     if as_json:
         put_json([one.model_dump(mode="json") for one in results])
     else:
@@ -196,7 +197,9 @@ async def cancel_scope(scope: Scope, reason: str | None, *, as_json: bool) -> No
     leave(_exit_of(results))
 
 
-async def cancel_many(target: Target, scope: Scope, reason: str | None) -> "list[CancelResult]":
+async def cancel_many(
+    target: Target, scope: Scope, reason: str | None, wait: float = _WAIT_S
+) -> "list[CancelResult]":
     """Cancel order by order, after one request for all of a symbol where that touches only ours.
 
     A strategy's orders are cancelled one by one: others of ours may come meanwhile.
@@ -209,7 +212,7 @@ async def cancel_many(target: Target, scope: Scope, reason: str | None) -> "list
 
         async def cancel(state: "OrderState") -> "CancelResult":
             async with slots:
-                return await oms.cancel_order(state.client_order_id, reason=reason)
+                return await oms.cancel_order(state.client_order_id, wait=wait, reason=reason)
 
         return await asyncio.gather(*(cancel(state) for state in wanted))
 

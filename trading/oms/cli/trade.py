@@ -181,7 +181,7 @@ def cancel(
         msg = "give an order's id, or which orders: --all, --symbol, --strategy"
         raise click.UsageError(msg)
     scope = Scope(strategy=strategy, symbol=guards["symbol"])
-    run(cancel_scope(scope, guards["reason"], as_json=as_json))
+    run(cancel_scope(scope, guards["reason"], wait=wait, as_json=as_json))
 
 
 async def _cancel(order_id: str, *, wait: float, as_json: bool, guards: dict[str, Any]) -> None:

@@ -129,7 +129,7 @@ class RiskChecker:
             open_sells=sells,
             open_orders=len(open_orders),
             exposure=_exposure(portfolio, open_orders),
-            fee_rate=limits.fee_rate,
+            fee_rate=limits.fee_rate or Decimal(0),
         )
 
 

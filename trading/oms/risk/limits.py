@@ -35,10 +35,10 @@ class RiskLimits(BaseModel):
     `max_daily_loss` are in the quote asset; `max_price_deviation` is a fraction (0.05 is 5 %).
     `market_margin` is the fraction by which a market order is taken to trade worse than the
     quote. `without_quote` says which orders may pass without a fresh one. `fee_rate` is the worst
-    fee that the venue takes from the quote asset of a buy, as a fraction (Binance takes it from
-    what is received: 0). `check_capital` false leaves it to the exchange whether the account can
-    pay. `max_balance_drift` is an account's: the fraction of an asset that may come or go without
-    a fill that explains it.
+    fee that the venue takes from the quote asset of a buy, as a fraction; None: what its connector
+    says (Binance takes it from what is received: 0). `check_capital` false leaves it to the
+    exchange whether the account can pay. `max_balance_drift` is an account's: the fraction of an
+    asset that may come or go without a fill that explains it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,7 +54,7 @@ class RiskLimits(BaseModel):
     quote_age_s_max: Positive = Decimal(5)
     without_quote: WithoutQuote = WithoutQuote.DENY
     check_capital: bool = True
-    fee_rate: Annotated[Exact, Field(ge=0, lt=1)] = Decimal(0)
+    fee_rate: Annotated[Exact, Field(ge=0, lt=1)] | None = None
     balance_age_s_max: Positive = Decimal(60)
     instrument_age_s_max: Positive = Decimal(7200)
     max_balance_drift: Positive | None = Decimal("0.001")

@@ -145,9 +145,10 @@ def following(reservation: Reservation, state: OrderState, *, is_settled: bool) 
     """The reservation of the order as it stands now.
 
     `is_settled` says that no modification is under way, so that what was wanted is forgotten.
-    The end of the order closes it, and proof of life opens it again. Doubt changes nothing.
+    The end of the order closes it, and proof of life opens it again. Doubt changes nothing. Of an
+    order that is split its legs hold everything.
     """
-    if state.is_terminal:
+    if state.is_terminal or state.is_split:
         return closed(reservation)
     quantity = max(ZERO, state.remaining_quantity)
     price = state.price if state.price is not None else reservation.price

@@ -28,7 +28,8 @@ class Level(NamedTuple):
 class VenueMarket(BaseModel):
     """The book of a symbol at one venue, best levels first, and the venue's taker fee.
 
-    `fee_rate` is a fraction (0.001 is 0.1 %). `spendable` is what the account can still give of
+    `fee_rate` is a fraction (0.001 is 0.1 %); `fee_in_quote`: a buy pays it on top, else out of
+    what it receives. `spendable` is what the account can still give of
     the asset that the order gives (a buy the quote, a sell the base); None: not known.
     """
 
@@ -39,6 +40,7 @@ class VenueMarket(BaseModel):
     bids: tuple[Level, ...] = ()
     asks: tuple[Level, ...] = ()
     fee_rate: Exact = ZERO
+    fee_in_quote: bool = True
     spendable: Total | None = None
     received_at: Utc
 
@@ -101,7 +103,8 @@ def cannot_pay(order: Order, market: VenueMarket) -> str | None:
             notional = EXACT.multiply(order.quantity, order.price)
         elif taken < order.quantity:
             return None
-        given, needed = quote, EXACT.multiply(notional, EXACT.add(ONE, market.fee_rate))
+        fee = market.fee_rate if market.fee_in_quote else ZERO
+        given, needed = quote, EXACT.multiply(notional, EXACT.add(ONE, fee))
     if needed <= market.spendable:
         return None
     return f"the order needs {number(needed)} {given}, its account has {number(market.spendable)}"

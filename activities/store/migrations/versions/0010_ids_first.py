@@ -1,4 +1,4 @@
-"""The indexes by an exchange's ids begin with the id, so that none serves for the other.
+"""The indexes by an exchange's ids begin with the id; orders are found by their last change.
 
 All of an account's rows share the exchange and the account. While PostgreSQL has no statistics, two
 indexes that begin with those look alike to it, and it may read the whole account by the wrong one.
@@ -24,10 +24,12 @@ def upgrade() -> None:
     for name, table, column, unique in _INDEXES:
         op.drop_index(name, table)
         op.create_index(name, table, [column, *_ACCOUNT], unique=unique)
+    op.create_index("idx_orders_last_updated_at", "orders", ["last_updated_at"])
 
 
 def downgrade() -> None:
     """Make them anew, the account first."""
+    op.drop_index("idx_orders_last_updated_at", "orders")
     for name, table, column, unique in _INDEXES:
         op.drop_index(name, table)
         op.create_index(name, table, [*_ACCOUNT, column], unique=unique)
