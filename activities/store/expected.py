@@ -75,7 +75,6 @@ class Reckon:
         sql.LOCK_ACCOUNT.read(connection, self._names)
         head = int(connection.execute(sa.select(journal_head.c.sequence)).scalar_one())
         counted = _cursor(connection, self._cursor)
-        after: Sums | None
         after, unsure = self._newest(connection)
         known = {
             row.asset: row.total
@@ -84,16 +83,14 @@ class Reckon:
         if counted is None:
             if unsure:
                 return []  # Nobody can say whether the balances hold these fills; the next time.
-            expected = _sum([self._seen.totals, after])
+            until, expected = head, _sum([self._seen.totals, after])
             AdvanceCursor(_adopted(self._names), None, self._seen.as_of.isoformat()).run(connection)
         else:
             until = min(head, int(counted) + ENTRIES_MAX)
             expected = _sum([known, *self._booked(connection, int(counted), until)])
-            if until < head:
-                after, unsure, head = None, [], until
         self._write(connection, known, expected)
-        AdvanceCursor(self._cursor, counted, str(head)).run(connection)
-        return None if after is None else self._drifts(expected, after, unsure)
+        AdvanceCursor(self._cursor, counted, str(until)).run(connection)
+        return self._drifts(expected, after, unsure) if until == head else None
 
     def _newest(self, connection: sa.Connection) -> tuple[Sums, list[Sums]]:
         """What the booked fills after `as_of` have moved, and each of those that may be in it."""

@@ -20,7 +20,7 @@ from activities.store import Store
 from tests.activities.rate_process import at_full_speed
 from trading.oms.enums import OrderSide, OrderType
 from trading.oms.errors import ExchangeUnavailable
-from trading.oms.interfaces import IRateLimitGuard, RateWish
+from trading.oms.interfaces import IRateSlots, RateWish
 from trading.oms.rate_card import Cost, RateCard
 from trading.oms.rate_ledger import EVERYTHING
 from trading.oms.request_gate import LOCAL_RATE_LIMIT, Permit, Response
@@ -408,7 +408,7 @@ async def test_the_guard_of_the_specification_waits_and_counts(sqlite_url: str) 
         an_exchange(weight(), orders(1, number=1)) as server,
         a_process(sqlite_url, server) as one,
     ):
-        guard: IRateLimitGuard = one.desk
+        guard: IRateSlots = one.desk
         begun = time.monotonic()
         for _ in range(3):
             await guard.acquire_rate_limit(EXCHANGE, "place")

@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import pytest
+
 from activities.store import Store
 from activities.store.expected import Drift, Seen
 from tests.activities.store_builders import fill_event, new_order, opened, report
@@ -51,6 +53,22 @@ async def test_what_no_fill_explains_is_a_drift_until_it_is_taken_over(store_url
         assert [(one.symbol, one.before, one.after, one.by) for one in audit] == [
             ("BTC", Decimal(5), Decimal(4), "ann"), ("DOGE", Decimal(0), Decimal(7), "ann"),
         ]  # fmt: skip
+
+
+async def test_a_long_journal_is_counted_in_parts(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.store.expected.ENTRIES_MAX", 3)
+    async with opened(store_url) as store:
+        assert await store.risk.reckon(seen(BTC="5", USDT="1000")) == []
+        orders = [await bought(store, _AT + timedelta(seconds=1 + n)) for n in range(4)]
+        fills = [(await store.fills(order.client_order_id))[0] for order in orders]
+        fees = sum(fill.fee for fill in fills if fill.fee_currency == "USDT")
+        commits = store._writer.commits
+
+        later = seen(_AT + timedelta(minutes=1), BTC="9", USDT=str(Decimal(600) - fees))
+        assert await store.risk.reckon(later) == []
+        assert store._writer.commits >= commits + 3
 
 
 async def test_a_fill_that_may_or_may_not_be_in_the_balances_is_no_drift(store_url: str) -> None:

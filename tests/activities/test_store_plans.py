@@ -14,6 +14,7 @@ from tests.activities.risk_builders import LOOSE, buy, fetched
 from tests.activities.store_builders import fill_event, opened, report, request_of
 from tests.oms.builders import event
 from trading.oms.lifecycle import EventKind
+from trading.oms.models import utc_now
 
 SMALL = {"trading_states", "journal_head", "account_leases", "rate_ledger", "json_each"}
 """Tables that do not grow with the orders."""
@@ -56,6 +57,8 @@ async def a_life(store: Store) -> None:
     await store.find_claim("sandbox", "main", request.exchange_client_id)
     await store.find_order("sandbox", "main", "1")
     await store.risk.book("sandbox", "main")
+    await store.risk.mend()
+    await store.upkeep.symbols("sandbox", "main", utc_now())
 
 
 def scanned(connection: sa.Connection, statement: str, parameters: Any) -> set[str]:

@@ -189,6 +189,26 @@ async def test_the_first_balances_become_opening_positions(store: Store) -> None
     assert (entry.before, entry.after, entry.by) == (d(0), d(2), "oms")
 
 
+async def test_a_fill_that_is_committed_with_new_balances_counts(store: Store) -> None:
+    """It came after the exchange looked: neither its total nor a reservation shows it."""
+    await fetched(store, "1000", as_of=NOW)
+    order = buy("4")
+    await reserve(store, order)
+    await store.record(order.client_order_id, [event(EventKind.ACCEPTED, exchange_order_id="1")])
+    later = NOW + timedelta(seconds=2)
+    fill = fill_event(order, "t1", "4", price=d(100), timestamp=NOW + timedelta(seconds=9))
+    commits = store._writer.commits
+
+    await asyncio.gather(
+        store.record(order.client_order_id, [fill]), fetched(store, "1000", as_of=later)
+    )
+
+    assert store._writer.commits == commits + 1
+    assert await reserved(store) == 0
+    assert await available(store) == d("599.9"), "with the fee"
+    assert await available(store, "BTC") == d(4)
+
+
 async def test_a_modification_holds_the_greater_of_old_and_new(store: Store) -> None:
     await fetched(store, "1500")
     order = buy("10")

@@ -100,12 +100,21 @@ async def test_the_whole_of_an_order_that_was_split_is_not_sent_by_a_try_that_st
     assert (denied, state.is_split) == (None, True)
     assert await held(store) == [d(600), d(300)]
 
+    again = await store.risk.reserve(ReserveWish(order=whole, limits=LOOSE))
+    assert again.denial is None
+    assert await held(store) == [d(600), d(300)], "the legs hold everything"
+
     late = await claim(store, whole)
 
     assert (late.won, late.refusal) == (False, ReasonCode.CANCELLED_BEFORE_SEND)
     denial = event(EventKind.DENIED, rejected_by=RejectedBy.RISK)
     await store.record(parent.client_order_id, [denial], Sent(1, 1, 0))
     assert (await the_sum(store, parent)).ended_as is None
+
+    assert (await claim(store, legs[0])).won
+    assert (await the_sum(store, parent)).submitted_at is not None
+    assert await store.risk.mend() == []
+    assert await held(store) == [d(600), d(300)]
 
 
 async def test_an_order_whose_whole_was_claimed_is_not_split(store: Store) -> None:
