@@ -17,9 +17,9 @@ from activities.store.schema import (
     orders,
     send_claims,
 )
-from activities.store.statements import FILLS_OF_ORDER, KNOWN_FILLS, TRADING_STATES
+from activities.store.statements import FILLS_OF_ORDER, KNOWN_FILLS, TRADING_STATES, beside
 from activities.store.types import ClaimKey, JournalEntry, OrderFilter, Standing, StoredClaim
-from trading.oms.enums import TradingState
+from trading.oms.enums import OPEN_STATUSES, TradingState
 from trading.oms.models import Fill, Order, OrderState
 
 _STATE = Prepared(
@@ -96,12 +96,19 @@ def orders_list(
 def _orders_query(wanted: OrderFilter, limit: int | None) -> sa.Select[Any]:
     columns = orders.c
     query = sa.select(*STATE_COLUMNS)
-    for name in ("exchange", "account", "symbol", "strategy_id", "parent_order_id", "external"):
+    statuses = wanted.statuses or (OPEN_STATUSES if wanted.in_doubt_only else frozenset())
+    # Few are open, and of all the newest are found by their time.
+    names = ("symbol", "strategy_id", "parent_order_id")
+    is_wide = limit is not None and all(getattr(wanted, name) is None for name in names)
+    few = (statuses and statuses <= OPEN_STATUSES) or is_wide
+    for name in ("exchange", "account", *names):
         value = getattr(wanted, name)
         if value is not None:
-            query = query.where(columns[name] == value)
-    if wanted.statuses:
-        query = query.where(columns.status.in_(sorted(s.value for s in wanted.statuses)))
+            query = query.where((beside(columns[name]) if few else columns[name]) == value)
+    if wanted.external is not None:
+        query = query.where(columns.external == wanted.external)
+    if statuses:
+        query = query.where(columns.status.in_(sorted(s.value for s in statuses)))
     if wanted.in_doubt_only:
         query = query.where(columns.in_doubt_since.is_not(None))
     if wanted.created_before is not None:

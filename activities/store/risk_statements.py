@@ -146,7 +146,8 @@ FILLS_SINCE = Prepared(
         fills.c.timestamp > sa.bindparam("since"),
     )
 )
-OPEN_RESERVATIONS = sa.select(reservations.c.order_id).where(reservations.c.is_open)
+# As the partial index says it: SQLite does not see that `is_open = 1` is the same.
+OPEN_RESERVATIONS = sa.select(reservations.c.order_id).where(sa.text("reservations.is_open"))
 ADJUSTMENTS = (
     sa.select(position_adjustments)
     .where(_of_account(position_adjustments))

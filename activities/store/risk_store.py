@@ -33,6 +33,7 @@ from activities.store.reservations import (
 )
 from activities.store.schema import orders, risk_accounts
 from activities.store.splitting import Split, SplitDenied
+from activities.store.statements import beside
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES, TradingState
 from trading.oms.exact import EXACT
@@ -184,7 +185,8 @@ class RiskStore:
         # Two queries with an index each: with OR between them all orders ever made are read.
         query = sa.select(orders.c.client_order_id, orders.c.external)
         if exchange is not None:
-            query = query.where(orders.c.exchange == exchange, orders.c.account == account)
+            here = (beside(orders.c.exchange) == exchange, beside(orders.c.account) == account)
+            query = query.where(*here)
         is_sent = sa.or_(orders.c.submitted_at.is_not(None), orders.c.external.is_(sa.true()))
         is_open = query.where(orders.c.status.in_(sorted(OPEN_STATUSES)), is_sent)
         holds = query.where(orders.c.client_order_id.in_(sql.OPEN_RESERVATIONS))

@@ -233,7 +233,14 @@ reservations = sa.Table(
     sa.Column("external", sa.Boolean(), nullable=False),
     sa.Column("reserved_at", UtcTime(), nullable=False),
     sa.Column("changed_at", UtcTime(), nullable=False),
-    sa.Index("idx_reservations_rate", "exchange", "account", "reserved_at"),
+)
+sa.Index(
+    "idx_reservations_rate",
+    reservations.c.exchange,
+    reservations.c.account,
+    reservations.c.reserved_at,
+    postgresql_where=sa.text("NOT external"),
+    sqlite_where=sa.text("NOT external"),
 )
 sa.Index(
     "idx_reservations_open",

@@ -60,6 +60,15 @@ def _in_json(element: Among, compiler: SQLCompiler, **options: Any) -> str:
     return f"{column} IN (SELECT value FROM json_each({keys}))"  # noqa: S608 - compiled parts
 
 
+def beside(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The column where another condition finds few rows and this one would find most.
+
+    No index serves it so. SQLite, which knows nothing of how many rows a value has, would else
+    take the exchange for the better key than the status, and read all orders ever made there.
+    """
+    return sa.func.coalesce(column, sa.literal_column("''"))
+
+
 LOCK_TRADING_SHARED = Prepared(sa.text(f"SELECT pg_advisory_xact_lock_shared({_TRADING_LOCK})"))
 LOCK_TRADING = Prepared(sa.text(f"SELECT pg_advisory_xact_lock({_TRADING_LOCK})"))
 TRADING_STATES = Prepared(sa.select(trading_states.c.scope, trading_states.c.state))

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from activities.store.figures import Figures, figures
 from activities.store.schema import account_leases, orders, reconcile_reports
+from activities.store.statements import beside
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES
 from trading.oms.models import utc_now
@@ -76,7 +77,7 @@ class Upkeep:
         """
         columns = orders.c
         here = sa.select(columns.symbol, columns.created_at).where(
-            columns.exchange == exchange, columns.account == account
+            beside(columns.exchange) == exchange, beside(columns.account) == account
         )
         # Two queries with an index each: with OR between them all orders ever made are read.
         meant = sa.union_all(
