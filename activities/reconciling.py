@@ -8,6 +8,7 @@ the exchange was asked are left to the next pass.
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from temporalio import activity
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _FINDINGS_MAX = 500
+_INBOX_KEPT = timedelta(days=7)
 
 
 class Reconciling:
@@ -112,6 +114,7 @@ class _Pass:
         await self._withheld()
         await self._reservations()
         balances = await self._balances()
+        await self._forget()
         report = ReconcileReport(
             exchange=self._request.exchange,
             account=self._request.account,
@@ -128,6 +131,12 @@ class _Pass:
             started, report.model_dump(mode="json"), len(self._findings)
         )
         return report
+
+    async def _forget(self) -> None:
+        """What was delivered long ago is in the orders' journals."""
+        before = utc_now() - _INBOX_KEPT
+        while not self._request.dry_run and await self._store.inbox_prune(before):
+            pass
 
     async def _store_mark(self) -> StoreMark:
         """The store as it is now; one that has gone back since the last run stops all sending."""

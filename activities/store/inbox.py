@@ -20,6 +20,7 @@ from trading.oms.models import utc_now
 from trading.oms.venue import ExecutionReport
 
 _INBOX = execution_inbox.c
+_PRUNED_AT_ONCE = 1000
 
 
 def report_key(report: ExecutionReport) -> str:
@@ -219,13 +220,16 @@ def inbox_item(row: sa.Row[Any]) -> InboxItem | Unreadable:
 
 
 class InboxPrune:
-    """Forget reports that were delivered before a time."""
+    """Forget reports that were delivered before a time, a thousand of the oldest at once."""
 
     rank = 3
 
     def __init__(self, delivered_before: datetime) -> None:
         """What is not delivered is never forgotten."""
-        self._statement = sa.delete(execution_inbox).where(_INBOX.delivered_at < delivered_before)
+        oldest = sa.select(_INBOX.id).order_by(_INBOX.id).limit(_PRUNED_AT_ONCE)
+        self._statement = sa.delete(execution_inbox).where(
+            _INBOX.id.in_(oldest), _INBOX.delivered_at < delivered_before
+        )
 
     def run(self, connection: sa.Connection) -> int:
         """How many were forgotten."""

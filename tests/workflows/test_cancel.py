@@ -166,6 +166,31 @@ async def test_a_cancel_is_pending_while_the_exchange_is_silent(
     assert (await desk.state(order_id)).pending is Pending.NONE
 
 
+async def test_a_cancel_is_pending_while_fills_from_before_it_are_not_collected(
+    desk: Desk, exchange: Exchange
+) -> None:
+    """The order has ended as cancelled; that it has filled nothing would be a lie."""
+    order_id = (await desk.resting()).client_order_id
+    exchange.fault("stream_drop")
+    exchange.fault("http_503", endpoint="GET myTrades")
+    exchange.market("SELL", "30000", "0.004")
+
+    first = await desk.cancel(order_id, wait=0.3)
+    state = await desk.state(order_id)
+    exchange.clear("http_503")
+    second = await desk.cancel(order_id)
+
+    assert (first.success, first.outcome) == (False, CancelOutcome.PENDING)
+    assert (state.status, state.filled_quantity) == (CANCELLED, 0)
+    closed = await desk.until_closed(order_id)
+    assert closed.state is not None
+    assert (closed.status, closed.state.filled_quantity) == (CANCELLED, Decimal("0.004"))
+    assert (second.outcome, second.filled_quantity) == (
+        CancelOutcome.CANCELLED, Decimal("0.004"),
+    )  # fmt: skip
+    assert len(await desk.store.fills(order_id)) == 1
+
+
 async def test_a_cancel_before_the_send_prevents_it(desk: Desk, exchange: Exchange) -> None:
     exchange.fault("rate_429", retry_after="30", count=1, endpoint="POST order")
     order = an_order()

@@ -9,9 +9,11 @@ import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
 
 from tests.workflows.desk import Desk, Exchange, an_order, until
 from trading.oms.enums import OrderStatus
+from trading.oms.models import Order, OrderState
 from trading.oms.order_client import workflow_id
 from workers.temporal_program import find_temporal
 
@@ -146,6 +148,73 @@ async def test_an_id_that_a_malformed_start_has_used_is_free_for_an_order(desk: 
     result = await desk.oms.submit_order(order)
 
     assert (result.success, result.status) == (True, OrderStatus.ACCEPTED)
+
+
+async def test_an_order_without_an_id_has_that_of_its_workflow_in_every_try(
+    desk: Desk, exchange: Exchange
+) -> None:
+    """An id made up by its first task would be another one when that is repeated."""
+    order_id, sent = f"my-{an_order().client_order_id}", exchange.requests()
+    values = {**ORDER, "quantity": "0.01", "metadata": {"why": "so"}}
+    handle = await desk.client.start_workflow(
+        "Order", {"order": values}, id=f"order-{order_id}", task_queue=desk.task_queue
+    )
+    state = await desk.until_status(order_id, OrderStatus.ACCEPTED)
+    first_run = handle.first_execution_run_id
+
+    await desk.reset(order_id)
+
+    await until(lambda: _goes_on(desk, order_id, str(first_run)))
+    (there,) = exchange.orders(status="NEW")
+    assert str(there["orderId"]) == state.exchange_order_id
+    exchange.market("SELL", "30000", "0.01")
+    closed = await desk.until_closed(order_id)
+    assert (closed.order_id, closed.status) == (order_id, OrderStatus.FILLED)
+    assert exchange.requests() == sent + 1
+    names = await desk.names(order_id)
+    assert (names.count("order_created"), names.count("order_fill")) == (1, 1)
+    again = await desk.oms.submit_order(
+        Order.model_validate({**values, "client_order_id": order_id})
+    )
+    assert (again.success, again.status) == (True, OrderStatus.FILLED)
+
+
+@pytest.mark.parametrize(
+    ("own", "named", "words"),
+    [
+        ("x", "order-y", ("'x'", "'order-y'", "order-<client_order_id>")),
+        ("x", "x", ("'x'", "'x'", "order-<client_order_id>")),
+        (None, "y", ("'y'", "order-<client_order_id>")),
+        (None, "order-a b", ("client_order_id", "'a b'")),
+        (None, "order-", ("client_order_id", "''")),
+    ],
+    ids=["another id", "no prefix", "no id and no prefix", "no id and a blank", "no id at all"],
+)
+async def test_an_order_under_another_id_than_its_workflows_is_refused_with_both(
+    desk: Desk, exchange: Exchange, own: str | None, named: str, words: tuple[str, ...]
+) -> None:
+    values = {**ORDER, "quantity": "0.01"} | ({"client_order_id": own} if own else {})
+    head, sent = await desk.store.head(), exchange.requests()
+
+    handle = await desk.client.start_workflow(
+        "Order", {"order": values}, id=named, task_queue=desk.task_queue
+    )
+    async with asyncio.timeout(10):
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+
+    cause = caught.value.cause
+    assert isinstance(cause, ApplicationError)
+    assert cause.type == "InvalidOrder"
+    assert all(word in cause.message for word in words), cause.message
+    assert (await desk.store.head(), exchange.requests()) == (head, sent)
+
+
+async def _goes_on(desk: Desk, order_id: str, first_run: str) -> bool:
+    """Whether another run than the first knows the order, and has sent what it would send."""
+    handle = desk.handle(order_id)
+    state = await handle.query("state", result_type=OrderState)
+    return state is not None and (await handle.describe()).run_id != first_run
 
 
 BAD_PAYLOADS: dict[str, list[Any]] = {

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from temporalio.client import (
     ScheduleActionExecutionStartWorkflow,
     ScheduleHandle,
@@ -21,6 +22,7 @@ from activities.order_door import OrderDoor
 from activities.reconcile_messages import Finding, Outcome, ReconcileReport
 from activities.store import TradingState
 from activities.store.engine import store_url
+from activities.store.schema import execution_inbox
 from tests.workflows.desk import Desk, Exchange, an_order, until, working
 from tests.workflows.elsewhere import place_elsewhere
 from trading.oms.alarms import Alarm, alarm_of
@@ -340,6 +342,24 @@ async def test_somebody_elses_order_is_recorded_and_never_touched(
 
     exchange.market("SELL", "29000", "0.02")
     await desk.until_status(known.client_order_id, OrderStatus.FILLED)
+
+
+async def test_what_the_inbox_delivered_long_ago_is_forgotten(
+    desk: Desk, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = (await desk.resting()).client_order_id
+    exchange.market("SELL", "30000", "0.01")
+    await desk.until_closed(order_id)
+
+    async def kept() -> int:
+        count = sa.select(sa.func.count()).select_from(execution_inbox)
+        return int(await desk.store._read(lambda c: c.scalar(count)) or 0)
+
+    await one_pass(desk)
+    assert await kept() > 0
+    monkeypatch.setattr("activities.reconciling._INBOX_KEPT", timedelta(0))
+    await one_pass(desk)
+    assert await kept() == 0
 
 
 async def test_an_order_with_our_mark_that_the_store_does_not_know_is_recovered(
