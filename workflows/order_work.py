@@ -191,7 +191,7 @@ class OrderWork:
     def cancel_so_far(self) -> CancelResult:
         """What can be said of a cancel before its answer: nothing final while fills are missing."""
         result = cancel_result(self.state)
-        if not self.fills_missing:
+        if not (self.state.is_terminal and self.fills_missing):
             return result
         return result.model_copy(update={"success": False, "outcome": CancelOutcome.PENDING})
 

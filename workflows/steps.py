@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, CancelledError
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.messages import (
@@ -103,8 +103,8 @@ async def place(order: Order) -> Placed | None:
     summary = f"place {order.side} {number(order.quantity)} {order.symbol}"
     try:
         return await _local("place_order", order, Placed, summary, retry=_ONCE)
-    except ActivityError as error:
-        if isinstance(error.cause, CancelledError):
+    except FailureError as error:
+        if is_cancelled_exception(error):
             raise
         return None
 

@@ -1,5 +1,6 @@
 """Which connectors are built, and which addresses are refused."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from activities.connectors.registry import ConnectorSettings, build_connector
 from activities.connectors.settings import is_loopback
 from trading.oms.errors import StartUpError
 from trading.oms.models import utc_now
+from workers.settings import Settings
 
 SANDBOX = "http://127.0.0.1:9000"
 
@@ -128,3 +130,24 @@ def test_a_connector_declares_its_settings() -> None:
     record = connector.capabilities
     assert (record.fence, record.fence_ms, record.processing_bound_ms) == ("recvWindow", 700, 50)
     assert "s" * 2 not in repr(connector)
+
+
+def from_environment(**more: str) -> ConnectorSettings:
+    values = {"OMS_EXCHANGES": "binance", "OMS_BINANCE_URL": SANDBOX}
+    keys = {"OMS_BINANCE_API_KEY": "k", "OMS_BINANCE_API_SECRET": "s"}
+    (found,) = Settings.from_environment(values | keys | more).exchanges
+    return found
+
+
+def test_the_accounts_own_fee_replaces_that_of_the_first_tier() -> None:
+    assert build_connector(from_environment()).capabilities.taker_fee == Decimal("0.001")
+    own = from_environment(OMS_BINANCE_TAKER_FEE="0.00075")
+    assert build_connector(own).capabilities.taker_fee == Decimal("0.00075")
+    free = from_environment(OMS_BINANCE_TAKER_FEE="0")
+    assert build_connector(free).capabilities.taker_fee == 0
+
+
+@pytest.mark.parametrize("fee", ["1.5", "1", "-0.001", "NaN", "0.1 %"])
+def test_a_fee_that_is_no_fraction_is_refused(fee: str) -> None:
+    with pytest.raises(StartUpError, match=r"'binance' \(OMS_BINANCE_…\) are wrong: .*taker_fee"):
+        from_environment(OMS_BINANCE_TAKER_FEE=fee)

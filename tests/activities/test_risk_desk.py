@@ -10,6 +10,7 @@ import pytest
 
 from activities import account_watch, quotes
 from activities.account_watch import AccountWatch, refresh_balances
+from activities.connectors.capabilities import binance_spot
 from activities.messages import RiskQuestion
 from activities.quotes import QuoteKey, quotes_of
 from activities.risk_desk import RiskDesk
@@ -31,15 +32,13 @@ from workers.risk_checks import with_installed_checks
 KEY = QuoteKey("sandbox", "main", "BTC/USDT")
 
 
-class _Capabilities:
-    data_lag_ms = 100
-
-
 class Venue:
     """A connector as far as the desk and the watch look at it."""
 
     exchange, account = "sandbox", "main"
-    capabilities = _Capabilities()
+    capabilities = binance_spot(
+        fence_ms=5000, processing_bound_ms=10_000, clock_skew_ms=1000, data_lag_ms=100
+    )
 
     def __init__(self) -> None:
         self.asked = 0

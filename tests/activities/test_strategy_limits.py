@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -152,6 +153,29 @@ async def test_a_preview_says_what_the_reservation_will_say(store: Store) -> Non
         wish = ReserveWish(order=order, limits=limit.limits_for(order, *HERE))
         found = await store.risk.preview(wish, TradingState.ACTIVE)
         assert (found.denial.code if found.denial else None) is wanted
+
+
+async def test_a_preview_counts_the_orders_of_the_last_minute(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def said(given: RiskRules, strategy: str, **fields: Any) -> ReasonCode | None:
+        order = buy("1", strategy_id=strategy, **fields)
+        wish = ReserveWish(order=order, limits=given.limits_for(order, *HERE))
+        found = await store.risk.preview(wish, TradingState.ACTIVE)
+        assert found.denial is None or found.checks_run[-1] == "order_rate"
+        return found.denial.code if found.denial else None
+
+    whole, own = rules(account={"max_orders_per_minute": 1}), rules(max_orders_per_minute=1)
+    here = rules(max_orders_per_minute=1, symbol="BTC/USDT")
+    assert [await said(one, "a") for one in (whole, own, here)] == [None] * 3
+    assert await code(store, whole) is None
+    assert [await said(whole, one) for one in ("a", "b")] == [R.ORDER_RATE_LIMIT] * 2
+    assert await said(own, "a") is R.STRATEGY_ORDER_RATE_LIMIT
+    assert await said(own, "b") is None
+    assert await said(here, "a") is R.STRATEGY_ORDER_RATE_LIMIT
+    assert await said(here, "a", **ETH) is None
+    monkeypatch.setattr("activities.store.risk_store.RATE_WINDOW", timedelta(0))
+    assert [await said(one, "a") for one in (whole, own, here)] == [None] * 3
 
 
 async def test_a_thousand_of_one_strategy_at_once_against_its_limit_of_a_hundred(

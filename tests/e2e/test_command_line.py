@@ -1,6 +1,9 @@
 """The command line without anything that runs: its help, its words, its arithmetic."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -10,9 +13,9 @@ from trading.oms.cli.account import positions_of
 from trading.oms.cli.failures import Exit, failure
 from trading.oms.cli.program import oms, program
 from trading.oms.cli.target import DECIDING, Target
-from trading.oms.enums import OrderSide, OrderType
+from trading.oms.enums import CancelOutcome, OrderSide, OrderType
 from trading.oms.errors import ExchangeRejected, InvalidOrder, OrderNotFound, StoreUnavailable
-from trading.oms.models import OrderState
+from trading.oms.models import CancelResult, OrderState
 
 
 @pytest.fixture(autouse=True)
@@ -113,3 +116,36 @@ def test_positions_are_net_of_fees_in_both_assets() -> None:
         Decimal(120),
     )
     assert position.other_fees == {"BNB": Decimal("0.01")}
+
+
+class Beside(Target):
+    """A deployment with one open order, whose door says how long each cancel is waited for."""
+
+    @contextlib.asynccontextmanager
+    async def store(self) -> AsyncIterator[Any]:
+        async def open_orders(*_: Any, **__: Any) -> list[OrderState]:
+            return [order(OrderSide.BUY, "1", "100")]
+
+        yield SimpleNamespace(orders=open_orders)
+
+    @contextlib.asynccontextmanager
+    async def orders(self, *, with_store: bool = False) -> AsyncIterator[Any]:
+        async def cancel_order(order_id: str, *, wait: float, reason: str | None) -> CancelResult:
+            click.echo(f"{order_id} within {wait:g} s: {reason}")
+            return CancelResult(success=False, order_id=order_id, outcome=CancelOutcome.PENDING)
+
+        yield SimpleNamespace(cancel_order=cancel_order)
+
+
+@pytest.mark.parametrize(("given", "wait"), [((), "5"), (("--wait", "20"), "20")])
+@pytest.mark.parametrize("which", [("--symbol", "BTC/USDT"), ("--strategy", "s"), ("--all",)])
+def test_cancelling_many_waits_for_each_as_long_as_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    which: tuple[str, ...],
+    given: tuple[str, ...],
+    wait: str,
+) -> None:
+    monkeypatch.setattr("trading.oms.cli.halt.find_target", lambda: Beside({}, "here"))
+    assert oms(["cancel", *which, "--reason", "a storm", *given]) == Exit.PENDING
+    assert capsys.readouterr().out == f"x within {wait} s: a storm\nx: pending\n"

@@ -353,7 +353,7 @@ async def test_what_the_inbox_delivered_long_ago_is_forgotten(
 
     async def kept() -> int:
         count = sa.select(sa.func.count()).select_from(execution_inbox)
-        return int(await desk.store._read(lambda c: c.scalar(count)) or 0)
+        return await desk.store._read(lambda c: int(c.execute(count).scalar_one()))
 
     await one_pass(desk)
     assert await kept() > 0
