@@ -234,9 +234,8 @@ class Batch:
 
     def new_fills(self, exchange: str, account: str) -> list[Fill]:
         """The fills of an account that this transaction books, which no query finds yet."""
-        return [
-            fill for fill, _ in self._fills if (fill.exchange, fill.account) == (exchange, account)
-        ]
+        here = (exchange, account)
+        return [fill for fill, _ in self._fills if (fill.exchange, fill.account) == here]
 
     def trading_state(self, exchange: str, account: str, strategy_id: str | None) -> TradingState:
         """The strictest trading state that holds for a send."""

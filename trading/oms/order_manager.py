@@ -13,7 +13,7 @@ import contextlib
 import getpass
 import socket
 from decimal import Decimal
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from trading.oms.answers import is_answer, result_of
 from trading.oms.commands import (
@@ -69,7 +69,8 @@ class OrderManager:
         `portfolio` is what custom risk checks get in place of the account's own, as the store has
         it; the standard checks always compare with the store.
         """
-        self.event_bus: IEventBus = event_bus or EventBus()
+        # Ours, or the user's own: who gives one knows what it can do.
+        self.event_bus = cast("EventBus", event_bus or EventBus())
         self.tracker = StateTracker()
         self._choices = (risk_checker, rate_limit_guard, order_router, portfolio)
         self._settings = settings
