@@ -5,6 +5,7 @@ All of them are safe to repeat: a cancel and an amendment name their target, the
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from trading.oms.errors import (
 from trading.oms.exact import EXACT
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
-from trading.oms.venue import Amend, OrderRef, VenueStatus
+from trading.oms.venue import Amend, OrderRef, VenueMargins, VenueStatus
 from trading.oms.venue_changes import IAmends, Terms
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class ExchangeSteps:
         )
         ref = _ref(claim, state)
         try:
+            if message.denied is not None:
+                raise _denied(connector, message)
             report = await _amend(connector, ref, terms)
         except ExchangeUnavailable as error:
             return await self._not_now(at, error)
@@ -296,6 +299,15 @@ def _can_amend(connector: IExecutionConnector, message: AmendAt, state: OrderSta
 
 def _only_reduces(message: AmendAt, state: OrderState) -> bool:
     return message.new_price == state.price and message.new_quantity <= state.quantity
+
+
+def _denied(connector: IExecutionConnector, message: AmendAt) -> ExchangeError:
+    """Nothing more is sent: a refusal, once no earlier try can be carried out any more."""
+    record, why = connector.capabilities, message.denied or ""
+    margin_ms = record.fence_ms + VenueMargins.of(record).fence_margin_ms
+    if message.asked_at and utc_now() < message.asked_at + timedelta(milliseconds=margin_ms):
+        return OutcomeUnknown(why)
+    return ExchangeRejected(why)
 
 
 async def _amend(connector: IExecutionConnector, ref: OrderRef, terms: Terms) -> ExecutionReport:

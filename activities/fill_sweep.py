@@ -10,8 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from activities.foreign_orders import ForeignOrders
-from activities.store.types import OrderFilter
-from trading.oms.enums import OrderStatus
+from trading.oms.enums import OrderStatus, Pending
 from trading.oms.models import utc_now
 from trading.oms.reconciliation import unbooked
 from trading.oms.venue import ExecutionReport, ReportSource
@@ -29,7 +28,6 @@ _RECENT = timedelta(days=1)
 _MARGIN = timedelta(minutes=1)
 _OVERLAP_IDS = 1000
 _SETTLING = timedelta(seconds=2)
-_SENT = frozenset({OrderStatus.SUBMITTED})
 
 
 class FillSweep:
@@ -114,9 +112,13 @@ class FillSweep:
 
     async def _waits_for_an_answer(self, symbol: str) -> bool:
         """Whether a send of ours may have traded that has no exchange id yet."""
-        here = OrderFilter(self._connector.exchange, self._connector.account, symbol)
-        sent = await self._store.orders(here._replace(statuses=_SENT), limit=1)
-        return bool(sent or await self._store.orders(here._replace(in_doubt_only=True), limit=1))
+        exchange, account = self._connector.exchange, self._connector.account
+        return any(
+            order.status is OrderStatus.SUBMITTED
+            or order.in_doubt_since is not None
+            or order.pending is Pending.MODIFY
+            for order in await self._store.open_orders(exchange, account, symbol)
+        )
 
     def _name(self, symbol: str) -> str:
         return f"swept:{self._connector.exchange}:{self._connector.account}:{symbol}"

@@ -295,12 +295,18 @@ class CollectAt(OrderAt):
 
 
 class AmendAt(Message):
-    """Change an exchange order in place: the order's new total, its price."""
+    """Change an exchange order in place: the order's new total, its price.
+
+    With `denied`, what speaks against it by now, nothing is sent: it is looked whether what was
+    sent before, last at `asked_at`, has been carried out.
+    """
 
     at: OrderAt
     new_quantity: Exact
     new_price: Exact | None = None
     revision: int
+    denied: str | None = None
+    asked_at: Utc | None = None
 
 
 class ChangeKind(StrEnum):

@@ -48,6 +48,7 @@ class Modification:
         self._work = work
         self._request: Modify | None = None
         self._began: datetime | None = None
+        self._asked_at: datetime | None = None
         self._revision = 0
         self.replacement = Replacement(work, self)
 
@@ -109,11 +110,10 @@ class Modification:
             await self.replacement.advance(attempt)
         elif self._request is None:
             return
-        elif (denied := await self.denial()) is not None:
-            # An amendment has no claim: a halt that came since the last try shows here alone.
-            await self.give_up(denied.reason)
         else:
-            await self._amend(attempt)
+            # An amendment has no claim: a halt that came since the last try shows here alone.
+            denied = await self.denial()
+            await self._amend(attempt, None if denied is None else denied.reason)
 
     async def end_with_the_order(self) -> None:
         """The order has ended before it could be changed, or right after it."""
@@ -135,14 +135,19 @@ class Modification:
 
     # In place.
 
-    async def _amend(self, attempt: int) -> None:
+    async def _amend(self, attempt: int, denied: str | None = None) -> None:
+        """Send it, or where that is `denied` by now see what became of the tries before."""
         work = self._work
         message = AmendAt(
             at=work.here,
             new_quantity=self.new_quantity,
             new_price=self.new_price,
             revision=self._revision,
+            denied=denied,
+            asked_at=self._asked_at,
         )
+        if denied is None:
+            self._asked_at = workflow.now()
         answer = await steps.amend(message)
         work.take(answer)
         if answer.kind is ChangeKind.DONE:
@@ -152,7 +157,8 @@ class Modification:
         elif answer.kind is ChangeKind.REFUSED or not work.state.is_open:
             await self.give_up(answer.reason or "the exchange refused the change")
         elif attempt >= TRIES:
-            await self.give_up("the exchange did not answer; the order stands as it says")
+            silent = "the exchange did not answer; the order stands as it says"
+            await self.give_up(denied or silent)
         else:
             pause_s = max(answer.retry_after_s, BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
             work.later("modify", pause_s, attempt + 1)
@@ -196,7 +202,7 @@ class Modification:
         self._reset()
 
     def _reset(self) -> None:
-        self._request = self._began = None
+        self._request = self._began = self._asked_at = None
         self._work.no_longer("modify")
         self._work.cancellation.repeat()
         self.replacement.reset()

@@ -108,7 +108,7 @@ class Reserve(OnOrder):
         order = self._wish.order
         known = state.price or own.price
         dearer = order.side is OrderSide.BUY and order.price is not None and order.price > known
-        return not dearer and order.quantity <= own.open_quantity
+        return not dearer and order.quantity <= state.remaining_quantity
 
     def _snapshot(self, batch: Batch, own: Reservation | None) -> RiskSnapshot:
         exchange, account = self._account

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from activities import delivery
+from activities.delivery import Delivery
 from activities.store import Unreadable
 from activities.store.inbox import report_key
 from tests.workflows.desk import Desk, Exchange, until, working
@@ -96,6 +97,50 @@ async def test_an_error_in_one_delivery_delays_that_order_alone(
     monkeypatch.setattr(store, "standing", failing)
     exchange.market("SELL", "30000", "0.02")
     await desk.until_status(healthy.client_order_id, FILLED)
+    assert (await desk.state(poisoned.client_order_id)).is_open
+
+    monkeypatch.undo()
+    await desk.until_status(poisoned.client_order_id, FILLED)
+
+
+async def test_an_order_whose_alarm_cannot_be_recorded_delays_itself_alone(
+    desk: Desk, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is one of another version: this one can neither read it nor write to it."""
+    poisoned, healthy = await desk.resting(), await desk.resting(price="29000")
+    assert desk.runtime is not None
+    store = desk.runtime.store
+    standing, record, run = store.standing, store.record, Delivery.run
+    refused: list[str] = []
+    turns: list[Delivery] = []
+
+    async def unreadable(order_id: str, fill_ids: list[str]) -> Any:
+        if order_id == poisoned.client_order_id:
+            raise ValueError("'adrift' is not a valid OrderStatus")
+        return await standing(order_id, fill_ids)
+
+    async def not_recorded(order_id: str, *arguments: Any) -> Any:
+        if order_id == poisoned.client_order_id:
+            refused.append(order_id)
+            raise ValueError("'adrift' is not a valid OrderStatus")
+        return await record(order_id, *arguments)
+
+    async def counted(self: Delivery) -> None:
+        turns.append(self)
+        await run(self)
+
+    async def is_tried_again() -> bool:
+        return len(refused) > 2
+
+    monkeypatch.setattr(delivery, "_ALARM_AFTER", timedelta(0))
+    monkeypatch.setattr(store, "standing", unreadable)
+    monkeypatch.setattr(store, "record", not_recorded)
+    monkeypatch.setattr(Delivery, "run", counted)
+    exchange.market("SELL", "30000", "0.01")
+    await until(is_tried_again)
+    exchange.market("SELL", "29000", "0.01")
+    await desk.until_status(healthy.client_order_id, FILLED)
+    assert turns == [], "the feed had to be begun again"
     assert (await desk.state(poisoned.client_order_id)).is_open
 
     monkeypatch.undo()
