@@ -28,7 +28,7 @@ async def work_until_told_to_stop(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stop.set)
-    client = await connect()
+    client = await connect(metrics=True)
     async with running(settings, client) as runtime:
         loop.add_signal_handler(signal.SIGHUP, runtime.rules.reload)
         for account in settings.live:

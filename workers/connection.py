@@ -15,11 +15,14 @@ from workers.encryption import data_converter
 SEARCH_ATTRIBUTES = ("OrderStatus", "Exchange", "Symbol", "Strategy", "Side")
 
 
-async def connect(**overrides: Any) -> Client:
-    """A Temporal client by the SDK's own variables, `OMS_ENCRYPTION_KEYS` and `OMS_METRICS`.
+async def connect(*, metrics: bool = False, **overrides: Any) -> Client:
+    """A Temporal client by the SDK's own variables and `OMS_ENCRYPTION_KEYS`.
 
-    Raises `StartUpError` when nobody answers, and for keys that cannot be read.
+    With `metrics` this process serves them at `OMS_METRICS`, where that is set: a worker does, and
+    a command beside it must not want its port. Raises `StartUpError` when nobody answers, for keys
+    that cannot be read and for a port that is taken.
     """
+    runtime = telemetry(os.environ.get("OMS_METRICS", "")) if metrics else None
     converter = data_converter(os.environ.get("OMS_ENCRYPTION_KEYS", ""))
     config: dict[str, Any] = {**ClientConfig.load_client_connect_config(), **overrides}
     config.setdefault("target_host", "localhost:7233")
@@ -27,7 +30,7 @@ async def connect(**overrides: Any) -> Client:
         return await Client.connect(
             **config,
             data_converter=converter,
-            runtime=telemetry(os.environ.get("OMS_METRICS", "")),
+            runtime=runtime,
             grpc_compression=GrpcCompression.NONE,
         )
     except (RPCError, RuntimeError, ValueError) as error:
@@ -39,11 +42,18 @@ async def connect(**overrides: Any) -> Client:
 
 
 def telemetry(metrics: str) -> Runtime | None:
-    """The SDK's own runtime, or one that serves its metrics to Prometheus at host:port."""
+    """The SDK's own runtime, or one that serves its metrics to Prometheus at host:port.
+
+    Raises `StartUpError` where that is no address, or somebody else's.
+    """
     if not metrics:
         return None
     prometheus = PrometheusConfig(bind_address=metrics)
-    return Runtime(telemetry=TelemetryConfig(metrics=prometheus, attach_service_name=False))
+    try:
+        return Runtime(telemetry=TelemetryConfig(metrics=prometheus, attach_service_name=False))
+    except (RuntimeError, ValueError) as error:
+        msg = f"OMS_METRICS is {metrics!r}, and metrics cannot be served there: {error}"
+        raise StartUpError(msg) from None
 
 
 async def check_search_attributes(client: Client) -> None:

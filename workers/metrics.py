@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from activities.alerts import WAITING
-from trading.oms.alarms import alarm_of
+from trading.oms.alarms import Alarm, alarm_of
 from trading.oms.enums import TradingState
 from trading.oms.errors import OmsError
 from trading.oms.models import utc_now
@@ -77,7 +77,9 @@ class Metrics:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Count from now on."""
+        """Count from now on. A series that began with its first alarm would show no increase."""
+        for name in (*Alarm, "unknown"):
+            self._counters["oms_alarms_total"].add(0, {"alarm": str(name)})
         self._unsubscribe = self._store.subscribe(self._committed)
         self._task = asyncio.create_task(self._look_again_and_again(), name="metrics")
 

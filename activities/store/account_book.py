@@ -150,10 +150,14 @@ class AccountBook:
                 total = EXACT.add(total, one.notional)
         return total
 
-    def lost(self, strategy_id: str, day: str) -> Decimal:
-        """What a strategy has lost on a UTC day; 0 where it has gained."""
-        lost = _added(p.lost_on(day) for (_, s), p in self.positions.items() if s == strategy_id)
-        return max(_ZERO, lost)
+    def lost(self, strategy_id: str, day: str, quote: str) -> Decimal:
+        """What a strategy has lost on a UTC day in one quote asset; 0 where it has gained."""
+        own = [
+            position.lost_on(day)
+            for (symbol, whose), position in self.positions.items()
+            if whose == strategy_id and symbol.partition("/")[2] == quote
+        ]
+        return max(_ZERO, _added(own))
 
     # Changing.
 

@@ -215,7 +215,7 @@ def snapshot_of(wish: ReserveWish, book: AccountBook, around: Surroundings) -> R
         open_orders=whole.open_orders,
         orders_last_minute=whole.orders_last_minute,
         exposure=whole.exposure,
-        lost_today=book.lost(order.strategy_id or "", day_of(around.now)),
+        lost_today=book.lost(order.strategy_id or "", day_of(around.now), quote),
         fee_rate=limits.fee_rate or _ZERO,
         own=tuple(_numbers(wish, book, around, one) for one in own),
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 1.0
+_AGAIN_S = 0.5
 
 
 class JournalReader:
@@ -40,6 +41,8 @@ class JournalReader:
         self._tracker = tracker
         self._bus = bus
         self._on_state = on_state
+        self._done = 0
+        """The sequence of the newest event that is published."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -61,7 +64,17 @@ class JournalReader:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, head: int) -> None:
-        async for entries in self._store.follow(head):
+        """For ever: what cannot be read or published is tried again before all after it."""
+        self._done = head
+        while True:
+            try:
+                await self._go_on()
+            except Exception:  # noqa: BLE001 - the reader outlives a bus of the user's own
+                _log.exception("the journal stands still after %d, trying again", self._done)
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _go_on(self) -> None:
+        async for entries in self._store.follow(self._done):
             newest: dict[str, OrderState] = {}
             for entry in entries:
                 self._tracker.apply(entry)
@@ -71,6 +84,7 @@ class JournalReader:
                 self._on_state(state)
             for entry in entries:
                 await self._bus.publish(event_from(entry))
+                self._done = entry.sequence
             self._tracker.mark(head=entries[-1].sequence, at=utc_now())
 
     async def _look_at_the_head(self) -> None:

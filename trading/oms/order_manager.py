@@ -121,7 +121,7 @@ class OrderManager:
     async def _start(self, parts: contextlib.AsyncExitStack) -> OrderClient:
         from workers.connection import connect
 
-        client = self._client or await connect()
+        client = self._client or await connect(metrics=self._embedded)
         if self._embedded:
             from workers.composition import Choices, running
             from workers.settings import Settings

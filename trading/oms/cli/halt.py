@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from trading.oms.answers import cancel_result
 from trading.oms.cli.failures import Exit, Failed, leave, run
 from trading.oms.cli.operate import show_report
 from trading.oms.cli.output import examples, json_option, put_json
 from trading.oms.cli.target import Target, find_target
 from trading.oms.enums import CancelOutcome
-from trading.oms.errors import ServiceUnavailable
+from trading.oms.errors import OmsError, ServiceUnavailable
 
 if TYPE_CHECKING:
     from activities.store import Store, TradingState
@@ -170,12 +171,13 @@ async def _set(
                 name, TradingState(word), reason=reason, by=by or getpass.getuser()
             )
         states = await store.trading_states()
+    if not as_json:
+        _say_states(states)
     results = await cancel_many(target, scope, reason) if cancels else []
     if as_json:
         put_json({"states": states, "cancelled": [one.model_dump(mode="json") for one in results]})
-    else:
-        _say_states(states)
-        _say_cancels(results) if cancels else None
+    elif cancels:
+        _say_cancels(results)
     leave(_exit_of(results))
 
 
@@ -202,8 +204,11 @@ async def cancel_many(
 ) -> "list[CancelResult]":
     """Cancel order by order, after one request for all of a symbol where that touches only ours.
 
-    A strategy's orders are cancelled one by one: others of ours may come meanwhile.
+    A strategy's orders are cancelled one by one: others of ours may come meanwhile. One that fails
+    leaves the others alone, and its result says why.
     """
+    from temporalio.exceptions import TemporalError
+
     slots = asyncio.Semaphore(_AT_ONCE)
     async with target.store() as store, target.orders() as oms:
         wanted = await _open_orders(store, scope)
@@ -212,7 +217,10 @@ async def cancel_many(
 
         async def cancel(state: "OrderState") -> "CancelResult":
             async with slots:
-                return await oms.cancel_order(state.client_order_id, wait=wait, reason=reason)
+                try:
+                    return await oms.cancel_order(state.client_order_id, wait=wait, reason=reason)
+                except (OmsError, TemporalError) as error:
+                    return cancel_result(state, str(error))
 
         return await asyncio.gather(*(cancel(state) for state in wanted))
 
@@ -271,9 +279,10 @@ def _say_cancels(results: "list[CancelResult]") -> None:
     if not results:
         click.echo("no open order to cancel")
     for one in results:
-        click.echo(f"{one.order_id}: {one.outcome.value.replace('_', ' ')}")
+        why = f" ({one.error})" if one.error else ""
+        click.echo(f"{one.order_id}: {one.outcome.value.replace('_', ' ')}{why}")
 
 
 def _exit_of(results: "list[CancelResult]") -> Exit:
-    waiting = {CancelOutcome.PENDING, CancelOutcome.IN_DOUBT}
+    waiting = {CancelOutcome.PENDING, CancelOutcome.IN_DOUBT, CancelOutcome.NOT_FOUND}
     return Exit.PENDING if any(one.outcome in waiting for one in results) else Exit.OK

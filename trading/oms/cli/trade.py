@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from trading.oms.answers import is_answer
 from trading.oms.cli.failures import Exit, leave, run
 from trading.oms.cli.halt import Scope, cancel_scope
 from trading.oms.cli.output import amount, average, console, examples, json_option, put_json, status
@@ -17,6 +18,7 @@ from trading.oms.enums import (
     ReasonCode,
     TimeInForce,
 )
+from trading.oms.errors import InvalidOrder
 from trading.oms.models import CancelResult, Order, OrderResult
 from trading.oms.reading import summary
 
@@ -101,7 +103,14 @@ async def _submit(order: Order, *, check: bool, as_json: bool) -> None:
         await check_order(target, order, as_json=as_json)
         return
     async with target.orders() as oms:
-        result = await oms.submit_order(order)
+        try:
+            result = await oms.submit_order(order)
+        except InvalidOrder:
+            raise
+        except BaseException:
+            again = f"--id {order.client_order_id}"
+            click.echo(f"the order may exist; to ask for the same one again add {again}", err=True)
+            raise
     if as_json:
         link = target.order_link(order.client_order_id)
         put_json({**result.model_dump(mode="json"), "ui_url": link or None})
@@ -141,7 +150,9 @@ def _say_refusal(result: OrderResult) -> None:
 def _exit_of(result: OrderResult) -> Exit:
     if not result.success:
         return Exit.REFUSED
-    waits = result.in_doubt or (result.state and result.state.pending is not Pending.NONE)
+    state = result.state
+    is_decided = state is None or (state.pending is Pending.NONE and is_answer(state))
+    waits = result.in_doubt or not is_decided
     return Exit.PENDING if waits else Exit.OK
 
 
@@ -171,6 +182,7 @@ def cancel(
     **guards: Any,
 ) -> None:
     """Cancel an order, or many, and wait for the exchange's word."""
+    guards["symbol"] = guards["symbol"] and guards["symbol"].upper()
     if order_id is not None:
         if everything or strategy:
             msg = "give an order's id, or --all, --symbol and --strategy, not both"

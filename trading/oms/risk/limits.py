@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trading.oms.models import Exact, Order, Positive
+from trading.oms.models import Exact, Name, Order, Positive, StrategyId, Symbol
 
 
 class WithoutQuote(StrEnum):
@@ -118,10 +118,10 @@ class LimitRule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    exchange: str | None = None
-    account: str | None = None
-    strategy_id: str | None = None
-    symbol: str | None = None
+    exchange: Name | None = None
+    account: Name | None = None
+    strategy_id: StrategyId | None = None
+    symbol: Symbol | None = None
     limits: RiskLimits
 
     def matches(self, order: Order, exchange: str, account: str) -> bool:
