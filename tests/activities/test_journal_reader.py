@@ -3,10 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from activities.store import Store
+from activities.store.journal import entry_of
+from activities.store.types import JournalEntry
 from tests.activities.store_builders import accepted, fill_event, new_order, opened
 from trading.oms import journal_reader
 from trading.oms.errors import StoreUnavailable
@@ -22,6 +26,21 @@ async def reading(store: Store, bus: EventBus | None = None) -> AsyncIterator[St
     tracker = StateTracker()
     async with JournalReader(store, tracker, bus or EventBus(), lambda _: None).running():
         yield tracker
+
+
+class OwnBus(EventBus):
+    """One that somebody else has written: it refuses an event once, and keeps the others."""
+
+    def __init__(self, refused: str | None = None) -> None:
+        super().__init__()
+        self.refused = refused
+        self.published: list[OrderEvent] = []
+
+    async def publish(self, event: OrderEvent) -> None:
+        if event.name == self.refused:
+            self.refused = None
+            raise ConnectionResetError("the broker is away")
+        self.published.append(event)
 
 
 async def until(is_so: Callable[[], object]) -> None:
@@ -89,3 +108,48 @@ async def test_in_a_quiet_hour_it_is_fresh_and_without_the_store_it_grows_old(
         monkeypatch.setattr(store, "head", ahead)
         await until(lambda: tracker.lag == 7)
         assert tracker.fresh_as_of == last
+
+
+async def test_a_bus_that_fails_once_misses_nothing(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_reader, "_AGAIN_S", 0.01)
+    bus = OwnBus("order_filled")
+    async with opened(store_url) as store, reading(store, bus) as tracker:
+        order = await accepted(store, new_order())
+        # Of two events of one commit the second fails: the first is not published again.
+        fills = [fill_event(order, "t1", "4"), fill_event(order, "t2", "6")]
+        await store.record(order.client_order_id, fills)
+        head = await store.head()
+        await until(lambda: bus.published and bus.published[-1].sequence == head)
+        assert bus.refused is None
+        assert [event.sequence for event in bus.published] == list(range(1, head + 1))
+        assert tracker.get_open_orders() == []
+
+
+async def test_a_row_that_cannot_be_read_once_is_not_left_out(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(journal_reader, "_AGAIN_S", 0.01)
+    wrong = ["order_accepted"]
+
+    def read(row: sa.Row[Any]) -> JournalEntry:
+        if row.name in wrong:
+            wrong.clear()
+            msg = "no JSON"
+            raise ValueError(msg)
+        return entry_of(row)
+
+    monkeypatch.setattr("activities.store.reads.entry_of", read)
+    bus = OwnBus()
+    async with opened(store_url) as store, opened(store_url) as other:
+        async with reading(store, bus) as tracker:
+            order = await accepted(other, new_order())
+            await other.record(order.client_order_id, [fill_event(order, "t", "4")])
+            head = await other.head()
+            await until(lambda: bus.published and bus.published[-1].sequence == head)
+        assert wrong == []
+        assert [event.sequence for event in bus.published] == list(range(1, head + 1))
+        [state] = tracker.get_open_orders()
+        assert state.filled_quantity == 4
+    assert "the journal stands still after" in caplog.text

@@ -22,7 +22,7 @@ from tests.activities.store_builders import fill_event, opened
 from tests.oms.builders import event
 from trading.oms.enums import OrderSide, ReasonCode, TradingState
 from trading.oms.lifecycle import EventKind
-from trading.oms.models import Order
+from trading.oms.models import Order, utc_now
 from trading.oms.risk.limits import LimitRule, OrderLimits, RiskLimits, RiskRules
 
 R = ReasonCode
@@ -124,6 +124,25 @@ async def test_a_rule_for_a_symbol_alone_counts_the_accounts_orders_in_it(store:
     assert await code(store, limit, "1") is None
     assert await code(store, limit, "1", "c") is R.ORDER_COUNT_LIMIT
     assert await code(store, limit, "1", "c", **ETH) is None
+
+
+async def test_a_gain_in_another_money_hides_no_loss(store: Store) -> None:
+    """A day with 100 USDT lost and 1,000 JPY gained: nobody adds the two."""
+    free = rules(account={"check_capital": False})
+    now = utc_now()
+    for symbol, prices in (("BTC/USDT", ("100", "90")), ("BTC/JPY", ("100", "200"))):
+        for side, price in zip((OrderSide.BUY, OrderSide.SELL), prices, strict=True):
+            order = buy("10", strategy_id="a", symbol=symbol, side=side)
+            assert (await asked(store, order, free)).denial is None
+            fill = fill_event(
+                order, "t", "10", price=price, fee=d(0), side=side, symbol=symbol, timestamp=now
+            )
+            await store.record(order.client_order_id, [fill])
+    limit = rules(max_daily_loss=d(100), account={"check_capital": False})
+    assert await code(store, limit) is R.DAILY_LOSS_LIMIT
+    assert await code(store, limit, **ETH) is R.DAILY_LOSS_LIMIT
+    assert await code(store, limit, symbol="BTC/JPY") is None
+    assert await code(store, limit, "1", "b") is None
 
 
 async def test_a_modification_is_compared_without_what_it_changes(store: Store) -> None:

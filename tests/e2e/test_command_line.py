@@ -1,6 +1,10 @@
 """The command line without anything that runs: its help, its words, its arithmetic."""
 
+import asyncio
 import contextlib
+import os
+import re
+import signal
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from types import SimpleNamespace
@@ -8,14 +12,29 @@ from typing import Any
 
 import click
 import pytest
+from temporalio.service import RPCError, RPCStatusCode
 
+from trading.oms.answers import result_of
 from trading.oms.cli.account import positions_of
 from trading.oms.cli.failures import Exit, failure
 from trading.oms.cli.program import oms, program
 from trading.oms.cli.target import DECIDING, Target
-from trading.oms.enums import CancelOutcome, OrderSide, OrderType
-from trading.oms.errors import ExchangeRejected, InvalidOrder, OrderNotFound, StoreUnavailable
-from trading.oms.models import CancelResult, OrderState
+from trading.oms.enums import (
+    CancelOutcome,
+    OrderSide,
+    OrderStatus,
+    OrderType,
+    Pending,
+    TradingState,
+)
+from trading.oms.errors import (
+    ExchangeRejected,
+    InvalidOrder,
+    OrderNotFound,
+    ServiceUnavailable,
+    StoreUnavailable,
+)
+from trading.oms.models import CancelResult, Order, OrderResult, OrderState, utc_now
 
 
 @pytest.fixture(autouse=True)
@@ -121,20 +140,34 @@ def test_positions_are_net_of_fees_in_both_assets() -> None:
 class Beside(Target):
     """A deployment with one open order, whose door says how long each cancel is waited for."""
 
+    resting: tuple[str, ...] = ("x",)
+
     @contextlib.asynccontextmanager
     async def store(self) -> AsyncIterator[Any]:
-        async def open_orders(*_: Any, **__: Any) -> list[OrderState]:
-            return [order(OrderSide.BUY, "1", "100")]
+        async def open_orders(wanted: Any, **_: Any) -> list[OrderState]:
+            one = order(OrderSide.BUY, "1", "100")
+            found = [one.model_copy(update={"client_order_id": name}) for name in self.resting]
+            return found if wanted.symbol in {None, one.symbol} else []
 
-        yield SimpleNamespace(orders=open_orders)
+        async def set_trading_state(*_: Any, **__: Any) -> None: ...
+
+        async def trading_states() -> dict[str, TradingState]:
+            return {"all": TradingState.HALTED}
+
+        yield SimpleNamespace(
+            orders=open_orders, set_trading_state=set_trading_state, trading_states=trading_states
+        )
 
     @contextlib.asynccontextmanager
     async def orders(self, *, with_store: bool = False) -> AsyncIterator[Any]:
-        async def cancel_order(order_id: str, *, wait: float, reason: str | None) -> CancelResult:
-            click.echo(f"{order_id} within {wait:g} s: {reason}")
-            return CancelResult(success=False, order_id=order_id, outcome=CancelOutcome.PENDING)
+        yield self
 
-        yield SimpleNamespace(cancel_order=cancel_order)
+    async def cancel_order(self, order_id: str, *, wait: float, reason: str | None) -> CancelResult:
+        click.echo(f"{order_id} within {wait:g} s: {reason}")
+        return CancelResult(success=False, order_id=order_id, outcome=CancelOutcome.PENDING)
+
+    async def submit_order(self, order: Order) -> OrderResult:
+        raise NotImplementedError
 
 
 @pytest.mark.parametrize(("given", "wait"), [((), "5"), (("--wait", "20"), "20")])
@@ -149,3 +182,122 @@ def test_cancelling_many_waits_for_each_as_long_as_it_is_told(
     monkeypatch.setattr("trading.oms.cli.halt.find_target", lambda: Beside({}, "here"))
     assert oms(["cancel", *which, "--reason", "a storm", *given]) == Exit.PENDING
     assert capsys.readouterr().out == f"x within {wait} s: a storm\nx: pending\n"
+
+
+def test_a_symbol_may_be_written_small(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("trading.oms.cli.halt.find_target", lambda: Beside({}, "here"))
+    assert oms(["cancel", "--symbol", "btc/usdt"]) == Exit.PENDING
+    assert capsys.readouterr().out.endswith("x: pending\n")
+
+
+class Partly(Beside):
+    """Each of its orders is named after what becomes of its cancel."""
+
+    async def cancel_order(self, order_id: str, **_: Any) -> CancelResult:
+        if order_id == "away":
+            raise ServiceUnavailable("no worker")
+        if order_id == "late":
+            raise RPCError("too late", RPCStatusCode.DEADLINE_EXCEEDED, b"")
+        outcome = CancelOutcome(order_id)
+        is_done = outcome is CancelOutcome.CANCELLED
+        return CancelResult(success=is_done, order_id=order_id, outcome=outcome)
+
+
+@pytest.mark.parametrize("command", [("cancel", "--all"), ("halt", "--cancel")])
+@pytest.mark.parametrize(
+    ("resting", "said", "code"),
+    [
+        (("away", "cancelled"), ["away: pending (no worker)", "cancelled: cancelled"], 3),
+        (("late", "cancelled"), ["late: pending (too late)", "cancelled: cancelled"], 3),
+        (("not_found", "cancelled"), ["not_found: not found", "cancelled: cancelled"], 3),
+        (("cancelled",), ["cancelled: cancelled"], 0),
+    ],
+)
+def test_a_cancel_that_fails_leaves_the_others_alone_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: tuple[str, ...],
+    resting: tuple[str, ...],
+    said: list[str],
+    code: int,
+) -> None:
+    monkeypatch.setattr(Partly, "resting", resting)
+    monkeypatch.setattr("trading.oms.cli.halt.find_target", lambda: Partly({}, "here"))
+    assert oms(command) == code
+    assert capsys.readouterr().out.splitlines()[-len(resting) :] == said
+
+
+def test_a_halt_says_that_it_stands_before_it_cancels(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("trading.oms.cli.halt.find_target", lambda: Beside({}, "here"))
+    assert oms(["halt", "--cancel", "--reason", "a storm"]) == Exit.PENDING
+    said = ["all: halted", "x within 5 s: a storm", "x: pending"]
+    assert capsys.readouterr().out.splitlines() == said
+
+
+BUY = ("submit", "buy", "0.01", "btc/usdt")
+
+
+class Unanswered(Beside):
+    """Its door takes an order and says its id; then what it was told to happens."""
+
+    error: Exception | None = None
+
+    async def submit_order(self, order: Order) -> OrderResult:
+        click.echo(order.client_order_id)
+        if self.error is not None:
+            raise self.error
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(60)
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ServiceUnavailable("Temporal did not take the call"), Exit.UNREACHABLE),
+        (RPCError("too late", RPCStatusCode.DEADLINE_EXCEEDED, b""), Exit.UNREACHABLE),
+        (KeyError("a bug"), Exit.BUG),
+        (None, Exit.INTERRUPTED),
+        (InvalidOrder("quantity: is 0"), Exit.BAD_INPUT),
+    ],
+    ids=["away", "late", "bug", "Ctrl-C", "refused"],
+)
+def test_who_gets_no_answer_is_told_how_to_ask_for_the_same_order(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception | None,
+    code: Exit,
+) -> None:
+    monkeypatch.setattr(Unanswered, "error", error)
+    monkeypatch.setattr("trading.oms.cli.trade.find_target", lambda: Unanswered({}, "here"))
+    assert oms(BUY) == code
+    shown = capsys.readouterr()
+    told = re.findall(r"to ask for the same one again add --id (\S+)\n", shown.err)
+    assert told == ([] if code is Exit.BAD_INPUT else shown.out.split())
+
+
+@pytest.mark.parametrize(
+    ("update", "code"),
+    [
+        ({"status": OrderStatus.PENDING_SUBMISSION}, Exit.PENDING),
+        ({"status": OrderStatus.SUBMITTED}, Exit.PENDING),
+        ({"status": OrderStatus.SUBMITTED, "in_doubt_since": utc_now()}, Exit.PENDING),
+        ({"status": OrderStatus.ACCEPTED, "pending": Pending.CANCEL}, Exit.PENDING),
+        ({"status": OrderStatus.ACCEPTED}, Exit.OK),
+        ({"status": OrderStatus.FILLED}, Exit.OK),
+        ({"status": OrderStatus.REJECTED}, Exit.REFUSED),
+    ],
+)
+def test_only_what_is_decided_is_done(
+    monkeypatch: pytest.MonkeyPatch, update: dict[str, Any], code: Exit
+) -> None:
+    async def submit_order(_: Beside, __: Order) -> OrderResult:
+        return result_of(order(OrderSide.BUY, "0", "0").model_copy(update=update))
+
+    monkeypatch.setattr(Beside, "submit_order", submit_order)
+    monkeypatch.setattr("trading.oms.cli.trade.find_target", lambda: Beside({}, "here"))
+    assert oms(BUY) == code

@@ -58,6 +58,17 @@ def test_numbers_are_exact() -> None:
         ("[[rule]]\nexchange = 3", r"rule 1 \(exchange=3\): exchange is 3"),
         ("[rule]\nexchange = 3", r"rule is a table; write \[\[rule\]\]"),
         ("rule = [1]", r"rule 1 is 1; must be a table"),
+        (
+            '[[rule]]\nsymbol = "btc/usdt"',
+            r"rule 1 .*: symbol is .btc/usdt.; must be BASE/QUOTE in capitals",
+        ),
+        (
+            '[[rule]]\nsymbol = "BTCUSDT"',
+            r"rule 1 .*: symbol is .BTCUSDT.; must be BASE/QUOTE in capitals",
+        ),
+        ('[[rule]]\nstrategy_id = "a b"', r"rule 1 .*: strategy_id is .a b.; must be 1 to 64"),
+        ('[[rule]]\naccount = "alpha/main"', r"rule 1 .*: account is .alpha/main.; must be 1"),
+        ('[[rule]]\nexchange = ""', r"rule 1 .*: exchange is ..; must be 1 to 32"),
         ("[limit]", r"'limit' is unknown; allowed are \[limits\] and \[\[rule\]\]"),
         ("[limits", r"risk.toml is no TOML"),
     ],

@@ -65,6 +65,26 @@ async def test_a_worker_tells_what_its_store_holds(
     await store.close()
 
 
+async def test_every_alarm_is_counted_from_nothing_on(sqlite_url: str) -> None:
+    """So that `increase()` sees the first one: a series that begins with 1 has not increased."""
+    address = f"127.0.0.1:{Ports.free().metrics}"
+    runtime = telemetry(address)
+    assert runtime is not None
+    store = await Store.open(sqlite_url, create=True)
+    metrics = Metrics(runtime.metric_meter, store)
+    metrics.start()
+    names = [*(one.value for one in Alarm), "unknown"]
+    await _text_with(address, tuple(f'oms_alarms_total{{alarm="{one}"}} 0' for one in names))
+
+    order = new_order(exchange="alpha")
+    await store.admit(order)
+    alarm = LifecycleEvent(kind=EventKind.ALARM, at=utc_now(), reason="no page has this")
+    await store.record(order.client_order_id, [alarm])
+    await _text_with(address, ('oms_alarms_total{alarm="unknown"} 1',))
+    await metrics.close()
+    await store.close()
+
+
 async def _text_with(address: str, lines: tuple[str, ...]) -> str:
     """The page, once it has the lines."""
     text = ""

@@ -213,7 +213,10 @@ async def cancel_many(
     async with target.store() as store, target.orders() as oms:
         wanted = await _open_orders(store, scope)
         if scope.strategy is None:
-            await _cancel_all_at_once(store, oms, wanted, reason)
+            try:
+                await _cancel_all_at_once(store, oms, wanted, reason)
+            except (OmsError, TemporalError) as error:
+                click.echo(f"one by one, because {error}", err=True)
 
         async def cancel(state: "OrderState") -> "CancelResult":
             async with slots:
