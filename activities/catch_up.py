@@ -36,28 +36,38 @@ class CatchUp:
         self._connector = connector
 
     async def run(self) -> bool:
-        """Look once; True where anything was put into the inbox. Raises `ExchangeError`."""
+        """Look once; True where anything was put into the inbox. Raises `ExchangeError`.
+
+        A symbol whose fills cannot be read keeps nobody else waiting: its error is raised last.
+        """
         started = utc_now()
         orders = await self._store.open_orders(
             exchange=self._connector.exchange, account=self._connector.account
         )
         found: list[ExecutionReport] = []
+        unread: ExchangeUnavailable | None = None
         for symbol in sorted({order.symbol for order in orders}):
             oldest = min(order.created_at for order in orders if order.symbol == symbol)
             try:
                 found += await self._missed_fills(symbol, oldest - _OVERLAP)
             except ExchangeUnavailable as error:
-                if not await self._is_delisted(symbol, error):
+                if error.code == LOCAL_UNREADABLE:
+                    unread = error
+                elif not await self._is_delisted(symbol, error):
                     raise
                 _log.warning("the fills of %s cannot be asked for: %s", symbol, error)
         found += await self._missed_ends(orders, started - _SETTLING)
+        if unread is not None:
+            raise unread
         return bool(found)
 
     async def _missed_fills(self, symbol: str, since: datetime) -> list[ExecutionReport]:
         """The fills from the cursor on; the cursor moves only after they are in the inbox."""
         name = f"fills:{self._connector.exchange}:{self._connector.account}:{symbol}"
         cursor = await self._store.cursor(name)
-        fills = await self._connector.fills_after(symbol, trade_id=cursor, since=since)
+        # Behind a cursor may be fills of orders that have ended: older than those that are open.
+        start = since if cursor is None else None
+        fills = await self._connector.fills_after(symbol, trade_id=cursor, since=start)
         known = await self._store.fills_known([fill.fill_id for fill in fills])
         reports = [_report_of(fill) for fill in fills if fill.fill_id not in known]
         if reports:

@@ -6,7 +6,7 @@ id is still seen. Orders that have ended are swept too, and those that were decl
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from activities.foreign_orders import ForeignOrders
@@ -17,7 +17,6 @@ from trading.oms.venue import ExecutionReport, ReportSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from activities.order_door import OrderDoor
     from activities.order_steps import Parts
@@ -39,7 +38,7 @@ class FillSweep:
         self._door = door
         self._connector = connector
         self._foreign = ForeignOrders(parts.store)
-        self._newest: dict[str, tuple[str | None, int]] = {}
+        self._newest: dict[str, tuple[str | None, Fill | None]] = {}
         self.looked_at = 0
 
     async def symbols(self) -> dict[str, datetime]:
@@ -56,15 +55,15 @@ class FillSweep:
         Raises `ExchangeError`. The newest fills are left out: they are on their way.
         """
         cursor = await self._store.cursor(self._name(symbol))
-        if cursor is None:
-            fills = await self._connector.fills_after(symbol, trade_id=None, since=since - _MARGIN)
-        else:
-            first = str(max(int(cursor) - _OVERLAP_IDS, 0))
-            fills = await self._connector.fills_after(symbol, trade_id=first, since=None)
+        first = None if cursor is None else str(max(int(cursor) - _OVERLAP_IDS, 0))
+        # An exchange that lists by time needs one beside the id: the account may have no trade of
+        # the symbol that is as old as the id, and its whole history would be read for it.
+        start = min(since, await self._swept_until(symbol) or since) - _MARGIN
+        fills = await self._connector.fills_after(symbol, trade_id=first, since=start)
         self.looked_at = len(fills)
-        texts = [fill.trade_id or "" for fill in fills]
-        ids = [int(text) for text in texts if text.isdecimal()]
-        self._newest[symbol] = (cursor, max(ids, default=0))
+        numbered = [fill for fill in fills if (fill.trade_id or "").isdecimal()]
+        newest = max(numbered, key=lambda fill: int(fill.trade_id or 0), default=None)
+        self._newest[symbol] = (cursor, newest)
         settled = [f for f in fills if f.timestamp < utc_now() - _SETTLING]
         booked = await self._store.fills_known([fill.fill_id for fill in settled])
         by_order: dict[str, list[Fill]] = {}
@@ -72,7 +71,7 @@ class FillSweep:
             by_order.setdefault(fill.exchange_order_id or "", []).append(fill)
         owned = [await self._owned(symbol, id_, found) for id_, found in by_order.items()]
         if None in owned:
-            self._newest[symbol] = (cursor, 0)  # They are asked for again.
+            self._newest[symbol] = (cursor, None)  # They are asked for again.
         return [one for one in owned if one is not None]
 
     async def deliver(self, order_id: str | None, report: ExecutionReport) -> bool:
@@ -85,8 +84,12 @@ class FillSweep:
     async def done_with(self, symbol: str) -> None:
         """Move the cursor; the overlap still covers what was left out."""
         cursor, newest = self._newest[symbol]
-        if newest:
-            await self._store.advance_cursor(self._name(symbol), cursor, str(newest))
+        if newest is None or newest.trade_id is None:
+            return
+        if await self._store.advance_cursor(self._name(symbol), cursor, newest.trade_id):
+            name = self._name(symbol, "swept_at")
+            at_s = str(int(newest.timestamp.timestamp()))
+            await self._store.advance_cursor(name, await self._store.cursor(name), at_s)
 
     async def _owned(
         self, symbol: str, exchange_order_id: str, fills: Sequence[Fill]
@@ -120,8 +123,13 @@ class FillSweep:
             for order in await self._store.open_orders(exchange, account, symbol)
         )
 
-    def _name(self, symbol: str) -> str:
-        return f"swept:{self._connector.exchange}:{self._connector.account}:{symbol}"
+    async def _swept_until(self, symbol: str) -> datetime | None:
+        """When the cursor's fill was made: an order that nobody swept may be older than others."""
+        at_s = await self._store.cursor(self._name(symbol, "swept_at"))
+        return datetime.fromtimestamp(int(at_s), UTC) if at_s is not None else None
+
+    def _name(self, symbol: str, kind: str = "swept") -> str:
+        return f"{kind}:{self._connector.exchange}:{self._connector.account}:{symbol}"
 
 
 def _report(fills: Sequence[Fill]) -> ExecutionReport:

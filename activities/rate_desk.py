@@ -33,6 +33,8 @@ SHORT_S = 0.1
 """A wait up to this is slept through in place; a longer one is a durable timer."""
 MAX_WAIT_S = 60.0
 PATIENCE_S = 10.0
+_LEDGER_S = 1.0
+"""A request that may go uncounted waits so long for the ledger: a dead-man switch does not wait."""
 _patience: ContextVar[float] = ContextVar("rate_patience", default=SHORT_S)
 
 
@@ -169,15 +171,24 @@ class Gate:
         *,
         symbol: str = "",
     ) -> Permit:
-        """Take what the request costs; see `IRequestGate`."""
+        """Take what the request costs; see `IRequestGate`.
+
+        What the exchange never refuses for a limit, or does not count, goes without the ledger
+        where that does not answer: a dead-man switch is held although the store is away.
+        """
         cost = self._cost(endpoint, parameters, symbol)
         is_order = endpoint == self._card.place
         permit = (self._lease.promised(cost) if is_order else None) or self._lease.take_now(cost)
         if permit is not None:
             return permit
+        patience_s = _patience.get()
+        needs_ledger = cost.held and bool(cost.costs)
         try:
-            return await self._asked(endpoint, cost, _patience.get())
-        except StoreUnavailable as error:
+            async with asyncio.timeout(None if needs_ledger else patience_s + _LEDGER_S):
+                return await self._asked(endpoint, cost, patience_s)
+        except (StoreUnavailable, TimeoutError) as error:
+            if not needs_ledger and self._lease.paused_for(cost, self._lease.clock()) <= 0:
+                return Permit()
             failure = f"nothing was sent, the rate limits cannot be asked: {error}"
         raise ExchangeUnavailable(failure, code=LOCAL_RATE_LIMIT)
 

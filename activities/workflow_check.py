@@ -46,9 +46,10 @@ class WorkflowCheck:
         """Every open order has a workflow that works on it."""
         orders = await our_orders(self._store, self._connector, external=False)
         # Not routed yet, or split over several exchanges: every account's pass looks after them,
-        # and after those that name the exchange and wait for their account to be chosen.
-        for exchange in ("", self._connector.exchange):
-            unrouted = OrderFilter(exchange, "", statuses=OPEN_STATUSES, external=False)
+        # whatever account they name, and after those that name the exchange and wait for their
+        # account to be chosen.
+        for exchange, account in (("", None), (self._connector.exchange, "")):
+            unrouted = OrderFilter(exchange, account, statuses=OPEN_STATUSES, external=False)
             orders += await self._store.orders(unrouted, limit=None)
         self.looked_at = len(orders)
         for order in orders:

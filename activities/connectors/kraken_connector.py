@@ -213,11 +213,10 @@ class KrakenConnector(AccountConnector):
     async def fills_after(
         self, symbol: str, *, trade_id: str | None, since: datetime | None
     ) -> Sequence[Fill]:
-        """The account's fills from this trade id on (inclusive), or since a time; oldest first."""
+        """The account's fills from this trade id on (inclusive) and since a time; oldest first."""
         self._pair(symbol)
-        start = since if trade_id is None else None
         first = int(trade_id) if trade_id is not None else None
-        return await self._reading(self._history.fills(symbol, start, trade_id=first))
+        return await self._reading(self._history.fills(symbol, since, trade_id=first))
 
     async def fills_of(self, ref: OrderRef) -> Sequence[Fill]:
         """All fills of one order."""

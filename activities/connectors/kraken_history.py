@@ -15,6 +15,8 @@ from trading.oms.models import Fill
 from trading.oms.venue import OrderList
 
 IDS_MAX = 20
+ONE_BY_ONE = {"consolidate_taker": "false"}
+"""Kraken merges a taker's trades unless told not to: under other ids than its stream has."""
 Query = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 Rows = dict[str, Mapping[str, Any]]
 
@@ -28,13 +30,14 @@ class KrakenHistory:
 
     async def orders(self, asked: Mapping[str, str]) -> Rows:
         """The open orders, then the closed ones: an order that closes in between is seen twice."""
+        asked = {**asked, **ONE_BY_ONE}
         raw = object_of(await self._query("OpenOrders", asked))
         rows: Rows = dict(object_of(raw.get("open")))
         return rows | await self._pages("ClosedOrders", "closed", asked)
 
     async def by_client_id(self, client_id: str) -> tuple[str, Mapping[str, Any]] | None:
         """The newest order with our client id and its identifier."""
-        asked = {"cl_ord_id": client_id, "trades": "true"}
+        asked = {"cl_ord_id": client_id, "trades": "true", **ONE_BY_ONE}
         for path, name in (("OpenOrders", "open"), ("ClosedOrders", "closed")):
             rows = object_of(object_of(await self._query(path, asked)).get(name))
             # The filter is looked after: without it these are the account's other orders.
@@ -57,17 +60,20 @@ class KrakenHistory:
     async def fills(
         self, symbol: str, since: datetime | None, *, trade_id: int | None
     ) -> Sequence[Fill]:
-        """The pair's fills since then, or from a trade id of the pair on; oldest first."""
-        asked = {"consolidate_taker": "false"}
+        """The pair's fills since then and from a trade id of the pair on; oldest first.
+
+        Without a time every page is read where the account has no trade as old as the id.
+        """
+        asked = dict(ONE_BY_ONE)
         if since is not None:
             asked["start"] = str(int(since.timestamp()) - 1)
 
         def reached(rows: Rows) -> bool:
-            ids = [int(f.trade_id or 0) for f in self._fills(rows) if f.symbol == symbol]
+            ids = [int(fill.trade_id or 0) for fill in self._fills_in(symbol, rows)]
             return trade_id is not None and bool(ids) and min(ids) <= trade_id
 
         rows = await self._pages("TradesHistory", "trades", asked, reached)
-        found = [fill for fill in self._fills(rows) if fill.symbol == symbol]
+        found = self._fills_in(symbol, rows)
         if trade_id is not None:
             found = [fill for fill in found if int(fill.trade_id or 0) >= trade_id]
         return sorted(found, key=lambda fill: int(fill.trade_id or 0))
@@ -79,6 +85,11 @@ class KrakenHistory:
             asked = {"txid": ",".join(trade_txids[start : start + IDS_MAX])}
             found += self._fills(object_of(await self._query("QueryTrades", asked)))
         return sorted(found, key=lambda fill: int(fill.trade_id or 0))
+
+    def _fills_in(self, symbol: str, rows: Rows) -> list[Fill]:
+        """A row of another pair is not read: Kraken may list that pair no more."""
+        wanted = {id_: row for id_, row in rows.items() if self._reader.may_be_of(row, symbol)}
+        return [fill for fill in self._fills(wanted) if fill.symbol == symbol]
 
     def _fills(self, rows: Mapping[str, Any]) -> list[Fill]:
         return [self._reader.traded(row) for row in rows.values()]

@@ -122,6 +122,12 @@ class KrakenReader:
             reason=text_or_none(row, "reason"),
         )
 
+    def may_be_of(self, raw: Any, symbol: str) -> bool:
+        """Whether a trade's pair is the symbol's; what names no pair may be, and is not dropped."""
+        name = object_of(raw).get("pair")
+        instrument = self._pairs.get(name) if isinstance(name, str) else None
+        return not isinstance(name, str) or (instrument is not None and instrument.symbol == symbol)
+
     def traded(self, raw: Any) -> Fill:
         """One trade of TradesHistory or QueryTrades."""
         row = object_of(raw)

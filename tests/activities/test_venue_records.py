@@ -395,6 +395,18 @@ async def test_an_order_is_found_by_our_id_with_its_fills(kind: str) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["bybit", "coinbase"])
+async def test_an_order_that_was_taken_and_then_refused_has_ended(kind: str) -> None:
+    """As one that is cancelled: our book has accepted it, and what is accepted is not rejected."""
+    refused = {"bybit": {"orderStatus": "Rejected"}, "coinbase": {"status": "FAILED"}}[kind]
+    async with connected(kind) as (connector, venue):
+        venue.answers[LOOK_UP[kind]] = LISTED[kind](ORDER_OF[kind](**refused))
+        found = await connector.find_order(ref(kind))
+
+    assert found is not None
+    assert found.status is VenueStatus.CANCELLED
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_order_of_another_id_is_not_ours_although_the_answer_has_it(kind: str) -> None:
     other = {"okx": "clOrdId", "bybit": "orderLinkId", "coinbase": "client_order_id"}[kind]

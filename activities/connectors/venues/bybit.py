@@ -85,7 +85,9 @@ STATUSES = {
     "Cancelled": VenueStatus.CANCELLED,
     "PartiallyFilledCanceled": VenueStatus.CANCELLED,
     "Deactivated": VenueStatus.CANCELLED,
-    "Rejected": VenueStatus.REJECTED,
+    # It has an id, so it was taken before the engine refused it, and our book has it as accepted:
+    # that ends as cancelled. What is refused at once comes as a code, without an id.
+    "Rejected": VenueStatus.CANCELLED,
 }
 ORDERS = OrderFields(
     id="orderId",

@@ -79,7 +79,9 @@ STATUSES = {
     "FILLED": VenueStatus.FILLED,
     "CANCELLED": VenueStatus.CANCELLED,
     "EXPIRED": VenueStatus.EXPIRED,
-    "FAILED": VenueStatus.REJECTED,
+    # It has an id, so it was taken before the engine refused it, and our book has it as accepted:
+    # that ends as cancelled. What is refused at once comes as a code, without an id.
+    "FAILED": VenueStatus.CANCELLED,
 }
 _CONFIGURATIONS = ("limit_limit_gtc", "limit_limit_gtd", "limit_limit_fok", "sor_limit_ioc")
 _TOLD = frozenset(

@@ -79,9 +79,10 @@ class Accounts:
             and (start is None or side.trade.time_ms > start)
             and (end is None or side.trade.time_ms <= end)
         ]
+        rows = reports.rows_of(found, merged=_merged(params))
         offset = _offset(params)
-        page = found[offset : offset + PAGE]
-        return {"trades": self._sides(page), "count": len(found)}
+        page = rows[offset : offset + PAGE]
+        return {"trades": self._trades(page), "count": len(rows)}
 
     def query_trades(self, account: Account, params: Params, lag_ns: int) -> Any:
         found = []
@@ -90,7 +91,7 @@ class Accounts:
             if side is None or not _visible(side.trade.time_ns, lag_ns):
                 raise KrakenError("EQuery:Invalid trade")
             found.append(side)
-        return self._sides(found)
+        return self._trades([[side] for side in found])
 
     def _orders(self, account: Account, params: Params, lag_ns: int) -> list[Order]:
         client_id, userref = params.get("cl_ord_id"), params.get("userref")
@@ -104,14 +105,17 @@ class Accounts:
 
     def _infos(self, found: list[Order], params: Params) -> dict[str, Any]:
         with_trades = params.get("trades", "").lower() == "true"
-        return {
-            self._names.txid(order): reports.order_info(order, self._names, with_trades=with_trades)
-            for order in found
-        }
+        infos = {}
+        for order in found:
+            info = infos[self._names.txid(order)] = reports.order_info(order, self._names)
+            if with_trades and order.fills:
+                info["trades"] = reports.trade_txids(order, self._names, merged=_merged(params))
+        return infos
 
-    def _sides(self, found: list[AccountTrade]) -> dict[str, Any]:
+    def _trades(self, rows: list[list[AccountTrade]]) -> dict[str, Any]:
+        """A row's trades are the newest first; it has the identifier of the oldest."""
         return {
-            self._names.trade_txid(side): reports.trade_info(side, self._names) for side in found
+            self._names.trade_txid(row[-1]): reports.trade_info(row, self._names) for row in rows
         }
 
     def _time(self, account: Account, params: Params, name: str) -> Decimal | None:
@@ -141,6 +145,10 @@ def _txids(params: Params) -> list[str]:
     if not 0 < len(ids) <= IDS_MAX:
         raise invalid("txid")
     return ids
+
+
+def _merged(params: Params) -> bool:
+    return params.get("consolidate_taker", "true").lower() != "false"
 
 
 def _offset(params: Params) -> int:

@@ -91,7 +91,7 @@ def description(order: Order, pair: Pair) -> Json:
     }
 
 
-def order_info(order: Order, names: Names, *, with_trades: bool) -> Json:
+def order_info(order: Order, names: Names) -> Json:
     """An order as OpenOrders, ClosedOrders and QueryOrders show it."""
     pair = names.of(order.symbol)
     body: Json = {
@@ -116,16 +116,32 @@ def order_info(order: Order, names: Names, *, with_trades: bool) -> Json:
     }
     if not order.is_open:
         body.update(closetm=seconds(order.updated_ms), reason=reason(order))
-    if with_trades and order.fills:
-        sides = order.account.trades.get(order.symbol, ())
-        body["trades"] = [names.trade_txid(side) for side in sides if side.order is order]
     return body
 
 
-def trade_info(side: AccountTrade, names: Names) -> Json:
-    """A trade as TradesHistory and QueryTrades show it; the fee is in the quote asset."""
+def rows_of(sides: list[AccountTrade], *, merged: bool) -> list[list[AccountTrade]]:
+    """The trades of each row of a list, in its order: ``merged`` has one for a taker's."""
+    rows: dict[tuple[int, int], list[AccountTrade]] = {}
+    for side in sides:
+        own = 0 if merged and not side.is_maker else side.trade.id
+        rows.setdefault((id(side.order), own), []).append(side)
+    return list(rows.values())
+
+
+def trade_txids(order: Order, names: Names, *, merged: bool) -> list[str]:
+    """The identifiers of an order's trades, the oldest first."""
+    sides = order.account.trades.get(order.symbol, ())
+    rows = rows_of([side for side in sides if side.order is order], merged=merged)
+    return [names.trade_txid(row[0]) for row in rows]
+
+
+def trade_info(row: list[AccountTrade], names: Names) -> Json:
+    """A row of TradesHistory and QueryTrades; the fee is in the quote asset."""
+    side = row[-1]
     trade, order = side.trade, side.order
     pair = names.of(trade.symbol)
+    quantity = sum((one.trade.quantity for one in row), ZERO)
+    cost = sum((one.trade.quote_quantity for one in row), ZERO)
     return {
         "ordertxid": names.txid(order),
         "postxid": "TKH2SE-M7IF5-CFI7LT",
@@ -133,10 +149,10 @@ def trade_info(side: AccountTrade, names: Names) -> Json:
         "time": seconds(trade.time_ms),
         "type": "buy" if order.side == BUY else "sell",
         "ordertype": ORDER_TYPES[order.type],
-        "price": pair.price(trade.price),
-        "cost": short(trade.quote_quantity),
-        "fee": short(side.commission),
-        "vol": text(trade.quantity),
+        "price": pair.price(trade.price if len(row) == 1 else cost / quantity),
+        "cost": short(cost),
+        "fee": short(sum((one.commission for one in row), ZERO)),
+        "vol": text(quantity),
         "margin": "0.00000",
         "leverage": "0",
         "misc": "",

@@ -1,0 +1,143 @@
+"""What the catch-up and the sweep of fills ask an exchange for, and what stops them."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from activities.catch_up import CatchUp
+from activities.connectors.binance_connector import BinanceConnector
+from activities.connectors.classify import LOCAL_UNREADABLE
+from activities.connectors.settings import ConnectorSettings
+from activities.fill_sweep import FillSweep
+from tests.oms.builders import fill
+from trading.oms.enums import OrderStatus
+from trading.oms.errors import ExchangeUnavailable
+from trading.oms.models import Fill
+from trading.oms.venue import OrderRef
+from workers.sandbox.config import SandboxConfig, parse_account
+from workers.sandbox.server import SandboxServer
+
+BTC, ETH = "BTC/USDT", "ETH/USDT"
+MADE = datetime(2026, 1, 10, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+class FakeConnector:
+    """One that notes what it is asked; the answers for `unreadable` symbols cannot be read."""
+
+    exchange, account = "sandbox", "main"
+
+    def __init__(self, *unreadable: str, fills: tuple[Fill, ...] = ()) -> None:
+        self.unreadable = unreadable
+        self.fills = fills
+        self.asked: list[tuple[str, str | None, datetime | None]] = []
+        self.looked_for: list[str] = []
+
+    async def fills_after(
+        self, symbol: str, *, trade_id: str | None, since: datetime | None
+    ) -> tuple[Fill, ...]:
+        self.asked.append((symbol, trade_id, since))
+        if symbol in self.unreadable:
+            raise ExchangeUnavailable("no such pair", code=LOCAL_UNREADABLE)
+        return self.fills
+
+    async def open_orders(self) -> tuple[()]:
+        return ()
+
+    async def find_order(self, ref: OrderRef) -> None:
+        self.looked_for.append(ref.symbol)
+
+
+class FakeStore:
+    """Cursors, the open orders, and fills that are all booked."""
+
+    def __init__(self, **cursors: str) -> None:
+        self.cursors = dict(cursors)
+
+    async def open_orders(self, **_: str) -> list[Any]:
+        shared = {"status": OrderStatus.ACCEPTED, "created_at": MADE, "last_updated_at": MADE}
+        names = {"exchange_order_id": "1", "client_order_id": "1", "exchange_client_id": "1"}
+        return [SimpleNamespace(symbol=one, **shared, **names) for one in (BTC, ETH)]
+
+    async def cursor(self, name: str) -> str | None:
+        return self.cursors.get(name)
+
+    async def advance_cursor(self, name: str, expected: str | None, new: str) -> bool:
+        assert self.cursors.get(name) == expected
+        self.cursors[name] = new
+        return True
+
+    async def fills_known(self, ids: list[str]) -> set[str]:
+        return set(ids)
+
+
+def a_sweep(store: FakeStore, connector: FakeConnector) -> FillSweep:
+    parts = cast("Any", SimpleNamespace(store=store))
+    return FillSweep(parts, cast("Any", None), cast("Any", connector))
+
+
+async def test_fills_that_cannot_be_read_keep_no_other_symbol_and_no_end_waiting() -> None:
+    connector = FakeConnector(BTC)
+    catch_up = CatchUp(cast("Any", FakeStore()), cast("Any", connector))
+    with pytest.raises(ExchangeUnavailable, match="no such pair"):
+        await catch_up.run()
+
+    assert [symbol for symbol, _, _ in connector.asked] == [BTC, ETH]
+    assert connector.looked_for == [BTC, ETH]
+
+
+async def test_the_catch_up_asks_behind_its_cursor_for_orders_of_any_age() -> None:
+    connector = FakeConnector()
+    store = FakeStore(**{f"fills:sandbox:main:{BTC}": "7"})
+    await CatchUp(cast("Any", store), cast("Any", connector)).run()
+
+    assert connector.asked == [(BTC, "7", None), (ETH, None, MADE - MINUTE)]
+
+
+async def test_the_sweep_names_a_time_beside_its_cursor() -> None:
+    """Kraken lists by time, and has no other end for a pair that the account is new to."""
+    connector = FakeConnector()
+    store = FakeStore(**{f"swept:sandbox:main:{BTC}": "5000"})
+    await a_sweep(store, connector).missing(BTC, MADE)
+
+    assert connector.asked == [(BTC, "4000", MADE - MINUTE)]
+
+
+async def test_the_sweep_goes_on_where_it_was_although_all_its_orders_are_younger() -> None:
+    swept = fill("a", trade_id="5000", timestamp=MADE)
+    connector = FakeConnector(fills=(swept, fill("b", trade_id="4999", timestamp=MADE)))
+    sweep = a_sweep(FakeStore(), connector)
+    await sweep.missing(BTC, MADE - MINUTE)
+    await sweep.done_with(BTC)
+    await sweep.missing(BTC, MADE + timedelta(days=9))
+
+    assert connector.asked == [
+        (BTC, None, MADE - 2 * MINUTE),
+        (BTC, "4000", MADE - MINUTE),
+    ]
+
+
+async def test_binance_is_never_asked_for_an_id_and_a_time_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes `fromId` with a time as another question; the id alone misses nothing."""
+    asked: list[dict[str, Any]] = []
+
+    async def call(_call: Any, _method: str, _path: str, parameters: dict[str, Any]) -> list[Any]:
+        asked.append(parameters)
+        return []
+
+    async with SandboxServer(SandboxConfig(accounts=(parse_account("k:s"),))) as server:
+        values = {"exchange": "sandbox", "account": "main", "api_key": "k", "secret": "s"}
+        settings = ConnectorSettings.model_validate(values | {"rest_url": server.url})
+        connector = BinanceConnector(settings)
+        await connector.start()
+        monkeypatch.setattr(connector._wire, "call", call)
+        await connector.fills_after(BTC, trade_id="7", since=MADE)
+        await connector.close()
+
+    (parameters,) = asked
+    assert parameters["fromId"] in {7, "7"}
+    assert not {"startTime", "endTime"} & parameters.keys()
