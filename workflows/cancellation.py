@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from trading.oms.enums import ReasonCode
     from trading.oms.lifecycle import EventKind
 
-from workflows import steps
+from workflows import interruption, steps
 
 if TYPE_CHECKING:
     from workflows.order_work import OrderWork
@@ -67,10 +67,15 @@ class Cancellation:
         if work.modification.is_replacing:
             work.later("modify", 0)  # It looks for a cancel before anything more is sent.
             return
-        answer = await steps.cancel(work.here, self._requests[0].command.reason)
+        asked = work.here
+        answer = await steps.cancel(asked, self._requests[0].command.reason)
         work.take(answer)
-        if answer.kind is ChangeKind.DONE or not work.state.is_open:
+        is_behind = work.state.leg > asked.leg
+        ends_with_its_fills = answer.kind is ChangeKind.DONE and work.fills_missing
+        if (ends_with_its_fills and not is_behind) or not work.state.is_open:
             return
+        if is_behind:  # The task that had replaced that leg was lost, and this run's memory of it.
+            await interruption.take_up_newest_send(work)
         pause_s = max(answer.retry_after_s, _BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)])
         work.later("cancel", pause_s, attempt + 1)
 

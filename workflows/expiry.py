@@ -33,11 +33,21 @@ class Expiry:
         return expire_at is not None and expire_at <= workflow.now()
 
     def watch(self) -> None:
-        """Put the expiry of an order that has one into its inbox when it is due."""
+        """Put the expiry of an order that has one into its inbox when it is due.
+
+        Once when a run begins, and once when its order comes back to life: one that is past would
+        come at once, every time.
+        """
         state = self._work.state
         if state.expire_at is not None and state.is_open and not state.is_split:
             left = (state.expire_at - workflow.now()).total_seconds()
             self._work.later("expire", max(left, 0))
+
+    def watch_if_revived(self) -> None:
+        """The order had ended; where a late report has brought it back to life its time counts."""
+        state = self._work.state
+        if state.is_open and state.expire_at is not None and workflow.patched("revived_expires"):
+            self.watch()
 
     async def come(self) -> None:
         """The time has come: end the order here or at the exchange."""
@@ -48,7 +58,7 @@ class Expiry:
         if work.submission.unsent:
             ended = work.event(EventKind.EXPIRED, reason_code=ReasonCode.EXPIRY_REACHED)
             await work.submission.end_unsent(ended)
-        else:
+        if work.state.is_open:  # Or an earlier try of this task has sent it.
             await work.cancellation.begin(Cancel(CancelRequest(reason="expiry reached")))
 
     async def alarm_if_late(self) -> None:

@@ -26,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from trading.oms.lifecycle import EventKind
     from trading.oms.reading import number
 
-from workflows import steps
+from workflows import interruption, steps
 from workflows.replacement import BACK_OFF_S, TRIES, Replacement, Stage
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from workflows.requests import Modify
 
 _RESEND_AGE_S_MAX = 60.0
+_CHECK_AGE_S_MAX = 1.0
 _LIVE = frozenset({OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
 
 
@@ -89,7 +90,11 @@ class Modification:
         self.replacement.take_place(work.here)
         details = {**_wish(request.command), **self._named}
         await work.record(work.event(EventKind.MODIFY_REQUESTED, details=details))
-        if self.replacement.new_leg_exists:
+        if self.replacement.new_leg_exists and not self._is_carried_out:
+            # The new leg is of another request, whose task was lost: this run is behind the store.
+            await self.give_up("the order has been changed meanwhile")
+            await interruption.take_up_newest_send(work)
+        elif self.replacement.new_leg_exists:
             await self.replacement.in_steps()
         elif work.state.is_terminal:
             await self.give_up(f"the order has ended as {work.state.status.value}")
@@ -112,7 +117,8 @@ class Modification:
             return
         else:
             # An amendment has no claim: a halt that came since the last try shows here alone.
-            denied = await self.denial()
+            asks = workflow.patched("amend_asks_again")
+            denied = await self.denial() if asks else None
             await self._amend(attempt, None if denied is None else denied.reason)
 
     async def end_with_the_order(self) -> None:
@@ -178,14 +184,23 @@ class Modification:
         self._reset()
 
     async def end_order(self, code: ReasonCode, reason: str) -> None:
-        """The old leg is dead and there will be no new one: so the order ends."""
+        """The old leg is dead and there will be no new one: so the order ends.
+
+        The store decides whether that is so: the task that this one repeats may have sent it.
+        """
         work, kind = self._work, EventKind.CANCELLED
         if work.expiry.is_reached:
             kind, code = EventKind.EXPIRED, ReasonCode.EXPIRY_REACHED
-        await work.record(
+        booked = await steps.record_unsent(
+            work.state.client_order_id,
+            self.replacement.newest_known,
             work.event(EventKind.REQUEST_ENDED, reason=reason, details=self._named),
             work.event(kind, reason_code=code, reason=reason),
         )
+        work.take(booked)
+        if booked.claim is not None:
+            await self.replacement.go_on_from(booked.claim)
+            return
         if self._request is not None:
             self._request.answer = modification_refused(work.state, reason)
         self._reset()
@@ -228,10 +243,24 @@ class Modification:
         return (wish.new_price if wish else None) or self._work.state.price
 
     @property
+    def _is_carried_out(self) -> bool:
+        """Whether the order has the terms that are wanted."""
+        state = self._work.state
+        return (state.quantity, state.price) == (self.new_quantity, self.new_price)
+
+    @property
     def is_fresh(self) -> bool:
         """Whether the wish is so recent that it may still be carried out."""
-        age_s = (workflow.now() - self._began).total_seconds() if self._began else None
-        return age_s is not None and age_s <= _RESEND_AGE_S_MAX
+        return self._is_younger_than(_RESEND_AGE_S_MAX)
+
+    @property
+    def is_just_checked(self) -> bool:
+        """Whether the checks before it began still say what the market is like."""
+        return self._is_younger_than(_CHECK_AGE_S_MAX)
+
+    def _is_younger_than(self, seconds: float) -> bool:
+        began = self._began
+        return began is not None and (workflow.now() - began).total_seconds() <= seconds
 
     @property
     def may_be_sent_again(self) -> bool:

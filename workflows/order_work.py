@@ -277,6 +277,8 @@ class OrderWork:
             self.known_state = booked.state
             if known is not None and booked.state.leg > known.leg:
                 self.submission.generation = self.modification.replacement.generation
+            if known is not None and not known.is_open:
+                self.expiry.watch_if_revived()
         if booked.fills_missing and not self.fills_missing:
             self.fills_missing = True
             self.later("fills", 0)

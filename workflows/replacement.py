@@ -205,8 +205,10 @@ class Replacement:
         elif rest <= 0:
             text = f"{number(state.filled_quantity)} was filled, the new total is reached"
             await modification.end_order(ReasonCode.REPLACE_FAILED, text)
-        else:
+        elif modification.is_just_checked or not workflow.patched("late_rest_is_checked"):
             await self._send()
+        else:  # The old leg's end was long unknown, and the market may have moved.
+            await self.send_again()
 
     async def send_again(self) -> None:
         """The new leg is not at the exchange, and the old one is dead: once more, if wanted."""
@@ -228,6 +230,37 @@ class Replacement:
         submission = self._work.submission
         await submission.send_leg(self._new_leg())
         self.generation, self._stamp = submission.generation, submission.next_stamp
+
+    @property
+    def newest_known(self) -> ClaimFacts:
+        """The newest request for the new leg that this run knows of; it reached nobody."""
+        return ClaimFacts(
+            leg=self._new_leg_number,
+            generation=self.generation,
+            stamp=self._stamp - 1,
+            outcome="never_reached",
+        )
+
+    async def go_on_from(self, claim: ClaimFacts) -> None:
+        """An earlier try of this task has sent the new leg: what became of that is the answer.
+
+        A cancel that waits is repeated after it, on the leg that lives.
+        """
+        work = self._work
+        is_unknown = claim.outcome in {None, "unknown"}
+        if is_unknown and claim.replaces is not None:
+            await self.take_up(claim)
+            return
+        self.stage = Stage.NEW_LEG
+        self.generation, self._stamp = claim.generation, claim.stamp + 1
+        work.submission.take_up(claim)
+        if is_unknown:
+            await work.doubt.begin(claim.leg, claim.generation)
+        elif work.submission.unsent:
+            work.later("send", 0)
+        else:
+            work.later("fills", 0)
+            await self._new_leg_is_there()
 
     def leg_is_sent(self, answer: SendAnswer) -> None:
         """The new leg has its outcome: the modification is done, refused, or in doubt."""

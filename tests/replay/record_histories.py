@@ -143,6 +143,19 @@ async def replaced_after_a_fill(desk: Desk) -> str:
     return order_id
 
 
+async def replaced_after_a_wait(desk: Desk) -> str:
+    """For more than a second nobody knows whether the old order has ended."""
+    desk.replaces_at_once(at_once=False)
+    order_id = (await desk.resting()).client_order_id
+    desk.exchange.fault("http_503", endpoint="DELETE order")
+    await desk.oms.modify_order(order_id, new_price=Decimal(30100), wait=1.5)
+    desk.exchange.clear()
+    await desk.until(order_id, lambda state: state.leg == 2 and state.exchange_order_id is not None)
+    await desk.cancel(order_id)
+    desk.replaces_at_once(at_once=True)
+    return order_id
+
+
 async def half_filled(desk: Desk) -> str:
     order_id = (await desk.resting()).client_order_id
     desk.exchange.market("SELL", "30000", "0.004")
@@ -211,6 +224,7 @@ LIVES: tuple[Life, ...] = (
     replaced_in_one_request,
     replaced_in_doubt,
     replaced_after_a_fill,
+    replaced_after_a_wait,
     found_after_doubt,
     sent_again_after_doubt,
     not_placed,

@@ -33,7 +33,7 @@ def nobody_else_asks() -> Iterator[None]:
 @pytest.fixture
 async def own_desk(temporal_client: Client, sqlite_url: str) -> AsyncIterator[Desk]:
     """Its exchange has seen no order yet, and its connector waits long for an answer."""
-    async with a_desk(temporal_client, sqlite_url, timeout_ms=8000) as desk:
+    async with a_desk(temporal_client, sqlite_url, timeout_ms=9500) as desk:
         yield desk
 
 
@@ -79,7 +79,7 @@ async def test_a_row_of_somebody_elses_order_does_not_explain_a_trade_to_a_look_
 
 
 LOST: dict[str, Any] = {"kind": "reply_lost"}
-LATE: dict[str, Any] = {"kind": "reply_delayed_ms", "ms": 6000}
+LATE: dict[str, Any] = {"kind": "reply_delayed_ms", "ms": 8500}
 
 
 @pytest.mark.parametrize(

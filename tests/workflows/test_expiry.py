@@ -6,7 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from tests.workflows.desk import Desk, Exchange
+from activities.store import ClaimOutcome
+from tests.workflows.another_try import sent_once_more
+from tests.workflows.desk import Desk, Exchange, an_order, until
 from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode
 
 pytestmark = pytest.mark.temporal
@@ -90,6 +92,49 @@ async def test_an_order_whose_time_has_passed_is_not_sent(desk: Desk, exchange: 
 
     assert (result.success, result.reason_code) == (False, ReasonCode.SEND_BY_PASSED)
     assert exchange.requests() == before
+
+
+async def test_an_order_that_comes_back_to_life_expires_at_its_time(
+    desk: Desk, exchange: Exchange
+) -> None:
+    """Its run has begun with a rejected order, of which a late report says that it lives."""
+    exchange.fault("accept_delayed_ms", ms=2600, ignore_fence=True, count=1, endpoint="POST order")
+    expire_at = in_s(5)
+    result = await desk.submit(if_not_placed="reject", time_in_force="GTD", expire_at=expire_at)
+    assert (await desk.until_closed(result.order_id)).status is OrderStatus.REJECTED
+    await desk.until_status(result.order_id, OrderStatus.ACCEPTED)
+
+    closed = await desk.until_closed(result.order_id)
+
+    assert closed.state is not None
+    assert (closed.status, closed.state.reason_code) == (EXPIRED, ReasonCode.EXPIRY_REACHED)
+    assert datetime.now(UTC) >= expire_at
+    assert exchange.orders()[-1]["status"] == "CANCELED"
+
+
+async def test_an_order_that_expires_while_another_has_sent_it_is_cancelled(
+    desk: Desk, exchange: Exchange
+) -> None:
+    """Its run waits to send it again; the task that it repeats has done so."""
+    exchange.fault("stream_drop")
+    exchange.fault("rate_429", retry_after="30", endpoint="POST order", count=1)
+    order = an_order(time_in_force="GTD", expire_at=in_s(3))
+    order_id = order.client_order_id
+    await desk.orders.start(order)
+
+    async def never_reached() -> bool:
+        claims = await desk.store.claims_of(order_id)
+        return bool(claims) and claims[0].outcome is ClaimOutcome.NEVER_REACHED
+
+    await until(never_reached)
+    await desk.lift_pauses()
+    await sent_once_more(desk, order_id)
+    assert exchange.orders()[-1]["status"] == "NEW"
+
+    closed = await desk.until_closed(order_id)
+
+    assert closed.status is EXPIRED
+    assert exchange.orders()[-1]["status"] == "CANCELED"
 
 
 async def test_an_order_that_expires_in_doubt_ends_as_expired(

@@ -8,13 +8,12 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from activities.reconcile_messages import Finding, Outcome
-from activities.store import Claim, ClaimOutcome
+from activities.store import ClaimOutcome
+from tests.workflows.another_try import acknowledged, sent_by_another, written
 from tests.workflows.desk import Desk, Exchange, an_order, until
 from trading.oms.enums import CancelOutcome, OrderStatus, Pending, ReasonCode
-from trading.oms.identity import exchange_client_id
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import Order, OrderState, utc_now
-from trading.oms.reports import events_of
 
 pytestmark = pytest.mark.temporal
 
@@ -97,40 +96,6 @@ async def test_a_cancel_does_not_end_an_order_whose_send_another_process_has_cla
     assert claim.outcome is ClaimOutcome.NOT_PLACED
 
 
-async def sent_by_another(desk: Desk, state: OrderState, leg: int, generation: int) -> Claim:
-    """The task that the workflow's repeats has claimed this send; nothing is written yet."""
-    assert desk.runtime is not None
-    parts, order_id = desk.runtime.parts, state.client_order_id
-    first = (await desk.store.claims_of(order_id))[-1].request
-    now = parts.connectors[first.exchange, first.account].exchange_now()
-    request = first.model_copy(
-        update={
-            "exchange_client_id": exchange_client_id(parts.deployment, order_id, leg, generation),
-            "timestamp_ms": int(now.timestamp() * 1000),
-        }
-    )
-    kind = EventKind.LEG_STARTED if leg > 1 else EventKind.RESENT
-    started = LifecycleEvent(
-        kind=kind,
-        at=utc_now(),
-        leg=leg,
-        exchange_client_id=request.exchange_client_id,
-        revision=leg - 1,
-    )
-    claim = await desk.store.claim_send(
-        order_id, leg, generation, request, claimant="the other", events=[started]
-    )
-    assert claim.won
-    return claim
-
-
-async def written(desk: Desk, claim: Claim) -> None:
-    """The other has written it, and nobody has read its answer."""
-    assert desk.runtime is not None
-    request = claim.request
-    await desk.runtime.parts.connectors[request.exchange, request.account].place(request)
-
-
 @pytest.mark.parametrize("if_not_placed", ["resend", "reject"])
 @pytest.mark.parametrize("second_leg", ["lives", "was never written", "never reached it"])
 async def test_the_second_leg_of_an_interrupted_replacement_is_not_forgotten(
@@ -197,22 +162,6 @@ async def test_the_proof_about_the_first_send_does_not_end_an_order_that_was_sen
     first, second = await desk.store.claims_of(order_id)
     outcomes = (first.outcome, second.outcome)
     assert outcomes == (ClaimOutcome.NOT_PLACED, ClaimOutcome.ACCEPTED)
-
-
-async def acknowledged(desk: Desk, claim: Claim, order_id: str, leg: int, generation: int) -> None:
-    """The other has written it and committed the answer; then its process has died."""
-    assert desk.runtime is not None
-    request = claim.request
-    connector = desk.runtime.parts.connectors[request.exchange, request.account]
-    report = await connector.place(request)
-    await desk.store.settle_claim(
-        order_id,
-        leg,
-        generation,
-        outcome=ClaimOutcome.ACCEPTED,
-        answer=report.model_dump(mode="json", exclude={"fills"}),
-        events=events_of(report, leg, claim.state),
-    )
 
 
 async def its_run_has_no_doubt(desk: Desk, order_id: str) -> bool:

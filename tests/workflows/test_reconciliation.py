@@ -217,11 +217,12 @@ async def test_an_order_without_a_workflow_is_taken_up_again(desk: Desk) -> None
     assert result.success
 
 
-@pytest.mark.parametrize("named", [True, False], ids=["exchange named", "nothing named"])
+@pytest.mark.parametrize("named", ["exchange", "account", ""], ids=lambda name: name or "nothing")
 async def test_an_order_that_was_only_admitted_is_taken_up_by_whoever_looks(
-    desk: Desk, *, named: bool
+    desk: Desk, named: str
 ) -> None:
-    order = an_order(exchange=desk.exchange.name if named else None)
+    where = {"exchange": desk.exchange.name, "account": "main"}
+    order = an_order(**{name: where[name] for name in where if name == named})
     await desk.store.admit(order)  # Its workflow was terminated before it chose the account.
 
     report = await one_pass(desk)

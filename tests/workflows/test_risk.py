@@ -1,5 +1,6 @@
 """Risk through the whole story: reserved before the send, released by the end, moved by fills."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
@@ -80,3 +81,37 @@ async def test_the_count_and_custom_checks_deny(strict: Desk) -> None:
     assert thirteen.reason_code is ReasonCode.RISK_CHECK_FAILED
     assert "never_thirteen" in str(thirteen.error)
     assert (await book(strict)).open_orders() == 3
+
+
+async def test_a_replacement_whose_old_order_took_long_to_end_is_checked_again(
+    temporal_client: Client, sqlite_url: str
+) -> None:
+    """Nobody knew for more than a second whether it was cancelled, and the market has moved."""
+    market = {"is calm": True}
+
+    async def calm(_order: Order, _: Portfolio) -> bool:
+        return market["is calm"]
+
+    checker = RiskChecker(LIMITS)
+    checker.add_check("calm", calm)
+    async with a_desk(temporal_client, sqlite_url, choices=Choices(risk_checker=checker)) as desk:
+        desk.replaces_at_once(at_once=False)
+        order_id = (await desk.resting(quantity="1")).client_order_id
+        desk.exchange.fault("http_503", endpoint="DELETE order")
+        change = asyncio.create_task(
+            desk.oms.modify_order(order_id, new_price=Decimal(30100), wait=20)
+        )
+        await desk.until(order_id, lambda state: state.replacing)
+        market["is calm"] = False
+        await asyncio.sleep(1.2)
+        desk.exchange.clear()
+
+        result = await change
+
+        assert (result.success, result.status) == (False, OrderStatus.CANCELLED)
+        assert "calm" in str(result.error)
+        closed = await desk.until_closed(order_id)
+        assert closed.state is not None
+        assert closed.state.reason_code is ReasonCode.RISK_CHECK_FAILED
+        assert desk.exchange.orders(status="NEW") == []
+        assert (await book(desk)).open_orders() == 0
