@@ -1,5 +1,6 @@
 """Queries that only read, each on a connection of the caller's."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -58,6 +59,7 @@ _ENTRIES_OF_ORDER = (
     .order_by(order_events.c.order_sequence)
     .limit(sa.bindparam("count"))
 )
+_STATES_AT_ONCE = 500
 _HEAD = sa.select(journal_head.c.sequence)
 _EPOCH = sa.select(meta.c.value).where(meta.c.name == "epoch")
 _CURSOR = Prepared(sa.select(cursors.c.value).where(cursors.c.name == sa.bindparam("name")))
@@ -86,11 +88,20 @@ def trader_order(connection: sa.Connection, order_id: str) -> Order | None:
     return None if text is None else Order.model_validate_json(text)
 
 
-def orders_list(
+def order_rows(
     connection: sa.Connection, wanted: OrderFilter, limit: int | None
-) -> list[OrderState]:
-    """The orders that pass a filter, newest first."""
-    return [state_of(row._asdict()) for row in connection.execute(_orders_query(wanted, limit))]
+) -> list[sa.Row[Any]]:
+    """The rows of the orders that pass a filter, newest first."""
+    return list(connection.execute(_orders_query(wanted, limit)))
+
+
+async def states_of(rows: Sequence[sa.Row[Any]]) -> list[OrderState]:
+    """The states in the rows; of tens of thousands it takes seconds, and others go on meanwhile."""
+    found: list[OrderState] = []
+    for start in range(0, len(rows), _STATES_AT_ONCE):
+        await asyncio.sleep(0)
+        found += [state_of(row._asdict()) for row in rows[start : start + _STATES_AT_ONCE]]
+    return found
 
 
 def _orders_query(wanted: OrderFilter, limit: int | None) -> sa.Select[Any]:

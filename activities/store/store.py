@@ -185,7 +185,8 @@ class Store:
         self, wanted: OrderFilter | None = None, *, limit: int | None = 100
     ) -> list[OrderState]:
         """The orders that pass a filter, newest first, at most `limit` (None: all)."""
-        return await self._read(lambda c: reads.orders_list(c, wanted or OrderFilter(), limit))
+        rows = await self._read(lambda c: reads.order_rows(c, wanted or OrderFilter(), limit))
+        return await reads.states_of(rows)
 
     async def fills(self, order_id: str) -> list[Fill]:
         """The fills of an order, oldest first by the exchange's time."""
