@@ -79,3 +79,9 @@ async def acknowledged(desk: Desk, claim: Claim, order_id: str, leg: int, genera
         answer=report.model_dump(mode="json", exclude={"fills"}),
         events=events_of(report, leg, claim.state),
     )
+
+
+async def never_reached(desk: Desk, order_id: str) -> bool:
+    """Whether the newest send of the order has reached nobody."""
+    claims = await desk.store.claims_of(order_id)
+    return bool(claims) and claims[-1].outcome is ClaimOutcome.NEVER_REACHED

@@ -6,8 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from activities.store import ClaimOutcome
-from tests.workflows.another_try import sent_once_more
+from tests.workflows.another_try import never_reached, sent_once_more
 from tests.workflows.desk import Desk, Exchange, an_order, until
 from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode
 
@@ -122,11 +121,7 @@ async def test_an_order_that_expires_while_another_has_sent_it_is_cancelled(
     order_id = order.client_order_id
     await desk.orders.start(order)
 
-    async def never_reached() -> bool:
-        claims = await desk.store.claims_of(order_id)
-        return bool(claims) and claims[0].outcome is ClaimOutcome.NEVER_REACHED
-
-    await until(never_reached)
+    await until(lambda: never_reached(desk, order_id))
     await desk.lift_pauses()
     await sent_once_more(desk, order_id)
     assert exchange.orders()[-1]["status"] == "NEW"

@@ -9,7 +9,7 @@ from temporalio.client import WorkflowExecutionStatus
 
 from activities.reconcile_messages import Finding, Outcome
 from activities.store import ClaimOutcome
-from tests.workflows.another_try import acknowledged, sent_by_another, written
+from tests.workflows.another_try import acknowledged, never_reached, sent_by_another, written
 from tests.workflows.desk import Desk, Exchange, an_order, until
 from trading.oms.enums import CancelOutcome, OrderStatus, Pending, ReasonCode
 from trading.oms.lifecycle import EventKind, LifecycleEvent
@@ -74,11 +74,7 @@ async def test_a_cancel_does_not_end_an_order_whose_send_another_process_has_cla
     order_id = order.client_order_id
     await desk.orders.start(order)
 
-    async def never_reached() -> bool:
-        claims = await desk.store.claims_of(order_id)
-        return bool(claims) and claims[0].outcome is ClaimOutcome.NEVER_REACHED
-
-    await until(never_reached)
+    await until(lambda: never_reached(desk, order_id))
     (claim,) = await desk.store.claims_of(order_id)
     again = await desk.store.reclaim(
         order_id, 1, 1, stamp=1, request=claim.request, claimant="the other"

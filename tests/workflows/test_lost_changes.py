@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from activities.store import ClaimOutcome
-from tests.workflows.another_try import acknowledged, sent_by_another, sent_once_more, written
+from tests.workflows.another_try import (
+    acknowledged,
+    never_reached,
+    sent_by_another,
+    sent_once_more,
+    written,
+)
 from tests.workflows.desk import Desk, Exchange, until
 from trading.oms.enums import CancelOutcome, OrderStatus, Pending
 from trading.oms.lifecycle import EventKind, LifecycleEvent
@@ -147,11 +153,7 @@ async def test_a_replacement_that_waits_and_was_sent_by_another_does_not_end_as_
     exchange.fault("rate_429", count=1, retry_after="30", endpoint="POST order")
     await desk.oms.modify_order(order_id, new_price=LOST, wait=0)
 
-    async def never_reached() -> bool:
-        claim = (await desk.store.claims_of(order_id))[-1]
-        return claim.outcome is ClaimOutcome.NEVER_REACHED
-
-    await until(never_reached)
+    await until(lambda: never_reached(desk, order_id))
     await desk.lift_pauses()
     await sent_once_more(desk, order_id, 2, is_written=is_written)
 

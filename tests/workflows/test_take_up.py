@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from activities.store import ClaimOutcome
+from tests.workflows.another_try import never_reached
 from tests.workflows.desk import Desk, Exchange, an_order, until
 from trading.oms.enums import CancelOutcome, OrderStatus, Pending
 from trading.oms.identity import exchange_client_id
@@ -35,7 +36,7 @@ async def in_doubt_dead(desk: Desk, exchange: Exchange, order: Order) -> None:
 async def waiting_to_send(desk: Desk, exchange: Exchange, order: Order) -> None:
     exchange.fault("rate_429", count=1, retry_after="20", endpoint="POST order")
     await desk.orders.start(order)
-    await until(lambda: _never_reached(desk, order.client_order_id))
+    await until(lambda: never_reached(desk, order.client_order_id))
 
 
 async def reducing(desk: Desk, exchange: Exchange, order: Order) -> None:
@@ -68,7 +69,7 @@ async def new_leg_waiting(desk: Desk, exchange: Exchange, order: Order) -> None:
     await desk.oms.submit_order(order)
     exchange.fault("rate_429", count=1, retry_after="20", endpoint="POST order")
     await desk.oms.modify_order(order.client_order_id, new_price=Decimal(30100), wait=0)
-    await until(lambda: _never_reached(desk, order.client_order_id))
+    await until(lambda: never_reached(desk, order.client_order_id))
 
 
 async def replaced_in_doubt(
@@ -91,7 +92,7 @@ async def replacement_waiting(desk: Desk, exchange: Exchange, order: Order) -> N
     await desk.oms.submit_order(order)
     exchange.fault("rate_429", count=1, retry_after="20", endpoint="POST order/cancelReplace")
     await desk.oms.modify_order(order.client_order_id, new_price=Decimal(30100), wait=0)
-    await until(lambda: _never_reached(desk, order.client_order_id))
+    await until(lambda: never_reached(desk, order.client_order_id))
 
 
 def is_quiet(state: OrderState) -> bool:
@@ -233,8 +234,3 @@ async def test_an_amendment_that_somebody_made_at_the_exchange_does_not_keep_the
 
     assert closed.state is not None
     assert (closed.status, closed.state.quantity) == (OrderStatus.FILLED, Decimal("0.004"))
-
-
-async def _never_reached(desk: Desk, order_id: str) -> bool:
-    claims = await desk.store.claims_of(order_id)
-    return bool(claims) and claims[-1].outcome is ClaimOutcome.NEVER_REACHED
