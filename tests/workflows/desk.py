@@ -214,7 +214,12 @@ class Desk:
         return seen
 
     async def reset(self, order_id: str) -> None:
-        """Reset the order's workflow to its start, as an operator may."""
+        """Reset the order's workflow to its start, as an operator may.
+
+        The server wants a completed task to go back to, and a first one that has sent the order
+        completes a moment after the store knows it.
+        """
+        completed = await until(lambda: self._first_completed(order_id))
         described = await self.handle(order_id).describe()
         await self.client.workflow_service.reset_workflow_execution(
             ResetWorkflowExecutionRequest(
@@ -223,10 +228,17 @@ class Desk:
                     workflow_id=described.id, run_id=str(described.run_id)
                 ),
                 reason="an operator's try",
-                workflow_task_finish_event_id=4,
+                workflow_task_finish_event_id=completed,
                 request_id=order_id,
             )
         )
+
+    async def _first_completed(self, order_id: str) -> int:
+        """The id of the event that completed the order's first task, or 0."""
+        async for event in self.handle(order_id).fetch_history_events():
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                return event.event_id
+        return 0
 
     def replaces_at_once(self, *, at_once: bool) -> None:
         """Whether our record says that an exchange cancels and replaces in one request."""
