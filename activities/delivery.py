@@ -15,18 +15,17 @@ import contextlib
 import logging
 from collections import defaultdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from temporalio.client import (
-    WithStartWorkflowOperation,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.booking import Booking
 from activities.connectors.classify import shown
+from activities.order_door import resuming
 from activities.store import Unreadable
 from activities.waking import nudge
 from trading.oms.client_calls import give_back_cancellation, look_at
@@ -35,6 +34,7 @@ from trading.oms.enums import OrderStatus
 from trading.oms.errors import StoreUnavailable
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
+from trading.oms.order_workflow import workflow_id
 from trading.oms.venue import VenueStatus
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ _PAGE = 1000
 _ALARM_AFTER = timedelta(minutes=1)
 _MAYBE_SENT_AFTER = timedelta(seconds=3)
 """Another feed, which died, may have begun to deliver a report that waits so long."""
-TASK_TIMEOUT = timedelta(seconds=5)
 _NOT_REOPENED = (RPCError, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError)
 
 
@@ -227,7 +226,7 @@ class Delivery:
         batch = ExecutionBatch(reports=tuple(item.report for item in items))
         update_id = f"feed-{items[0].id}-{items[-1].id}"
         try:
-            await self._client.get_workflow_handle(f"order-{order_id}").execute_update(
+            await self._client.get_workflow_handle(workflow_id(order_id)).execute_update(
                 "executions", batch, id=update_id, rpc_timeout=_RPC_TIMEOUT
             )
         except RPCError as error:
@@ -249,15 +248,7 @@ class Delivery:
 
     async def _reopen(self, order_id: str, batch: ExecutionBatch, update_id: str) -> str | None:
         """The order's workflow has ended: its next run takes the order up and books this."""
-        start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
-            "Order",
-            {"resume": order_id},
-            id=f"order-{order_id}",
-            task_queue=self._task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            task_timeout=TASK_TIMEOUT,
-        )
+        start = resuming(order_id, self._task_queue)
         try:
             await self._client.execute_update_with_start_workflow(
                 "executions",

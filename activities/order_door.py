@@ -19,6 +19,7 @@ from activities.waking import nudge
 from trading.oms.client_calls import give_back_cancellation, look_at
 from trading.oms.commands import CancelRequest, ExecutionBatch, ModifyRequest
 from trading.oms.models import OrderResult
+from trading.oms.order_workflow import TASK_TIMEOUT, WORKFLOW_PREFIX, workflow_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _RPC_TIMEOUT = timedelta(seconds=10)
 _MODIFY_TIMEOUT = timedelta(seconds=15)
-_TASK_TIMEOUT = timedelta(seconds=5)
 _REFUSED = (RPCError, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError)
 
 
@@ -46,7 +46,7 @@ class OrderDoor:
     async def is_running(self, order_id: str) -> bool:
         """Whether a workflow works on the order. Raises `RPCError` when nobody can say."""
         try:
-            described = await self._client.get_workflow_handle(f"order-{order_id}").describe(
+            described = await self._client.get_workflow_handle(workflow_id(order_id)).describe(
                 rpc_timeout=_RPC_TIMEOUT
             )
         except RPCError as error:
@@ -65,7 +65,7 @@ class OrderDoor:
         """
         query = f"WorkflowType='Order' AND ExecutionStatus='Running' AND Exchange='{exchange}'"
         listed = self._client.list_workflows(query, rpc_timeout=_RPC_TIMEOUT)
-        return {found.id.removeprefix("order-") async for found in listed}
+        return {found.id.removeprefix(WORKFLOW_PREFIX) async for found in listed}
 
     async def tell(self, order_id: str, reports: Sequence[ExecutionReport]) -> bool:
         """Let the order book what the exchange says; True once it has."""
@@ -80,7 +80,7 @@ class OrderDoor:
 
         Raises `RPCError` and the client's other errors where the order did not answer.
         """
-        handle = self._client.get_workflow_handle(f"order-{order_id}")
+        handle = self._client.get_workflow_handle(workflow_id(order_id))
         given: OrderResult = await handle.execute_update(
             "modify", request, id=update_id, result_type=OrderResult, rpc_timeout=_MODIFY_TIMEOUT
         )
@@ -92,9 +92,9 @@ class OrderDoor:
             await self._client.start_workflow(
                 "Order",
                 {"resume": order_id},
-                id=f"order-{order_id}",
+                id=workflow_id(order_id),
                 task_queue=self._task_queue,
-                task_timeout=_TASK_TIMEOUT,
+                task_timeout=TASK_TIMEOUT,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             )
@@ -104,15 +104,7 @@ class OrderDoor:
         return True
 
     async def _ask(self, order_id: str, update: str, command: BaseModel) -> bool:
-        start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
-            "Order",
-            {"resume": order_id},
-            id=f"order-{order_id}",
-            task_queue=self._task_queue,
-            task_timeout=_TASK_TIMEOUT,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        )
+        start = resuming(order_id, self._task_queue)
         try:
             await self._client.execute_update_with_start_workflow(
                 update, command, start_workflow_operation=start, rpc_timeout=_RPC_TIMEOUT
@@ -125,3 +117,16 @@ class OrderDoor:
             _log.warning("order %s does not take %s yet: %s", order_id, update, error)
             return False
         return True
+
+
+def resuming(order_id: str, task_queue: str) -> WithStartWorkflowOperation[Any, Any]:
+    """A start of the order's next run, for an update that finds none running."""
+    return WithStartWorkflowOperation(
+        "Order",
+        {"resume": order_id},
+        id=workflow_id(order_id),
+        task_queue=task_queue,
+        task_timeout=TASK_TIMEOUT,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+    )

@@ -11,11 +11,13 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from trading.oms.order_workflow import workflow_id
+
 _RPC_TIMEOUT = timedelta(seconds=2)
 
 
 async def nudge(client: Client, order_id: str) -> None:
     """Tell the order that a leg has changed: it looks, and finds nothing new."""
     with contextlib.suppress(RPCError):
-        handle = client.get_workflow_handle(f"order-{order_id}")
+        handle = client.get_workflow_handle(workflow_id(order_id))
         await handle.signal("leg", rpc_timeout=_RPC_TIMEOUT)

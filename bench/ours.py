@@ -22,8 +22,8 @@ from trading.oms.enums import OrderSide, OrderType
 from trading.oms.events import OrderEvent
 from trading.oms.identity import exchange_client_id
 from trading.oms.models import Order
-from trading.oms.order_client import workflow_id
 from trading.oms.order_manager import OrderManager
+from trading.oms.order_workflow import workflow_id
 from workers.child_process import ChildProcess
 from workers.connection import connect
 from workers.settings import Settings

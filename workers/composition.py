@@ -33,6 +33,7 @@ from activities.splitting import AskingLegs, Splitting
 from activities.store import Store
 from activities.store_marks import halt_if_gone_back, halt_if_orders_lack
 from trading.oms.errors import ExchangeError, StartUpError
+from trading.oms.order_workflow import TASK_TIMEOUT
 from trading.oms.risk.rules_file import RulesFile
 from trading.oms.routing.simple import SimpleRouter
 from trading.oms.routing.smart import RoutingStrategy, SmartOrderRouter
@@ -72,7 +73,6 @@ _CLOCK_S = 60.0
 _STICKY_TIMEOUT = timedelta(seconds=2)
 # The SDK's default is a hash of every module loaded, which takes from one to eight seconds.
 _BUILD_ID = "oms"
-TASK_TIMEOUT = timedelta(seconds=5)
 
 
 class Choices(NamedTuple):

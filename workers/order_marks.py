@@ -13,12 +13,12 @@ from temporalio.service import RPCError
 
 from activities.reconcile_messages import OrderMark
 from trading.oms.models import OrderResult
+from trading.oms.order_workflow import WORKFLOW_PREFIX
 
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowExecution
 
 _NEWEST = 20
-_PREFIX = "order-"
 
 
 async def newest_orders(client: Client, task_queue: str) -> list[OrderMark]:
@@ -40,7 +40,7 @@ async def newest_orders(client: Client, task_queue: str) -> list[OrderMark]:
 
 async def _mark(client: Client, execution: WorkflowExecution) -> OrderMark | None:
     """None for a run whose result does not say what became of an order."""
-    order_id, sequence = execution.id.removeprefix(_PREFIX), 0
+    order_id, sequence = execution.id.removeprefix(WORKFLOW_PREFIX), 0
     if execution.status is WorkflowExecutionStatus.COMPLETED:
         handle = client.get_workflow_handle(
             execution.id, run_id=execution.run_id, result_type=OrderResult

@@ -14,9 +14,9 @@ with workflow.unsafe.imports_passed_through():
     from trading.oms.commands import decode, validated
     from trading.oms.errors import InvalidOrder
     from trading.oms.models import Order
+    from trading.oms.order_workflow import WORKFLOW_PREFIX, workflow_id
 
 NOTHING = RawValue(Payload())
-PREFIX = "order-"
 
 
 def decoded(payload: RawValue, model: type[Any]) -> Any:
@@ -27,22 +27,22 @@ def decoded(payload: RawValue, model: type[Any]) -> Any:
         raise ApplicationError(str(error), type="InvalidOrder", non_retryable=True) from None
 
 
-def own_order(order: Order, workflow_id: str) -> Order:
+def own_order(order: Order, its_workflow: str) -> Order:
     """The order under the id that its workflow's id has; without one of its own it gets that.
 
     An id made up here would be another one in each try of the first task. Raises a non-retryable
     `ApplicationError` where the two ids differ.
     """
-    own = workflow_id.removeprefix(PREFIX)
+    own = its_workflow.removeprefix(WORKFLOW_PREFIX)
     if "client_order_id" not in order.model_fields_set:
         try:
             order = validated({**order.model_dump(), "client_order_id": own}, Order)
         except InvalidOrder as error:
             raise ApplicationError(str(error), type="InvalidOrder", non_retryable=True) from None
-    if workflow_id != f"{PREFIX}{order.client_order_id}":
+    if its_workflow != workflow_id(order.client_order_id):
         msg = (
-            f"client_order_id is {order.client_order_id!r} and the workflow's id {workflow_id!r}; "
-            f"the workflow's id must be {PREFIX}<client_order_id>"
+            f"client_order_id is {order.client_order_id!r} and the workflow's id {its_workflow!r}; "
+            f"the workflow's id must be {WORKFLOW_PREFIX}<client_order_id>"
         )
         raise ApplicationError(msg, type="InvalidOrder", non_retryable=True)
     return order

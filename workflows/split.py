@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from temporalio import workflow
@@ -22,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from trading.oms.enums import OrderStatus, Pending
     from trading.oms.lifecycle import EventKind
     from trading.oms.models import OrderState
+    from trading.oms.order_workflow import TASK_TIMEOUT, workflow_id
     from trading.oms.reading import summary
     from trading.oms.split import end_of, is_leg, leg_number, to_be_routed_again
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from temporalio.workflow import ChildWorkflowHandle
 
     from workflows.order_work import OrderWork
-
-_TASK_TIMEOUT = timedelta(seconds=5)
 
 
 class Split:
@@ -119,10 +117,10 @@ class Split:
             child = await workflow.start_child_workflow(
                 "Order",
                 {"resume": leg_id},
-                id=f"order-{leg_id}",
+                id=workflow_id(leg_id),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                task_timeout=_TASK_TIMEOUT,
+                task_timeout=TASK_TIMEOUT,
                 static_summary=summary(leg),
             )
         except WorkflowAlreadyStartedError:
@@ -233,7 +231,7 @@ class LegVoice:
         """Tell the parent, beside the loop; what changes meanwhile is told at once after it."""
         state = self._work.state
         if is_leg(state) and not self.is_telling and self._told != _news(state):
-            parent = f"order-{state.parent_order_id}"
+            parent = workflow_id(str(state.parent_order_id))
             self._telling = asyncio.create_task(self._tell(parent))
 
     async def _tell(self, parent: str) -> None:

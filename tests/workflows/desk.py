@@ -24,8 +24,9 @@ from activities.connectors.settings import ConnectorSettings
 from activities.store import JournalEntry, Store
 from trading.oms.enums import OrderStatus
 from trading.oms.models import CancelResult, Order, OrderResult, OrderState
-from trading.oms.order_client import OrderClient, workflow_id
+from trading.oms.order_client import OrderClient
 from trading.oms.order_manager import OrderManager
+from trading.oms.order_workflow import workflow_id
 from trading.oms.routing.smart import RoutingStrategy
 from workers.composition import Choices, Runtime, running
 from workers.sandbox.config import (

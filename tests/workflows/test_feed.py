@@ -18,7 +18,7 @@ from tests.workflows.test_fills import report
 from trading.oms.alarms import Alarm, alarm_of
 from trading.oms.enums import OrderStatus
 from trading.oms.models import utc_now
-from trading.oms.order_client import workflow_id
+from trading.oms.order_workflow import workflow_id
 from trading.oms.venue import ExecutionReport
 
 pytestmark = pytest.mark.temporal

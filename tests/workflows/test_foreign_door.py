@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from tests.workflows.desk import Desk, Exchange, an_order, until
 from trading.oms.enums import OrderStatus
 from trading.oms.models import Order, OrderState
-from trading.oms.order_client import workflow_id
+from trading.oms.order_workflow import workflow_id
 from workers.temporal_program import find_temporal
 
 pytestmark = pytest.mark.temporal

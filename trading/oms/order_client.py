@@ -47,6 +47,7 @@ from trading.oms.order_client_errors import (
     unavailable,
     why_failed,
 )
+from trading.oms.order_workflow import TASK_TIMEOUT, workflow_id
 from trading.oms.reading import summary
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from temporalio.client import Client, WorkflowHandle
 
-TASK_TIMEOUT = timedelta(seconds=5)
 _RPC_TIMEOUT = timedelta(seconds=15)
 _QUICK_RPC_TIMEOUT = timedelta(seconds=5)
 _PATIENCE_S = 45.0
@@ -71,11 +71,6 @@ _NOT_ENDED = frozenset(
     }
 )
 _Answer = TypeVar("_Answer")
-
-
-def workflow_id(order_id: str) -> str:
-    """The workflow id of an order: `order-<client_order_id>`."""
-    return f"order-{order_id}"
 
 
 class OrderClient:
