@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from activities.messages import Booked, OrderAt
+from activities.carriers import LIVES, MAY_LIVE, NO_LEG, Carriers, at_of, is_stray, two_live
+from activities.messages import Booked
 from activities.store import ClaimOutcome, TradingState, resend_scope
 from trading.oms.enums import OrderStatus, Pending
 from trading.oms.errors import OrderNotFound
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from trading.oms.venue import ExecutionReport
 
 _log = logging.getLogger(__name__)
-_NO_LEG = 0
-"""The leg of a stray's events: its fills count, its life and death are not the order's."""
-_MAY_LIVE = frozenset({None, VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED, VenueStatus.FILLED})
-_LIVES = frozenset({VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED})
 _UNPROVED = frozenset(
     {
         OrderStatus.CREATED,
@@ -44,6 +41,7 @@ class Booking:
     def __init__(self, store: Store) -> None:
         """Take the store."""
         self._store = store
+        self.carriers = Carriers(store)
 
     async def book(
         self, order_id: str, reports: Sequence[ExecutionReport], *, generation: int = 1
@@ -59,26 +57,28 @@ class Booking:
             msg = f"no order has the id {order_id!r}"
             raise OrderNotFound(msg)
         reports = [report for report in reports if await self._is_about(report, state)]
-        carrier, events, strays = await self._another_carrier(reports, state)
+        carrier, events, strays = await self.carriers.another(reports, state, generation)
         if carrier is not None:
             state = _carried_by(carrier, state)
         was_replacing = state.replacing
         for report in reports:
-            claim = await self._claim_of(report, state)
+            claim = await self.carriers.claim_of(report, state)
             leg = claim.key.leg if claim is not None else state.leg
             if leg > state.leg:
                 continue  # A replacement that was refused: its answer or the look-up ends it.
-            if claim is not None and _is_stray(claim, state):
-                leg = _NO_LEG
-                if report.status in _MAY_LIVE and _at(claim) not in strays:
-                    strays.append(_at(claim))
-                    is_older = claim.key < (await self._carrier(state)).key
-                    events.append(_alarm(claim, "all of it" if is_older else "it"))
+            if claim is not None and is_stray(claim, state):
+                leg = NO_LEG
+                if report.status in MAY_LIVE and at_of(claim) not in strays:
+                    strays.append(at_of(claim))
+                    carries = await self.carriers.of(state)
+                    is_older = carries is not None and claim.key < carries.key
+                    events.append(two_live(claim, "all of it" if is_older else "it"))
             events.extend(await self._reduced_there(report, state))
             events.extend(events_of(report, leg, state))
         was_absent = carrier is not None and carrier.outcome is ClaimOutcome.NOT_PLACED
         if (strays or was_absent) and await self._is_news(order_id, events):
-            await self._stop_resending(state)
+            lived = "two sends of it were" if strays else "a send of it that was proved absent was"
+            await self._stop_resending(state, f"{lived} alive")
         unproved = state.in_doubt_since is not None or state.status in _UNPROVED
         if strays or unproved or carrier is not None:
             state = await self._record_with_proof(order_id, events, reports)
@@ -88,8 +88,8 @@ class Booking:
         missing = await fills_missing_by(self._store, state, reports)
         booked = Booked(state=state, fills_missing=missing, strays=tuple(strays))
         if carrier is not None:
-            return booked.model_copy(update={"carrier": _at(carrier)})
-        known = await self.overtaken(state) if generation > 1 and not strays else None
+            return booked.model_copy(update={"carrier": at_of(carrier)})
+        known = await self.carriers.overtaken(state) if generation > 1 and not strays else None
         return known.model_copy(update={"fills_missing": missing}) if known else booked
 
     async def _is_about(self, report: ExecutionReport, state: OrderState) -> bool:
@@ -102,85 +102,13 @@ class Booking:
         if elsewhere([report], state) is None and (
             any(given == known is not None for given, known in zip(ids, own, strict=True))
             or ids == (None, None)
-            or await self._claim_of(report, state) is not None
+            or await self.carriers.claim_of(report, state) is not None
         ):
             return True
         _log.error(
             "a report that is not about order %s is dropped: %r", state.client_order_id, report
         )
         return False
-
-    async def overtaken(self, state: OrderState, meant: int | None = None) -> Booked | None:
-        """What carries the order, and what may live beside it, where it is not the one `meant`.
-
-        Without a generation the newest send is. A task whose first try was cut off knows it so.
-        """
-        claims = [c for c in await self._store.claims_of(state.client_order_id) if _is_on(c, state)]
-        carrier = next((claim for claim in claims if not _is_stray(claim, state)), None)
-        meant = meant or max((claim.key.generation for claim in claims), default=0)
-        if carrier is None or carrier.key.generation == meant:
-            return None
-        return Booked(state=state, carrier=_at(carrier), strays=may_live_beside(carrier, claims))
-
-    async def _another_carrier(
-        self, reports: Sequence[ExecutionReport], state: OrderState
-    ) -> tuple[StoredClaim | None, list[LifecycleEvent], list[OrderAt]]:
-        """What the reports prove to carry the order now, what that is to it, and strays."""
-        older = await self._older_that_lives(reports, state)
-        if older is not None:
-            newer = await self._carrier(state)
-            return older, [_takes_over(older), _alarm(older, "the newer one")], [_at(newer)]
-        for report in reports:
-            claim = await self._claim_of(report, state)
-            is_there = report.status is not VenueStatus.REJECTED
-            if claim is not None and claim.key.leg > state.leg and is_there:
-                started = _replaces(claim, report, state)
-                return claim, [started, *_alarm_if_revived(claim, state)], []
-        return None, [], []
-
-    async def _older_that_lives(
-        self, reports: Sequence[ExecutionReport], state: OrderState
-    ) -> StoredClaim | None:
-        """An older send that lives after all and carries the order from now on; the oldest.
-
-        Only where the newer one has done nothing yet and nothing else is under way: otherwise
-        nobody can say what of both may stay, and all of it is cancelled.
-        """
-        is_quiet = state.pending is Pending.NONE and not state.replacing
-        if state.leg != 1 or state.filled_quantity or not (state.is_open and is_quiet):
-            return None
-        found = []
-        for report in reports:
-            claim = await self._claim_of(report, state)
-            if claim is None or not _is_stray(claim, state) or report.status not in _LIVES:
-                continue
-            found.append(claim)
-        carrier = min(found, key=lambda claim: claim.key.generation, default=None)
-        if carrier is None or carrier.key.generation > (await self._carrier(state)).key.generation:
-            return None
-        return carrier
-
-    async def _carrier(self, state: OrderState) -> StoredClaim:
-        """The send that carries the order."""
-        claims = await self._store.claims_of(state.client_order_id)
-        return next(c for c in claims if c.request.exchange_client_id == state.exchange_client_id)
-
-    async def _claim_of(self, report: ExecutionReport, state: OrderState) -> StoredClaim | None:
-        """The send that a report speaks of, None where it is the newest.
-
-        By the client id, else by the exchange's order id.
-        """
-        client_id, exchange_id = report.exchange_client_id, report.exchange_order_id
-        if client_id == state.exchange_client_id or (
-            client_id is None and exchange_id in {None, state.exchange_order_id}
-        ):
-            return None
-        for claim in await self._store.claims_of(state.client_order_id):
-            if client_id == claim.request.exchange_client_id or (
-                client_id is None and exchange_id == claim.exchange_order_id
-            ):
-                return claim
-        return None
 
     async def _reduced_there(
         self, report: ExecutionReport, state: OrderState
@@ -223,7 +151,7 @@ class Booking:
         Streams deliver late and queries lag, so no time of theirs tells. What somebody else sets to
         just such a quantity is found by reconciliation, and by the end of the order.
         """
-        if not state.revision or report.status not in _LIVES:
+        if not state.revision or report.status not in LIVES:
             return False
         entries = await self._store.events_of(state.client_order_id)
         return any(entry.state.quantity == total for entry in entries)
@@ -244,12 +172,12 @@ class Booking:
         known = {entry.alarm for entry in await self._store.events_of(order_id) if entry.alarm}
         return any(e.kind is EventKind.ALARM and e.reason not in known for e in events)
 
-    async def _stop_resending(self, state: OrderState) -> None:
+    async def _stop_resending(self, state: OrderState, why: str) -> None:
         """Absence cannot be proved there: nothing is sent again until an operator says so."""
         await self._store.set_trading_state(
             resend_scope(state.exchange, state.account),
             TradingState.HALTED,
-            reason=f"two sends of order {state.client_order_id} were alive",
+            reason=f"order {state.client_order_id}: {why}",
             by="oms",
         )
 
@@ -288,38 +216,6 @@ class Booking:
         )
 
 
-def may_live_beside(carrier: StoredClaim, claims: Sequence[StoredClaim]) -> tuple[OrderAt, ...]:
-    """The other sends of its leg that may be alive, by what the store knows.
-
-    What has become of one since the exchange's first word on it is not in its claim: it is asked.
-    """
-    return tuple(
-        _at(claim)
-        for claim in claims
-        if claim.key.leg == carrier.key.leg and claim.key != carrier.key and _may_live(claim)
-    )
-
-
-def _may_live(claim: StoredClaim) -> bool:
-    if claim.outcome is ClaimOutcome.ACCEPTED:
-        return (claim.answer or {}).get("status") in _MAY_LIVE
-    return claim.outcome in {None, ClaimOutcome.UNKNOWN}
-
-
-def _is_on(claim: StoredClaim, state: OrderState) -> bool:
-    return claim.key.leg == state.leg
-
-
-def _is_stray(claim: StoredClaim, state: OrderState) -> bool:
-    """Whether it is a send of the present leg, and not the one that carries the order."""
-    is_carrier = claim.request.exchange_client_id == state.exchange_client_id
-    return _is_on(claim, state) and not is_carrier
-
-
-def _at(claim: StoredClaim) -> OrderAt:
-    return OrderAt(**claim.key._asdict())
-
-
 def _carried_by(claim: StoredClaim, state: OrderState) -> OrderState:
     """The order as it is once another send of its leg carries it."""
     change = {
@@ -328,54 +224,6 @@ def _carried_by(claim: StoredClaim, state: OrderState) -> OrderState:
         "exchange_order_id": claim.exchange_order_id,
     }
     return state.model_copy(update=change)
-
-
-def _replaces(claim: StoredClaim, report: ExecutionReport, state: OrderState) -> LifecycleEvent:
-    """The exchange has the order that a cancel-replace was to place: it is the next leg.
-
-    So it has cancelled the one before, which had no fill then; what that one has filled counts.
-    """
-    quantity = report.quantity or claim.request.quantity
-    return LifecycleEvent(
-        kind=EventKind.LEG_STARTED,
-        at=claim.claimed_at,
-        leg=claim.key.leg,
-        exchange_client_id=claim.request.exchange_client_id,
-        revision=state.revision + 1,
-        quantity=EXACT.add(quantity, state.filled_quantity),
-        price=report.price or claim.request.price,
-        stop_price=claim.request.stop_price,
-        details={"generation": claim.key.generation, "stamp": claim.stamp},
-    )
-
-
-def _alarm_if_revived(claim: StoredClaim, state: OrderState) -> list[LifecycleEvent]:
-    was_absent = claim.outcome is ClaimOutcome.NOT_PLACED
-    if not was_absent and state.is_open:
-        return []
-    name = f"leg {claim.key.leg}, generation {claim.key.generation}"
-    why = "was proved not to be placed" if was_absent else "was taken for dead"
-    reason = f"{name} lives, which {why}; it carries the order"
-    event = LifecycleEvent(kind=EventKind.ALARM, at=claim.claimed_at, leg=_NO_LEG, reason=reason)
-    return [event]
-
-
-def _takes_over(claim: StoredClaim) -> LifecycleEvent:
-    return LifecycleEvent(
-        kind=EventKind.LEG_STARTED,
-        at=claim.claimed_at,
-        leg=claim.key.leg,
-        exchange_client_id=claim.request.exchange_client_id,
-        details={"generation": claim.key.generation, "stamp": claim.stamp},
-    )
-
-
-def _alarm(claim: StoredClaim, cancelled: str) -> LifecycleEvent:
-    reason = (
-        f"two sends of leg {claim.key.leg} live: generation {claim.key.generation} does, beside "
-        f"another; {cancelled} is cancelled"
-    )
-    return LifecycleEvent(kind=EventKind.ALARM, at=claim.claimed_at, leg=_NO_LEG, reason=reason)
 
 
 async def fills_missing_by(

@@ -147,7 +147,7 @@ class ExchangeSteps:
         """
         if claim.key.leg != state.leg or _carries(claim, state):
             return None
-        return await self._booking.overtaken(state, claim.key.generation)
+        return await self._booking.carriers.overtaken(state, claim.key.generation)
 
     async def _after_unclear_cancel(
         self, connector: IExecutionConnector, ref: OrderRef, at: OrderAt, reason: str

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.booking import Booking, may_live_beside
+from activities.booking import Booking
+from activities.carriers import may_live_beside
 from activities.messages import (
     Booked,
     ClaimFacts,
@@ -223,7 +224,8 @@ class OrderSteps:
         self._parts.on_state(state)
         if state.is_terminal:
             return Booked(state=state)
-        return Booked(state=state, claim=await self._newest_claim(note.order_id))
+        claim, newer = await self._claim_and_state(note.order_id)
+        return Booked(state=newer or state, claim=claim)
 
     @activity.defn(name="book_reports")
     async def book_reports(self, message: Reports) -> Booked:
@@ -258,9 +260,6 @@ class OrderSteps:
         claims = await self._store.claims_of(order_id)
         state = await self._store.order(order_id)
         return self._carrier(claims, state), state
-
-    async def _newest_claim(self, order_id: str) -> ClaimFacts | None:
-        return self._carrier(await self._store.claims_of(order_id), None)
 
     @staticmethod
     def _carrier(claims: Sequence[StoredClaim], state: OrderState | None) -> ClaimFacts | None:

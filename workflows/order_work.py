@@ -4,6 +4,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -19,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from trading.oms.lifecycle import EventKind, LifecycleEvent
     from trading.oms.models import CancelResult, Order, OrderResult, OrderState
 
-from workflows import blotter, interruption, steps
+from workflows import blotter, interruption, new_run, steps
 from workflows.cancellation import Cancellation
 from workflows.doubt import InDoubt
 from workflows.expiry import Expiry
@@ -150,8 +151,8 @@ class OrderWork:
             self.voice.tell()
             if self._is_done():
                 return
-            self._continue_as_new_if_long()
-            await workflow.wait_condition(lambda: bool(self._inbox) or self._is_done())
+            is_due = new_run.begin_if_due(self)
+            await workflow.wait_condition(partial(self._is_awake, is_due=is_due))
 
     # Messages.
 
@@ -366,9 +367,17 @@ class OrderWork:
         await interruption.go_on_from(self, claim)
 
     @property
+    def has_messages(self) -> bool:
+        """Whether a message lies in the inbox."""
+        return bool(self._inbox)
+
+    @property
     def cancel_is_waiting(self) -> bool:
         """Whether a cancel lies in the inbox that the loop has not taken yet."""
-        return any(isinstance(request, Cancel) for request in self._inbox)
+        return any(
+            isinstance(request, Cancel) and self.mismatch(request.command) is None
+            for request in self._inbox
+        )
 
     def _has_outcome(self) -> bool:
         return self.refusal is not None or (
@@ -384,17 +393,5 @@ class OrderWork:
         ) or self.refusal is not None
         return settled and not self._inbox and workflow.all_handlers_finished()
 
-    def _continue_as_new_if_long(self) -> None:
-        """A long history goes on in a new run: what timers were for follows from the store."""
-        busy = (
-            bool(self._inbox)
-            or self.doubt.is_looking
-            or self.modification.is_running
-            or self.strays.exist
-            or self.split.modification.is_running
-            or self.voice.is_telling
-            or self.state.submitted_at is None
-            or not workflow.all_handlers_finished()
-        )
-        if not busy and workflow.info().is_continue_as_new_suggested():
-            workflow.continue_as_new({"resume": self.state.client_order_id})
+    def _is_awake(self, *, is_due: bool) -> bool:
+        return self.has_messages or self._is_done() or (is_due and new_run.is_quiet(self))

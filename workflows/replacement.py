@@ -136,6 +136,9 @@ class Replacement:
                 await self.at_once(attempt)
             case SendKind.NEVER_REACHED:
                 await self._try_later(answer, attempt)
+            case _ if self.new_leg_exists:  # An older send of it has shown life meanwhile.
+                await self._work.take_up_carrier()
+                await self._new_leg_is_there()
             case _:
                 refusal = answer.denied.reason if answer.denied is not None else answer.reason
                 await modification.give_up(refusal or "the exchange refused the change")

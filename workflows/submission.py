@@ -187,7 +187,7 @@ class Submission:
         if answer.kind is SendKind.IN_DOUBT:
             await self._work.doubt.begin(leg, generation)
         elif answer.kind is SendKind.REFUSED and answer.denied is not None:
-            await self._refused_at_claim(answer.denied, leg)
+            await self._refused_at_claim(answer.denied, leg, generation)
         self._work.modification.leg_is_sent(answer)
 
     async def send_now(self) -> None:
@@ -252,14 +252,19 @@ class Submission:
         )
 
     async def end_unsent(self, *events: LifecycleEvent) -> None:
-        """End the order, nothing having been sent. The store decides whether that is so.
+        """End the order, nothing of its present leg having been sent."""
+        await self._end_unsent(self._work.state.leg, self.generation, *events)
 
-        The task that this one repeats may have claimed a send, and only its result was lost.
+    async def _end_unsent(self, leg: int, generation: int, *events: LifecycleEvent) -> None:
+        """End the order where nothing of a leg was sent. The store decides whether that is so.
+
+        The task that this one repeats may have claimed a send, and only its result was lost; or a
+        send that was proved absent has shown life.
         """
         work = self._work
         known = ClaimFacts(
-            leg=work.state.leg,
-            generation=self.generation,
+            leg=leg,
+            generation=generation,
             stamp=self.next_stamp - 1,
             outcome="never_reached",
         )
@@ -299,11 +304,13 @@ class Submission:
         )
         self._marks.clear()
 
-    async def _refused_at_claim(self, denied: Denied, leg: int) -> None:
+    async def _refused_at_claim(self, denied: Denied, leg: int, generation: int) -> None:
         if self._work.state.is_terminal or self._work.state.is_split:
             return
         if leg > 1 or self._work.state.pending is Pending.CANCEL:
-            await self._work.record(
+            await self._end_unsent(
+                leg,
+                generation,
                 self._work.event(EventKind.REQUEST_ENDED),
                 self._work.event(
                     EventKind.CANCELLED, reason_code=denied.reason_code, reason=denied.reason

@@ -106,10 +106,21 @@ class ClaimSend(OnOrder):
             return state.reason_code or ReasonCode.CANCELLED_BEFORE_SEND
         if self._wish.not_after is not None and utc_now() > self._wish.not_after:
             return ReasonCode.SEND_BY_PASSED
-        if self._wish.key.generation > 1 and batch.resends_stopped(request):
+        again = self._wish.key.generation > 1
+        if again and (self._older_lives(batch) or batch.resends_stopped(request)):
             return ReasonCode.RESENDING_STOPPED
         trading = batch.trading_state(request.exchange, request.account, state.strategy_id)
         return ReasonCode.TRADING_HALTED if trading is TradingState.HALTED else None
+
+    def _older_lives(self, batch: Batch) -> bool:
+        """Whether a send that was proved absent has shown life before this one was claimed."""
+        own = self._wish.key
+        return any(
+            key[:2] == own[:2]
+            and key.generation < own.generation
+            and _outcome(row.values) is ClaimOutcome.ACCEPTED
+            for key, row in batch.claims.items()
+        )
 
     def _take(self, batch: Batch, claim: ClaimRow | None) -> list[LifecycleEvent]:
         key, request = self._wish.key, self._wish.request

@@ -122,10 +122,15 @@ class Record(OnOrder):
         known = self._unsent_after
         if known is None:
             return False
-        return batch.order(self.order_id).state.is_split or any(
-            Sent(key.leg, key.generation, row.values["stamp"]) > known
+        sent = [
+            (Sent(key.leg, key.generation, row.values["stamp"]), row.values["outcome"])
             for key, row in batch.claims.items()
             if key.order_id == self.order_id and row.values["outcome"] not in _NOTHING_SENT
+        ]
+        # An older send of its leg that the exchange has after all was taken for absent.
+        return batch.order(self.order_id).state.is_split or any(
+            one > known or (one.leg == known.leg and outcome == ClaimOutcome.ACCEPTED.value)
+            for one, outcome in sent
         )
 
     def answer(self, batch: Batch) -> OrderState:

@@ -379,3 +379,19 @@ async def test_a_send_that_placed_nothing_ends_no_order_that_was_sent_again(stor
     )
 
     assert state.status is OrderStatus.SUBMITTED
+
+
+async def test_a_send_that_lives_after_all_is_not_followed_by_another(store: Store) -> None:
+    order = await claimed(store, new_order())
+    order_id = order.client_order_id
+    await store.settle_claim(order_id, 1, 1, outcome=ClaimOutcome.NOT_PLACED)
+    lives = event(EventKind.ACCEPTED, exchange_order_id="x-80")
+    await store.settle_claim(order_id, 1, 1, outcome=ClaimOutcome.ACCEPTED, events=[lives])
+
+    again = request_of(order, generation=2)
+    claim = await store.claim_send(order_id, 1, 2, again, claimant="other")
+    ended = event(EventKind.CANCELLED, reason_code=ReasonCode.CANCELLED_BEFORE_SEND)
+    state = await store.record(order_id, [ended], Sent(1, 2, 0))
+
+    assert (claim.won, claim.refusal) == (False, ReasonCode.RESENDING_STOPPED)
+    assert state.status is OrderStatus.ACCEPTED

@@ -3,23 +3,19 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 from activities.risk_desk import RiskDesk
 from tests.workflows.desk import Desk, Exchange, a_desk, an_order, until, working
-from trading.oms.enums import CancelOutcome, IfNotPlaced, OrderStatus, Pending, ReasonCode
+from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode
 from trading.oms.errors import StartUpError
-from workers import temporal_dev_server
-from workers.temporal_server import running_dev_server
 from workflows import submission
 
 pytestmark = pytest.mark.temporal
@@ -198,88 +194,6 @@ async def test_a_look_up_about_an_old_send_does_not_end_a_new_doubt(desk: Desk) 
 
     assert (changed.success, changed.status) == (True, ACCEPTED)
     assert (await desk.state(result.order_id)).in_doubt_since is None
-
-
-# Long histories: a server that suggests to continue as new soon.
-
-
-@pytest.fixture(scope="module")
-async def long_lived(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Desk]:
-    """A desk on a server that finds a history of sixteen events long."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('long') / 'store.sqlite3'}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(
-            temporal_dev_server.DYNAMIC_CONFIG, "limit.historyCount.suggestContinueAsNew", "16"
-        )
-        async with running_dev_server(lambda _line: None, ui=False) as server:
-            client = await server.connect(data_converter=pydantic_data_converter)
-            async with a_desk(client, url) as desk:
-                yield desk
-
-
-async def test_a_long_history_goes_on_in_a_new_run_without_losing_a_message(
-    long_lived: Desk,
-) -> None:
-    desk = long_lived
-    expire_at = datetime.now(UTC).replace(year=2100)
-    order = await desk.resting(quantity="0.1", time_in_force="GTD", expire_at=expire_at)
-    order_id = order.client_order_id
-    first_run = (await desk.handle(order_id).describe()).run_id
-
-    for number in range(1, 51):
-        desk.exchange.market("SELL", "30000", "0.001")
-        if number % 10 == 0:
-            await desk.oms.modify_order(order_id, new_quantity=Decimal("0.2") - number * _STEP)
-            await desk.handle(order_id).signal("modify", {"new_price": 0})
-    state = await desk.until(order_id, lambda state: state.filled_quantity == Decimal("0.05"))
-
-    assert (await desk.handle(order_id).describe()).run_id != first_run
-    assert (state.status, state.quantity) == (PART, Decimal("0.2") - 50 * _STEP)
-    assert (await desk.cancel(order_id)).outcome is CancelOutcome.CANCELLED
-    names = await desk.names(order_id)
-    assert names.count("order_fill") == 50
-    assert names.count("order_message_refused") == 5
-    assert desk.exchange.orders(status="PARTIALLY_FILLED") == []
-
-
-async def test_doubt_and_a_pending_cancel_go_on_in_the_new_run(long_lived: Desk) -> None:
-    desk, exchange = long_lived, long_lived.exchange
-    exchange.fault("stream_drop")
-    exchange.fault("reply_lost", count=1, endpoint="POST order")
-    exchange.fault("rate_429", retry_after="0.01", endpoint="GET order", count=9)
-    result = await desk.submit(if_not_placed=IfNotPlaced.REJECT)
-    await desk.cancel(result.order_id, wait=0)
-    exchange.clear("rate_429")
-
-    closed = await desk.until_closed(result.order_id)
-
-    assert closed.status is CANCELLED
-    assert exchange.orders(status="NEW") == []
-    exchange.tidy()
-
-
-async def test_a_send_that_never_reaches_the_exchange_goes_on_in_the_new_run(
-    long_lived: Desk,
-) -> None:
-    desk, exchange = long_lived, long_lived.exchange
-    exchange.fault("rate_429", retry_after="0.01", endpoint="POST order", count=3)
-    order = an_order()
-    order_id = order.client_order_id
-    await desk.orders.start(order)
-    first_run = (await desk.handle(order_id).describe()).run_id
-
-    state = await desk.until_status(order_id, ACCEPTED)
-
-    assert (await desk.handle(order_id).describe()).run_id != first_run
-
-    assert state.pending is Pending.NONE
-    assert len(exchange.orders(status="NEW")) == 1
-    assert (await desk.cancel(order_id)).success
-
-
-_STEP = Decimal("0.001")
 
 
 async def _reached(count: Callable[[], int], number: int) -> bool:
