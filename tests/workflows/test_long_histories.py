@@ -105,7 +105,7 @@ async def test_an_order_that_hears_of_nothing_but_fills_goes_on_in_a_new_run(
 
     for number in range(1, _TIMES + 1):
         desk.exchange.market("SELL", "30000", "0.001")
-        await desk.until(order_id, lambda s, n=number: s.filled_quantity == n * _STEP)
+        await _filled(desk, order_id, number)
 
     assert await _run_of(desk, order_id) != first_run
     assert (await desk.cancel(order_id)).outcome is CancelOutcome.CANCELLED
@@ -134,7 +134,7 @@ async def test_an_ended_order_stays_until_its_fills_are_known(long_lived: Desk) 
     order_id = (await desk.resting(quantity="0.1")).client_order_id
     for number in range(1, 6):
         exchange.market("SELL", "30000", "0.001")
-        await desk.until(order_id, lambda s, n=number: s.filled_quantity == n * _STEP)
+        await _filled(desk, order_id, number)
     exchange.fault("stream_drop")
     exchange.fault("rate_429", retry_after="0.01", endpoint="GET myTrades", count=2)
     exchange.market("SELL", "30000", "0.003")
@@ -164,9 +164,13 @@ async def test_a_replacement_that_stays_in_doubt_goes_on_in_a_new_run(long_lived
     await desk.lift_pauses()
 
     state = await desk.until(order_id, lambda s: s.in_doubt_since is None)
-    assert (state.status, state.price) == (ACCEPTED, 30100)
+    assert (state.status, state.price) == (ACCEPTED, Decimal(30100))
     assert (await desk.cancel(order_id)).outcome is CancelOutcome.CANCELLED
     assert exchange.orders(status="NEW") == []
+
+
+async def _filled(desk: Desk, order_id: str, number: int) -> None:
+    await desk.until(order_id, lambda state: state.filled_quantity == number * _STEP)
 
 
 async def _run_of(desk: Desk, order_id: str) -> str:
