@@ -11,8 +11,8 @@ from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from tests.workflows.desk import Desk, Exchange, an_order, until
-from trading.oms.enums import OrderStatus
+from tests.workflows.desk import Desk, Exchange, an_order, plain, until
+from trading.oms.enums import CancelOutcome, OrderStatus
 from trading.oms.models import Order, OrderState
 from trading.oms.order_workflow import workflow_id
 from workers.temporal_program import find_temporal
@@ -283,3 +283,24 @@ async def _named(call: Any) -> None:
 
 async def _refused(desk: Desk, order_id: str, times: int) -> bool:
     return (await desk.names(order_id)).count("order_message_refused") == times
+
+
+async def test_a_first_cancel_that_means_another_order_does_not_keep_this_one_from_being_sent(
+    desk: Desk, exchange: Exchange
+) -> None:
+    order = an_order()
+    order_id = order.client_order_id
+
+    await desk.client.start_workflow(
+        "Order",
+        {"order": plain(order)},
+        id=workflow_id(order_id),
+        task_queue=desk.task_queue,
+        start_signal="cancel",
+        start_signal_args=[{"symbol": "ETH/USDT"}],
+    )
+
+    state = await desk.until_status(order_id, OrderStatus.ACCEPTED)
+    assert state.exchange_order_id in {str(one["orderId"]) for one in exchange.orders(status="NEW")}
+    assert (await desk.cancel(order_id)).outcome is CancelOutcome.CANCELLED
+    assert "order_message_refused" in await desk.names(order_id)
