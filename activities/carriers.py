@@ -72,8 +72,9 @@ class Carriers:
         """
         if generation == 1:
             return None
-        own = await self.of(state)
-        if own is None or own.key.generation >= generation:
+        claims = [c for c in await self._store.claims_of(state.client_order_id) if _is_on(c, state)]
+        own = max(claims, key=lambda claim: claim.key.generation, default=None)
+        if own is None or own.key.generation >= generation or is_stray(own, state):
             return None
         for report in reports:
             if await self.claim_of(report, state) is None and report.status in MAY_LIVE:
