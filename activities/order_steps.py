@@ -39,6 +39,7 @@ from activities.splitting import Splitting, is_to_be_split
 from activities.store import ClaimOutcome
 from activities.store.types import Sent
 from trading.oms.models import Order
+from trading.oms.routing.base import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -126,22 +127,12 @@ class OrderSteps:
         prepared = await self._admit(order)
         if prepared.difference or prepared.claim is not None or not prepared.state.is_open:
             return prepared
-        routed = await self.route(order)
+        routed, risk = await self._route_and_check(order, prepared.state)
         if routed.state is not None and not routed.state.is_split:
             # Another try, which had found one exchange for all of it, has sent it meanwhile.
             claim, state = await self._claim_and_state(order.client_order_id)
             return prepared.model_copy(update={"state": state, "claim": claim})
-        if routed.denied is not None or routed.state is not None:
-            return prepared.model_copy(update={"routed": routed})
-        state, where = prepared.state, {"exchange": routed.exchange, "account": routed.account}
-        question = RiskQuestion(
-            order_id=order.client_order_id,
-            quantity=state.remaining_quantity,
-            price=state.price,
-            **where,
-        )
-        risk = await self._parts.risk.check(order, question)
-        if risk.denied is not None:
+        if risk is None or risk.denied is not None:
             return prepared.model_copy(update={"routed": routed, "risk": risk})
         slot = slot or await rate_slot(self._parts, order, routed)
         rate = rate_answer(slot)
@@ -172,10 +163,39 @@ class OrderSteps:
             raise ApplicationError(msg, type="OrderNotFound", non_retryable=True)
         return Known(order=order, state=state, claim=claim)
 
-    async def route(self, order: Order) -> Routed:
-        """Choose the venue, and the account there (the order's own, or the venue's default)."""
+    async def _route_and_check(
+        self, order: Order, state: OrderState
+    ) -> tuple[Routed, RiskAnswer | None]:
+        """The venue, and what the checks say there; None where there is none, or there are legs.
+
+        An order that may be divided is divided anew without a venue that denies all of it.
+        """
+        refused: dict[str, Refusal] = {}
+        while True:
+            routed = await self.route(order, refused)
+            if routed.denied is not None or routed.state is not None:
+                return routed, None
+            question = RiskQuestion(
+                order_id=order.client_order_id,
+                exchange=routed.exchange,
+                account=routed.account,
+                quantity=state.remaining_quantity,
+                price=state.price,
+            )
+            risk = await self._parts.risk.check(order, question)
+            if risk.denied is None or not is_to_be_split(self._parts, order):
+                return routed, risk
+            refused[routed.exchange] = Refusal(risk.denied.reason_code, risk.denied.reason)
+
+    async def route(self, order: Order, refused: Mapping[str, Refusal]) -> Routed:
+        """Choose the venue, and the account there (the order's own, or the venue's default).
+
+        Of an order that is divided those that have `refused` get nothing.
+        """
         if is_to_be_split(self._parts, order):
-            question = SplitQuestion(order_id=order.client_order_id, quantity=order.quantity)
+            question = SplitQuestion(
+                order_id=order.client_order_id, quantity=order.quantity, refused=dict(refused)
+            )
             return await Splitting(self._parts).split_order(question)
         return await venue_for(self._parts, order)
 

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from activities.messages import Message
 from trading.oms.models import Exact, OrderState
+from trading.oms.routing.base import Refusal
 from trading.oms.split_change import Plan, Wish
 
 
@@ -19,7 +20,7 @@ class SplitQuestion(Message):
     first: int = 1
     price: Exact | None = None
     adds: bool = False
-    refused: dict[str, str] = Field(default_factory=dict)
+    refused: dict[str, Refusal] = Field(default_factory=dict)
 
 
 class Legs(Message):

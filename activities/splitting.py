@@ -22,7 +22,7 @@ from activities.store import OrderFilter
 from trading.oms.commands import ModifyRequest
 from trading.oms.enums import ReasonCode
 from trading.oms.models import utc_now
-from trading.oms.routing.base import IOrderSplitter, RoutingDenied
+from trading.oms.routing.base import IOrderSplitter, Refusal, RoutingDenied
 from trading.oms.split import LEGS_MAX, PARENT_ID_LENGTH_MAX, is_leg, leg_id, leg_number
 from trading.oms.split_change import planned
 
@@ -58,7 +58,8 @@ class Splitting:
         """Make the legs for a quantity, or find those that were made before.
 
         An exchange whose leg is denied is left out, and the rest divided anew. A quantity that
-        one exchange takes whole needs no legs, where it is the order's first division.
+        one exchange takes whole needs no legs, where it is the order's first division; its checks
+        are the caller's.
         """
         order = await self._order(question.order_id)
         found = await self.load_legs(question.order_id)
@@ -95,7 +96,8 @@ class Splitting:
                 self._parts.on_state(state)
             if denied is None or not denied.exchange:
                 return Routed(state=state)
-            refused[denied.exchange] = denied.denied.reason
+            reason = denied.denied
+            refused[denied.exchange] = Refusal(reason.reason_code, reason.reason)
 
     def _legs(self, order: Order, shares: Sequence[Share], first: int) -> list[Order]:
         return [

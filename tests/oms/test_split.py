@@ -19,6 +19,7 @@ from trading.oms.enums import (
 )
 from trading.oms.lifecycle import EventKind, apply
 from trading.oms.models import Instrument, Order, OrderState
+from trading.oms.routing.base import Refusal
 from trading.oms.routing.legs import Venue, divided
 from trading.oms.routing.markets import Level, VenueMarket
 from trading.oms.split import (
@@ -165,7 +166,9 @@ def test_only_what_is_proved_dead_is_routed_again_and_only_once() -> None:
     assert again(leg(1, "6", status=CANCELLED), leg(2, "4", status=EXPIRED)) == 0
     assert again(dead, leg(2, "4"), leg(3, "6"), before="6") == 0
     assert again(dead, leg(2, "4"), leg(3, "5", status=REJECTED), leg(4, "1"), before="6") == 5
-    assert to_be_routed_again(whole, PARENT, [dead], is_fresh=True).refused == {"b": "no"}
+    assert to_be_routed_again(whole, PARENT, [dead], is_fresh=True).refused == {
+        "b": Refusal(ReasonCode.NO_EXCHANGE, "no")
+    }
     # A cancelled leg is not replaced, and what legs have been made smaller by is nobody's.
     assert again(dead, leg(2, "4", status=CANCELLED)) == 6
     # The order was made smaller after a leg was refused: only what it still lacks goes on.

@@ -28,10 +28,8 @@ def sells(exchange: Exchange, price: str, quantity: str) -> None:
     exchange.market("SELL", price, quantity, "GTC")
 
 
-async def account_halted(desk: Desk, exchange: Exchange) -> None:
-    await desk.store.set_trading_state(
-        f"account:{exchange.name}/main", TradingState.HALTED, by="test"
-    )
+async def account_is(state: TradingState, desk: Desk, exchange: Exchange) -> None:
+    await desk.store.set_trading_state(f"account:{exchange.name}/main", state, by="test")
 
 
 async def test_an_order_goes_to_the_exchange_that_offers_most(two: Desk) -> None:
@@ -54,7 +52,7 @@ async def test_an_order_goes_to_the_exchange_that_offers_most(two: Desk) -> None
     assert named.state.exchange == first.name
 
     # What is halted does not count: by us, and by the exchange, which says so in its refusal.
-    await account_halted(two, wanted)
+    await account_is(TradingState.HALTED, two, wanted)
     other = second if wanted is first else first
     elsewhere = await two.submit()
     assert elsewhere.state is not None
@@ -95,12 +93,18 @@ async def test_the_fee_of_each_exchange_decides_between_prices_that_are_near(
         assert result.state.exchange == dearer.name  # 29079.05 with its fee, and not 29116.
 
 
-async def test_an_exchange_whose_account_cannot_pay_is_passed_over(
-    temporal_client: Client, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def capital_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The desk's own limits ask whether an account can pay."""
     limits = tmp_path / "limits.toml"
     limits.write_text(OPEN_MARKET.read_text().replace("check_capital = false", ""))
     monkeypatch.setattr("tests.workflows.desk.OPEN_MARKET", limits)
+
+
+@pytest.mark.usefixtures("capital_counts")
+async def test_an_exchange_whose_account_cannot_pay_is_passed_over(
+    temporal_client: Client, sqlite_url: str
+) -> None:
     routing = RoutingStrategy.BEST_PRICE
     async with a_desk(temporal_client, sqlite_url, exchanges=2, routing=routing) as desk:
         cheap, dear = desk.exchanges
@@ -114,6 +118,32 @@ async def test_an_exchange_whose_account_cannot_pay_is_passed_over(
             chosen.append((result.state.exchange, result.error))
 
     assert chosen == [(cheap.name, None), (dear.name, None)]
+
+
+@pytest.mark.usefixtures("capital_counts")
+async def test_an_exchange_that_denies_all_of_an_order_is_left_out_of_its_division(
+    temporal_client: Client, sqlite_url: str
+) -> None:
+    routing = RoutingStrategy.SPLIT
+    async with a_desk(temporal_client, sqlite_url, exchanges=2, routing=routing) as desk:
+        cheap, dear = desk.exchanges
+        sells(cheap, "29000", "500")
+        sells(dear, "29500", "500")
+        # An account has 10,000,000 USDT: the first order leaves too little for another.
+        first, second, third = [await desk.submit(quantity="200") for _ in range(3)]
+        # What else its account may not do counts too.
+        await account_is(TradingState.REDUCING, desk, cheap)
+        fourth = await desk.submit()
+        await account_is(TradingState.REDUCING, desk, dear)
+        fifth = await desk.submit()
+
+    chosen = [one.state and (one.state.exchange, one.error) for one in (first, second, fourth)]
+    assert chosen == [(cheap.name, None), (dear.name, None), (dear.name, None)]
+    assert third.reason_code is ReasonCode.INSUFFICIENT_FUNDS
+    assert fifth.reason_code is ReasonCode.NOT_REDUCING
+    for one in (third, fifth):
+        assert f"{cheap.name}: " in str(one.error)
+        assert f"{dear.name}: " in str(one.error)
 
 
 async def _is_filled(desk: Desk) -> bool:

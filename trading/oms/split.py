@@ -15,6 +15,7 @@ from trading.oms.exact import EXACT
 from trading.oms.lifecycle import EventKind, average
 from trading.oms.models import Order, OrderState
 from trading.oms.reading import number
+from trading.oms.routing.base import Refusal
 from trading.oms.transitions import RANK
 
 LEGS_MAX = 99
@@ -129,7 +130,7 @@ class Again(NamedTuple):
     """What is to be routed again, in the base asset, and who has refused, with the reasons."""
 
     quantity: Decimal
-    refused: dict[str, str]
+    refused: dict[str, Refusal]
 
 
 def to_be_routed_again(
@@ -146,7 +147,7 @@ def to_be_routed_again(
     legs = list(legs)
     dead = [leg for leg in legs if leg.status is OrderStatus.REJECTED]
     dead = [leg for leg in dead if leg.reason_code is not ReasonCode.SEND_BY_PASSED]
-    refused = {leg.exchange: leg.rejection_reason or leg.status.value for leg in dead}
+    refused = {leg.exchange: _refusal(leg) for leg in dead}
     if not order.resend_if_not_placed:
         if not is_fresh:
             return Again(_NONE, refused)
@@ -155,6 +156,11 @@ def to_be_routed_again(
         _sum(leg.remaining_quantity for leg in dead), parent.rerouted_quantity
     )
     return Again(max(min(quantity, dead_quantity(parent, legs)), _NONE), refused)
+
+
+def _refusal(leg: OrderState) -> Refusal:
+    text = leg.rejection_reason or leg.status.value
+    return Refusal(leg.reason_code or ReasonCode.NO_EXCHANGE, text)
 
 
 def dead_quantity(parent: OrderState, legs: Iterable[OrderState]) -> Decimal:

@@ -41,6 +41,13 @@ class IOrderRouter(Protocol):
         ...
 
 
+class Refusal(NamedTuple):
+    """Why a venue does not count: a code, and the reason in words."""
+
+    code: ReasonCode
+    text: str
+
+
 class Share(NamedTuple):
     """What an exchange gets of an order that is split, in the base asset."""
 
@@ -58,7 +65,7 @@ class IOrderSplitter(Protocol):
         ...
 
     async def divide(
-        self, order: Order, quantity: Decimal, refused: Mapping[str, str]
+        self, order: Order, quantity: Decimal, refused: Mapping[str, Refusal]
     ) -> Sequence[Share]:
         """One share for each exchange, their sum exactly `quantity`; none for those `refused`.
 

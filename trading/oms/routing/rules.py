@@ -1,7 +1,6 @@
 """What a venue's own rules say about an order, before its market is looked at."""
 
 from decimal import Decimal
-from typing import NamedTuple
 
 from trading.oms.enums import ReasonCode
 from trading.oms.models import Instrument, Order, utc_now
@@ -12,15 +11,9 @@ from trading.oms.risk.instrument_checks import (
 )
 from trading.oms.risk.limits import RiskLimits, WithoutQuote
 from trading.oms.risk.snapshot import RiskSnapshot
+from trading.oms.routing.base import Refusal
 
 _NO_LIMITS = RiskLimits(without_quote=WithoutQuote.SKIP_ALL)
-
-
-class Refusal(NamedTuple):
-    """Why a venue does not count: a code, and the reason in words."""
-
-    code: ReasonCode
-    text: str
 
 
 def refused_by_rules(

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from trading.oms.enums import ReasonCode
 from trading.oms.models import Instrument, Order, utc_now
-from trading.oms.routing.base import RoutingDenied, Share
+from trading.oms.routing.base import Refusal, RoutingDenied, Share
 from trading.oms.routing.legs import Venue, divided, not_to_be_split
 from trading.oms.routing.markets import (
     QUOTE_AGE_S_MAX,
@@ -21,7 +21,7 @@ from trading.oms.routing.markets import (
     said,
     too_old,
 )
-from trading.oms.routing.rules import Refusal, refused_by_rules
+from trading.oms.routing.rules import refused_by_rules
 from trading.oms.routing.simple import SimpleRouter
 from trading.oms.venue import IExecutionConnector
 
@@ -97,7 +97,7 @@ class SmartOrderRouter:
         return self.routing_strategy is RoutingStrategy.SPLIT
 
     async def divide(
-        self, order: Order, quantity: Decimal, refused: Mapping[str, str]
+        self, order: Order, quantity: Decimal, refused: Mapping[str, Refusal]
     ) -> list[Share]:
         """Divide `quantity` of an order over the venues, without those of `refused`.
 
@@ -109,15 +109,16 @@ class SmartOrderRouter:
             raise RoutingDenied(msg, reason_code=ReasonCode.UNSUPPORTED)
         exchanges = [name for name in self._simple.exchanges if name not in refused]
         found = await asyncio.gather(*(self._venue(order, name) for name in exchanges))
-        reasons = {name: Refusal(ReasonCode.NO_EXCHANGE, why) for name, why in refused.items()}
         pairs = zip(exchanges, found, strict=True)
-        reasons |= {name: why for name, why in pairs if isinstance(why, Refusal)}
+        reasons = {name: why for name, why in pairs if isinstance(why, Refusal)}
         venues = [venue for venue in found if isinstance(venue, Venue)]
         shares = divided(order, quantity, venues, self._simple.default_exchange)
         if isinstance(shares, list):
             return shares
         raise _denied(
-            reasons | {name: Refusal(ReasonCode.NO_EXCHANGE, why) for name, why in shares.items()}
+            dict(refused)
+            | reasons
+            | {name: Refusal(ReasonCode.NO_EXCHANGE, why) for name, why in shares.items()}
         )
 
     async def _venue(self, order: Order, exchange: str) -> Venue | Refusal:
