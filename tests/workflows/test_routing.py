@@ -8,7 +8,8 @@ import pytest
 from temporalio.client import Client
 
 from activities.store import TradingState
-from tests.workflows.desk import OPEN_MARKET, Desk, Exchange, a_desk, until
+from tests.workflows.desk import OPEN_MARKET, Desk, Exchange, a_desk, an_order, until
+from trading.oms.cli.check import _judge
 from trading.oms.enums import OrderStatus, ReasonCode
 from trading.oms.routing.smart import RoutingStrategy
 
@@ -133,12 +134,15 @@ async def test_an_exchange_that_denies_all_of_an_order_is_left_out_of_its_divisi
         first, second, third = [await desk.submit(quantity="200") for _ in range(3)]
         # What else its account may not do counts too.
         await account_is(TradingState.REDUCING, desk, cheap)
+        assert desk.runtime is not None
+        checked = await _judge(desk.runtime.parts, an_order())
         fourth = await desk.submit()
         await account_is(TradingState.REDUCING, desk, dear)
         fifth = await desk.submit()
 
     chosen = [one.state and (one.state.exchange, one.error) for one in (first, second, fourth)]
     assert chosen == [(cheap.name, None), (dear.name, None), (dear.name, None)]
+    assert (checked.where, checked.code) == (dear.name, None)
     assert third.reason_code is ReasonCode.INSUFFICIENT_FUNDS
     assert fifth.reason_code is ReasonCode.NOT_REDUCING
     for one in (third, fifth):

@@ -8,9 +8,12 @@ from trading.oms.enums import ReasonCode
 from trading.oms.reading import summary
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from activities.order_steps import Parts
     from trading.oms.cli.target import Target
     from trading.oms.models import Order
+    from trading.oms.routing.base import Refusal
 
 
 class _Verdict(NamedTuple):
@@ -45,15 +48,27 @@ async def check_order(target: "Target", order: "Order", *, as_json: bool) -> Non
 
 
 async def _judge(parts: "Parts", order: "Order") -> _Verdict:
-    from trading.oms.routing.base import RoutingDenied
+    from activities.splitting import is_to_be_split
+    from trading.oms.routing.base import Refusal
 
-    passed: list[str] = []
     if await parts.store.order(order.client_order_id) is not None:
         reason = f"there is an order with the id {order.client_order_id} already"
-        return _Verdict(passed, ReasonCode.ORDER_EXISTS, reason)
-    passed.append("id_is_new")
+        return _Verdict([], ReasonCode.ORDER_EXISTS, reason)
+    refused: dict[str, Refusal] = {}
+    while True:
+        verdict = await _judge_legs(parts, order, refused)
+        if verdict.code is None or not verdict.where or not is_to_be_split(parts, order):
+            return verdict
+        # Where the order may be divided, an exchange that denies its part is left out.
+        refused[verdict.where] = Refusal(verdict.code, verdict.reason)
+
+
+async def _judge_legs(parts: "Parts", order: "Order", refused: "Mapping[str, Refusal]") -> _Verdict:
+    from trading.oms.routing.base import RoutingDenied
+
+    passed = ["id_is_new"]
     try:
-        legs = await _legs(parts, order)
+        legs = await _legs(parts, order, refused)
     except RoutingDenied as denial:
         return _Verdict(passed, denial.reason_code, str(denial))
     where = " and ".join(str(leg.exchange) for leg in legs)
@@ -65,14 +80,14 @@ async def _judge(parts: "Parts", order: "Order") -> _Verdict:
     return _Verdict(passed, where=where)
 
 
-async def _legs(parts: "Parts", order: "Order") -> "list[Order]":
+async def _legs(parts: "Parts", order: "Order", refused: "Mapping[str, Refusal]") -> "list[Order]":
     """The order with its exchange; where it would be split, one for each."""
     from activities.splitting import is_to_be_split
     from trading.oms.routing.base import IOrderSplitter, Share
 
     router = parts.router
     if is_to_be_split(parts, order) and isinstance(router, IOrderSplitter):
-        shares = await router.divide(order, order.quantity, {})
+        shares = await router.divide(order, order.quantity, refused)
     else:
         shares = [Share(await router.route_order(order), order.quantity)]
     return [order.model_copy(update=share._asdict()) for share in shares]
