@@ -235,6 +235,13 @@ def test_each_part_goes_where_it_is_cheapest_with_fees() -> None:
     assert shares(a, b, side=OrderSide.SELL, price=D("99.2")) == {"a": D(9), "b": D(1)}
 
 
+def test_what_nobody_offers_rests_where_the_order_trades_first() -> None:
+    far, near = venue("a", [("102", "9")]), venue("b", [("101", "1")])
+    assert shares(venue("0", []), far, near) == {"b": D(10)}
+    dear = venue("b", [("101", "1")], fee="0.02")
+    assert shares(far, dear) == {"a": D(10)}
+
+
 def test_legs_obey_their_venues_rules_and_their_sum_is_exact() -> None:
     coarse = venue("a", [("99", "4.5")], lot_size=D(1))
     fine = venue("b", [("99.5", "20")])

@@ -1,8 +1,9 @@
 """Dividing an order over venues: pure functions over their books and rules.
 
 The best levels of all books are taken first, with fees, up to the limit price. What no level
-offers goes to the best venue, where a limit order rests. Every leg obeys its venue's rules, and
-the legs' sum is the quantity, exactly; where that cannot be, it is said and nothing is rounded.
+offers goes to the venue of the best level, where a limit order rests. Every leg obeys its venue's
+rules, and the legs' sum is the quantity, exactly; where that cannot be, it is said and nothing is
+rounded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from trading.oms.exact import EXACT
 from trading.oms.models import Instrument, Order
 from trading.oms.reading import number
 from trading.oms.routing.base import Share
-from trading.oms.routing.markets import ONE, ZERO, VenueMarket
+from trading.oms.routing.markets import ONE, ZERO, Level, VenueMarket, within_limit
 from trading.oms.routing.rules import refused_by_rules
 
 
@@ -85,8 +86,8 @@ def divided(
 
 def _price(order: Order, venue: Venue) -> Decimal | None:
     """What a market order's smallest notional is judged by."""
-    levels = venue.market.asks if order.side is OrderSide.BUY else venue.market.bids
-    return order.price or (levels[0].price if levels else None)
+    book = _book(order, venue)
+    return order.price or (book[0].price if book else None)
 
 
 def _fitted(
@@ -120,7 +121,7 @@ def _taken(
         if part:
             taken[level.exchange] = EXACT.add(taken.get(level.exchange, ZERO), part)
         left = EXACT.subtract(left, part)
-    names = sorted(venues, key=lambda name: (name != preferred, name))
+    names = sorted(venues, key=lambda name: (_first(order, venues[name]), name != preferred, name))
     ranked = [*taken, *(name for name in names if name not in taken)]
     if left and order.order_type is not OrderType.MARKET:
         # Nobody offers it at this price: it rests where the order trades first.
@@ -129,18 +130,25 @@ def _taken(
 
 
 def _levels(order: Order, venue: Venue) -> list[_Level]:
+    levels = within_limit(order, _book(order, venue))
+    return [_Level(_cost(order, venue, at), venue.exchange, at.quantity) for at in levels]
+
+
+def _first(order: Order, venue: Venue) -> tuple[bool, Decimal]:
+    """What the best level costs, which is where the order trades first; without one it is last."""
+    book = _book(order, venue)
+    return (not book, _cost(order, venue, book[0]) if book else ZERO)
+
+
+def _cost(order: Order, venue: Venue, level: Level) -> Decimal:
     buys = order.side is OrderSide.BUY
-    market = venue.market
-    fee = EXACT.add(ONE, market.fee_rate if buys else market.fee_rate.copy_negate())
-    found = []
-    for level in market.asks if buys else market.bids:
-        if order.price is not None and (
-            level.price > order.price if buys else level.price < order.price
-        ):
-            break
-        net = EXACT.multiply(level.price, fee)
-        found.append(_Level(net if buys else net.copy_negate(), venue.exchange, level.quantity))
-    return found
+    rate = venue.market.fee_rate
+    net = EXACT.multiply(level.price, EXACT.add(ONE, rate if buys else rate.copy_negate()))
+    return net if buys else net.copy_negate()
+
+
+def _book(order: Order, venue: Venue) -> tuple[Level, ...]:
+    return venue.market.asks if order.side is OrderSide.BUY else venue.market.bids
 
 
 def _whole(amount: Decimal, rules: Instrument) -> Decimal:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from itertools import takewhile
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -58,7 +59,11 @@ class VenueMarket(BaseModel):
 
 
 class Offer(NamedTuple):
-    """What a venue offers: the average price with its fee, and the quantity within reach."""
+    """What a venue offers: the average price with its fee, and the quantity within reach.
+
+    Of a limit order the average is that of the levels within its limit, or the best level's where
+    none is.
+    """
 
     exchange: str
     net_price: Decimal
@@ -77,7 +82,7 @@ def offer_of(order: Order, market: VenueMarket) -> Offer | str:
     """The venue's offer for this order, or in words why it does not count."""
     buys = order.side is OrderSide.BUY
     levels = market.asks if buys else market.bids
-    taken, notional = _walk(levels, order.quantity)
+    taken, notional = _walk(within_limit(order, levels) or levels[:1], order.quantity)
     if not taken:
         return f"nobody {'sells' if buys else 'buys'} there"
     if order.order_type is OrderType.MARKET and taken < order.quantity:
@@ -111,11 +116,15 @@ def cannot_pay(order: Order, market: VenueMarket) -> str | None:
 
 
 def by_price(order: Order, offers: Iterable[Offer], preferred: str | None) -> list[Offer]:
-    """Best price with fees first; among equals the preferred venue, then by name."""
+    """Best price with fees first; among equals the preferred venue, then by name.
+
+    Before the price counts what of a limit order can be had within its limit: that is sure.
+    """
     sign = ONE if order.side is OrderSide.BUY else -ONE
     return sorted(
         offers,
         key=lambda offer: (
+            ZERO if order.price is None else min(offer.quantity, order.quantity).copy_negate(),
             EXACT.multiply(sign, offer.net_price),
             offer.exchange != preferred,
             offer.exchange,
@@ -126,6 +135,11 @@ def by_price(order: Order, offers: Iterable[Offer], preferred: str | None) -> li
 def by_liquidity(order: Order, offers: Iterable[Offer], preferred: str | None) -> list[Offer]:
     """Most on offer first; among equals by price."""
     return sorted(by_price(order, offers, preferred), key=lambda offer: -offer.quantity)
+
+
+def within_limit(order: Order, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    """The levels that the order may trade with; all where it has no limit price."""
+    return levels if order.price is None else _up_to(order, order.price, levels)
 
 
 def said(reasons: Mapping[str, str]) -> str:
@@ -150,10 +164,13 @@ def _within_reach(order: Order, levels: tuple[Level, ...]) -> Decimal:
     buys = order.side is OrderSide.BUY
     best = levels[0].price
     band = EXACT.multiply(best, EXACT.add(ONE, LIQUIDITY_BAND if buys else -LIQUIDITY_BAND))
-    worst = order.price if order.price is not None else band
     reach = ZERO
-    for level in levels:
-        if level.price > worst if buys else level.price < worst:
-            break
+    for level in _up_to(order, band if order.price is None else order.price, levels):
         reach = EXACT.add(reach, level.quantity)
     return reach
+
+
+def _up_to(order: Order, worst: Decimal, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    """The levels at this price or a better one."""
+    buys = order.side is OrderSide.BUY
+    return tuple(takewhile(lambda at: at.price <= worst if buys else at.price >= worst, levels))
