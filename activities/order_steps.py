@@ -32,7 +32,7 @@ from activities.messages import (
     Send,
     SendAnswer,
 )
-from activities.placing import Placer, rate_answer, rate_slot, venue_for
+from activities.placing import Placer, Waiting, rate_answer, rate_slot, venue_for
 from activities.sending import Sender
 from activities.split_messages import SplitQuestion
 from activities.splitting import Splitting, is_to_be_split
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from activities.markets import Markets
     from activities.risk_desk import RiskDesk
     from activities.store import Store, StoredClaim
-    from trading.oms.interfaces import IOrderRouter, IRateLimitGuard, RateSlot
+    from trading.oms.interfaces import IOrderRouter, IRateLimitGuard
     from trading.oms.models import OrderState
     from trading.oms.venue import IExecutionConnector
 
@@ -122,19 +122,21 @@ class OrderSteps:
         """
         return await self._prepare(order)
 
-    async def _prepare(self, order: Order, slot: RateSlot | None = None) -> Prepared:
-        """With the `slot` that the order has got already."""
+    async def _prepare(self, order: Order, waiting: Waiting | None = None) -> Prepared:
+        """Where the order is `waiting` for a slot already, it stays there."""
         prepared = await self._admit(order)
         if prepared.difference or prepared.claim is not None or not prepared.state.is_open:
             return prepared
-        routed, risk = await self._route_and_check(order, prepared.state)
+        routed, risk = await self._route_and_check(
+            order, prepared.state, waiting.routed if waiting else None
+        )
         if routed.state is not None and not routed.state.is_split:
             # Another try, which had found one exchange for all of it, has sent it meanwhile.
             claim, state = await self._claim_and_state(order.client_order_id)
             return prepared.model_copy(update={"state": state, "claim": claim})
         if risk is None or risk.denied is not None:
             return prepared.model_copy(update={"routed": routed, "risk": risk})
-        slot = slot or await rate_slot(self._parts, order, routed)
+        slot = waiting.slot if waiting else await rate_slot(self._parts, order, routed)
         rate = rate_answer(slot)
         return prepared.model_copy(update={"routed": routed, "risk": risk, "rate": rate})
 
@@ -164,15 +166,16 @@ class OrderSteps:
         return Known(order=order, state=state, claim=claim)
 
     async def _route_and_check(
-        self, order: Order, state: OrderState
+        self, order: Order, state: OrderState, known: Routed | None
     ) -> tuple[Routed, RiskAnswer | None]:
         """The venue, and what the checks say there; None where there is none, or there are legs.
 
-        An order that may be divided is divided anew without a venue that denies all of it.
+        An order that may be divided is divided anew without a venue that denies all of it. A venue
+        that is `known` is that of an order that is not divided.
         """
         refused: dict[str, Refusal] = {}
         while True:
-            routed = await self.route(order, refused)
+            routed = known or await self.route(order, refused)
             if routed.denied is not None or routed.state is not None:
                 return routed, None
             question = RiskQuestion(

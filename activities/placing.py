@@ -8,7 +8,7 @@ the steps one by one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from activities.messages import Denied, Placed, RateAnswer, RiskQuestion, Routed, Send
 from activities.rate_desk import MAX_WAIT_S
@@ -33,6 +33,13 @@ _ASK_AGAIN_S = 0.25
 """After so long a guard that gives no slots to come is asked again."""
 
 
+class Waiting(NamedTuple):
+    """The venue of an order that cannot be sent now, and what the rate limit there has said."""
+
+    routed: Routed
+    slot: RateSlot
+
+
 class Placer:
     """Places orders that nothing holds up."""
 
@@ -41,10 +48,10 @@ class Placer:
         self._parts = parts
         self._sender = sender
 
-    async def place(self, order: Order) -> Placed | RateSlot | None:
+    async def place(self, order: Order) -> Placed | Waiting | None:
         """Admit the order and send it, or end it; else it has to go step by step.
 
-        Then nothing is kept of it but its slot, if it has to wait for that one.
+        Then nothing is kept of it but its venue and its slot there, if it has to wait for that one.
         """
         if is_to_be_split(self._parts, order) or self._parts.risk.asks_others:
             return None
@@ -65,7 +72,7 @@ class Placer:
             return placed and placed.model_copy(update={"checks_run": risk.checks_run})
         slot = await rate_slot(self._parts, order, routed)
         if slot.wait_s > 0 or not slot.granted:
-            return slot
+            return Waiting(routed, slot)
         send = _first_send(order, routed, [*marks, _event(EventKind.SUBMITTING)])
         first = FirstSend(wish=wish, claim=self._sender.first_claim(order, send), before=marks)
         placing = await self._parts.store.risk.place(order, first)

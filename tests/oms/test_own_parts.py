@@ -95,6 +95,18 @@ class OwnChecker(RiskChecker):
         return RiskCheckResult(passed=True, checks_run=["thirteen"])
 
 
+class TurningRouter(SimpleRouter):
+    """Each time it is asked another exchange is the best."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = 0
+
+    async def route_order(self, order: Order) -> str:
+        self._asked += 1
+        return self.exchanges[(self._asked - 1) % len(self.exchanges)]
+
+
 async def test_every_part_may_be_the_users_own(idle: Desk) -> None:
     bus, guard, checker = OwnBus(), OwnGuard(False, False, True), OwnChecker()
     money = Balance(asset="USDT", free=Decimal(7), locked=Decimal(0))
@@ -151,6 +163,28 @@ async def test_what_a_guard_never_has_room_for_is_denied_in_the_end(
     assert guard.asked
     assert guard.acquired == []
     assert [exchange.requests() for exchange in idle.exchanges] == [0, 0]
+
+
+@pytest.mark.parametrize(("send_within_s", "status"), [(60.0, "accepted"), (0.2, "rejected")])
+async def test_an_order_stays_where_it_has_asked_for_a_slot(
+    idle: Desk, send_within_s: float, status: str
+) -> None:
+    """The exchange that is the best a moment later has another limit."""
+    guard = OwnGuard(False, True)
+    first, second = idle.exchanges
+    async with OrderManager(
+        rate_limit_guard=guard.as_ours,
+        order_router=TurningRouter(),
+        settings=idle.settings,
+        client=idle.client,
+    ) as oms:
+        send_by = utc_now() + timedelta(seconds=send_within_s)
+        result = await oms.submit_order(an_order(send_by=send_by))
+
+    assert result.state is not None
+    assert (result.status, result.state.exchange) == (status, first.name)
+    assert {exchange for exchange, _ in guard.asked + guard.acquired} == {first.name}
+    assert second.requests() == 0
 
 
 async def _has(bus: OwnBus, count: int) -> bool:
