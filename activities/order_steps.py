@@ -186,7 +186,8 @@ class OrderSteps:
                 price=state.price,
             )
             risk = await self._parts.risk.check(order, question)
-            if risk.denied is None or not is_to_be_split(self._parts, order):
+            may_go_elsewhere = is_to_be_split(self._parts, order) and routed.exchange not in refused
+            if risk.denied is None or not may_go_elsewhere:
                 return routed, risk
             refused[routed.exchange] = Refusal(risk.denied.reason_code, risk.denied.reason)
 

@@ -57,7 +57,8 @@ async def _judge(parts: "Parts", order: "Order") -> _Verdict:
     refused: dict[str, Refusal] = {}
     while True:
         verdict = await _judge_legs(parts, order, refused)
-        if verdict.code is None or not verdict.where or not is_to_be_split(parts, order):
+        may_go_elsewhere = is_to_be_split(parts, order) and verdict.where not in refused
+        if verdict.code is None or not verdict.where or not may_go_elsewhere:
             return verdict
         # Where the order may be divided, an exchange that denies its part is left out.
         refused[verdict.where] = Refusal(verdict.code, verdict.reason)
