@@ -18,11 +18,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from tests.workflows.desk import Desk, a_desk, an_order
 from trading.oms.enums import OrderStatus
 from trading.oms.routing.smart import RoutingStrategy
+from workers import temporal_dev_server
 from workers.temporal_server import running_dev_server
 
 _PERSONAL = frozenset({"identity", "stackTrace", "binaryChecksum"})
@@ -288,6 +290,22 @@ SPLIT_LIVES: tuple[Life, ...] = (
 """Over two exchanges."""
 
 
+async def filled_in_many_parts(desk: Desk) -> str:
+    """On a server that finds the history long: the run that goes on in a new one."""
+    order_id = (await desk.resting(quantity="0.1")).client_order_id
+    for number in range(1, 11):
+        desk.exchange.market("SELL", "30000", "0.001")
+        quantity = number * Decimal("0.001")
+        await desk.until(order_id, lambda state: state.filled_quantity >= quantity)  # noqa: B023
+    await desk.cancel(order_id)
+    return order_id
+
+
+LONG_LIVES: tuple[Life, ...] = (filled_in_many_parts,)
+"""Their first runs."""
+LONG = {"limit.historyCount.suggestContinueAsNew": "16"}
+
+
 async def record(folder: Path) -> None:
     """Live every life once, against a server of its own, and write down its history."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -300,6 +318,13 @@ async def record(folder: Path) -> None:
             splits = RoutingStrategy.SPLIT
             async with a_desk(client, two, exchanges=2, routing=splits) as desk:
                 await _live(desk, SPLIT_LIVES, folder)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in LONG.items():
+                patch.setitem(temporal_dev_server.DYNAMIC_CONFIG, name, value)
+            async with running_dev_server(_say, ui=False) as server:
+                client = await server.connect(data_converter=pydantic_data_converter)
+                async with a_desk(client, f"sqlite:///{scratch}/long.sqlite3") as desk:
+                    await _live(desk, LONG_LIVES, folder)
 
 
 async def _live(desk: Desk, lives: tuple[Life, ...], folder: Path) -> None:
@@ -310,7 +335,11 @@ async def _live(desk: Desk, lives: tuple[Life, ...], folder: Path) -> None:
         for exchange in desk.exchanges:
             exchange.tidy()
         name = life.__name__
-        history = await desk.handle(order_id).fetch_history()
+        handle = desk.handle(order_id)
+        if life in LONG_LIVES:
+            info = (await handle.describe()).raw_description.workflow_execution_info
+            handle = desk.client.get_workflow_handle(handle.id, run_id=info.first_run_id)
+        history = await handle.fetch_history()
         text = json.dumps(_impersonal(json.loads(history.to_json())), indent=1)
         (folder / f"{name}.json").write_text(text + "\n")
         _say(f"{name}: {len(history.events)} events")

@@ -15,7 +15,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
-from tests.replay.record_histories import HISTORIES, LIVES, SPLIT_LIVES
+from tests.replay.record_histories import HISTORIES, LIVES, LONG_LIVES, SPLIT_LIVES
 from workers.one_argument import OneArgument
 from workflows.order import OrderWorkflow
 from workflows.order_work import OrderWork
@@ -41,7 +41,7 @@ def a_history(name: str) -> WorkflowHistory:
 
 
 def test_every_kind_of_life_is_stored() -> None:
-    names = {life.__name__ for life in (*LIVES, *SPLIT_LIVES)}
+    names = {life.__name__ for life in (*LIVES, *SPLIT_LIVES, *LONG_LIVES)}
     assert names <= {path.stem for path in STORED}
 
 
