@@ -9,7 +9,13 @@ from temporalio.client import Client
 from activities.store import TradingState
 from tests.workflows.desk import Desk, Exchange, a_desk
 
-_DEFECTS = ("Failed activation", "Failed completing", "Nondeterminism", "Unfinished")
+_DEFECTS = (
+    "Failed activation",
+    "Failed handling",
+    "Failed completing",
+    "Nondeterminism",
+    "Unfinished",
+)
 
 
 @pytest.fixture
