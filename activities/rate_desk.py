@@ -228,12 +228,11 @@ class Gate:
             self._obey(permit, response)
 
     def _obey(self, permit: Permit, response: Response) -> None:
-        """Pause everything, or what the request cost in one family."""
+        """Pause what the request cost in one family; everything, where it cost nothing in it."""
         seconds = 1.0 if response.retry_after_s is None else response.retry_after_s
-        names = [EVERYTHING]
-        if response.pauses_family is not None:
-            keys = dict.fromkeys(key for key, _ in permit.tokens)
-            names = [k for k in keys if self._card.pool_of(k).family == response.pauses_family]
+        keys = dict.fromkeys(key for key, _ in permit.tokens)
+        of_family = [k for k in keys if self._card.pool_of(k).family == response.pauses_family]
+        names = of_family or [EVERYTHING]
         _log.warning(
             "%s asks for a pause of %g s (%s)", self._lease.exchange, seconds, ", ".join(names)
         )

@@ -186,7 +186,7 @@ class KrakenConnector(AccountConnector):
         if terms.post_only:
             named["post_only"] = "true"
         check_time = partial(self._check_deadline, terms.deadline_ms)
-        call = Call(Operation.AMEND, check_time=check_time)
+        call = Call(Operation.AMEND, check_time=check_time, symbol=ref.symbol)
         raw = await self._wire.call(call, "POST", "AmendOrder", named)
         self._read(object_of, raw, Operation.AMEND)
         return self._changed(ref, quantity=terms.quantity, price=terms.price)

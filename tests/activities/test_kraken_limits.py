@@ -19,6 +19,7 @@ from trading.oms.errors import ExchangeUnavailable, StartUpError
 from trading.oms.interfaces import RateSlot, RateWish
 from trading.oms.request_gate import LOCAL_RATE_LIMIT
 from trading.oms.venue import OrderRef, OrderRequest
+from trading.oms.venue_changes import Terms
 from workers.sandbox.config import KrakenLimits, SandboxConfig, parse_account
 from workers.sandbox.kraken.limits import Counter, TradingLimits
 from workers.sandbox.server import SandboxServer
@@ -153,6 +154,27 @@ async def test_cancels_wait_for_nothing_and_orders_wait_for_them(sqlite_url: str
         slot = await one.slot()
         assert 10 < slot.wait_s < 40
         assert (await one.slot(ETH)).wait_s == 0
+        assert limits_of(server).refused == 0
+
+
+async def test_changes_in_place_are_counted_and_wait_for_room(sqlite_url: str) -> None:
+    slow = KrakenLimits(trading=60, trading_decay=1.0, calls=100, nonce_window=10_000_000)
+    async with an_exchange(slow) as server, a_process(sqlite_url, server, "starter") as one:
+        ref = await one.place()
+
+        async def many() -> None:
+            for price in range(1001, 1041):
+                deadline_ms = int(one.connector.exchange_now().timestamp() * 1000) + 5000
+                terms = Terms(
+                    quantity=Decimal("0.01"), price=Decimal(price), deadline_ms=deadline_ms
+                )
+                await one.connector.amend(ref, terms)
+
+        with pytest.raises(ExchangeUnavailable, match="no room for POST AmendOrder") as held:
+            await many()
+        assert held.value.code == LOCAL_RATE_LIMIT
+        assert (await one.slot()).wait_s > 0
+        assert counter(server).now() > 50
         assert limits_of(server).refused == 0
 
 

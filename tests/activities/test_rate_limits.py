@@ -297,6 +297,14 @@ async def test_retry_after_decides_how_long_a_429_pauses(
         assert one.lease.paused_for(Cost({}), one.clock.now) == pytest.approx(paused_s)
 
 
+async def test_a_pause_of_what_the_request_did_not_cost_stops_everything(sqlite_url: str) -> None:
+    async with workers(sqlite_url, 3) as [one]:
+        permit = await one.gate.enter("GET order")
+        response = Response({}, pauses=True, pauses_family="orders", retry_after_s=5.0)
+        one.gate.leave(permit, response, written=True)
+        assert one.lease.paused_for(Cost({}), one.clock.now) == pytest.approx(5)
+
+
 async def test_a_permit_ends_with_its_window(sqlite_url: str) -> None:
     async with workers(sqlite_url, 3) as [one]:
         permit = await one.gate.enter("POST order")
