@@ -21,6 +21,7 @@ from activities.messages import (
     CollectAt,
     OrderAt,
 )
+from activities.rate_desk import urgent
 from trading.oms.errors import (
     ExchangeError,
     ExchangeRejected,
@@ -154,7 +155,8 @@ class ExchangeSteps:
     ) -> ChangeAnswer:
         """The order itself says what became of it, and what it has traded."""
         try:
-            report = await connector.find_order(ref)
+            with urgent():
+                report = await connector.find_order(ref)
         except ExchangeError as error:
             report, reason = None, str(error)
         if report is None or report.status not in _ENDED:
@@ -172,7 +174,8 @@ class ExchangeSteps:
     ) -> ChangeAnswer:
         at = message.at
         try:
-            report = await connector.find_order(ref)
+            with urgent():
+                report = await connector.find_order(ref)
         except ExchangeError as failure:
             state = await self._state(at.order_id)
             return ChangeAnswer(kind=ChangeKind.UNKNOWN, state=state, reason=str(failure))

@@ -14,7 +14,7 @@ from temporalio import activity
 from activities.booking import Booking
 from activities.heartbeats import beating
 from activities.messages import Booked, LookUp, Sighting, SightingKind
-from activities.rate_desk import patient
+from activities.rate_desk import patient, urgent
 from trading.oms.errors import ExchangeError
 from trading.oms.exact import EXACT
 from trading.oms.lifecycle import EventKind, LifecycleEvent
@@ -44,7 +44,7 @@ class OrderLookUp:
     @activity.defn(name="look_up_order")
     async def look_up_order(self, at: LookUp) -> Sighting:
         """Look once, by the query for the client id and among all orders since the claim."""
-        with patient():
+        with patient(), urgent():
             async with beating():
                 claim = await self._store.claim(at.order_id, at.leg, at.generation)
                 if claim is None:

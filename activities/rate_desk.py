@@ -33,19 +33,32 @@ SHORT_S = 0.1
 """A wait up to this is slept through in place; a longer one is a durable timer."""
 MAX_WAIT_S = 60.0
 PATIENCE_S = 10.0
+A_WINDOW_S = 62.0
+"""By then a window of a minute has ended, which is the longest that queries are counted in."""
 _LEDGER_S = 1.0
 """A request that may go uncounted waits so long for the ledger: a dead-man switch does not wait."""
 _patience: ContextVar[float] = ContextVar("rate_patience", default=SHORT_S)
+_urgency: ContextVar[bool] = ContextVar("rate_urgency", default=False)
 
 
 @contextlib.contextmanager
-def patient() -> Iterator[None]:
-    """Let the requests of this block wait in place for up to 10 s: they hold up nobody else."""
-    token = _patience.set(PATIENCE_S)
+def patient(seconds: float = PATIENCE_S) -> Iterator[None]:
+    """Let the requests of this block wait in place for so long: they hold up nobody else."""
+    token = _patience.set(seconds)
     try:
         yield
     finally:
         _patience.reset(token)
+
+
+@contextlib.contextmanager
+def urgent() -> Iterator[None]:
+    """Let the requests of this block use what is kept for cancels: they look for one order."""
+    token = _urgency.set(True)
+    try:
+        yield
+    finally:
+        _urgency.reset(token)
 
 
 class RateDesk:
@@ -177,6 +190,7 @@ class Gate:
         where that does not answer: a dead-man switch is held although the store is away.
         """
         cost = self._cost(endpoint, parameters, symbol)
+        cost = cost._replace(urgent=cost.urgent or _urgency.get())
         is_order = endpoint == self._card.place
         permit = (self._lease.promised(cost) if is_order else None) or self._lease.take_now(cost)
         if permit is not None:

@@ -27,7 +27,7 @@ from activities.foreign_orders import ForeignOrders
 from activities.heartbeats import beating
 from activities.messages import Account
 from activities.order_door import OrderDoor
-from activities.rate_desk import patient
+from activities.rate_desk import A_WINDOW_S, patient
 from activities.reconcile_messages import (
     Accounts,
     Finding,
@@ -84,8 +84,8 @@ class Reconciling:
 
     @activity.defn(name="reconcile_account")
     async def reconcile_account(self, request: ReconcileRequest) -> ReconcileReport:
-        """Make one pass."""
-        with patient():
+        """Make one pass. What it asks beyond a minute's limit waits for the next."""
+        with patient(A_WINDOW_S):
             async with beating():
                 return await _Pass(self._parts, self._door, request).run()
 

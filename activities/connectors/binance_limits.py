@@ -89,14 +89,16 @@ BINANCE_CARD = RateCard(
         "POST order": _costs(1, orders=1),
         # One order is counted also where it was not attempted.
         "POST order/cancelReplace": _costs(1, orders=1),
+        # A question is urgent where it is asked for an order in doubt, never by itself: sweeps and
+        # reconciliation may ask more than a minute allows.
         "DELETE order": _costs(1, urgent=True),
         "DELETE openOrders": _costs(1, urgent=True),
         "PUT order/amend/keepPriority": _costs(4, urgent=True),
-        "GET order": _costs(4, urgent=True),
-        "GET openOrders": _costs(80, urgent=True, symbol=6),
-        "GET allOrders": _costs(20, urgent=True),
-        "GET myTrades": _costs(20, urgent=True, orderId=5),
-        "GET time": _costs(1, urgent=True),
+        "GET order": _costs(4),
+        "GET openOrders": _costs(80, symbol=6),
+        "GET allOrders": _costs(20),
+        "GET myTrades": _costs(20, orderId=5),
+        "GET time": _costs(1),
         "GET account": _costs(20),
         "GET exchangeInfo": _costs(20),
         "GET ticker/bookTicker": _costs(4, symbol=2),

@@ -36,7 +36,7 @@ _PAUSES: Mapping[str, tuple[float, str | None]] = {
 _CANCEL, _AMEND = 8, 4
 _LOOK_UPS = ("OpenOrders", "ClosedOrders", "QueryOrders", "QueryTrades")
 _CALLS_KEPT = 0.3
-"""This part of the few calls is kept for look-ups."""
+"""This part of the few calls is kept for the look-up of an order in doubt."""
 
 
 def kraken_card(tier: str = STARTER) -> RateCard:
@@ -72,10 +72,11 @@ def kraken_card(tier: str = STARTER) -> RateCard:
             "POST AmendOrder": EndpointCost(costs={TRADING: _AMEND}, urgent=True),
             "POST CancelOrder": EndpointCost(costs={TRADING: _CANCEL}, urgent=True, held=False),
             "POST CancelAllOrdersAfter": EndpointCost(costs={CALLS: 1}, urgent=True, held=False),
-            "POST TradesHistory": EndpointCost(costs={CALLS: 2}, urgent=True),
+            "POST TradesHistory": EndpointCost(costs={CALLS: 2}),
             "POST BalanceEx": EndpointCost(costs={CALLS: 1}),
+            # Once a connection, within the time-out of one; what the stream misses costs more.
             "POST GetWebSocketsToken": EndpointCost(costs={CALLS: 1}, urgent=True),
-            **{f"POST {name}": EndpointCost(costs={CALLS: 1}, urgent=True) for name in _LOOK_UPS},
+            **{f"POST {name}": EndpointCost(costs={CALLS: 1}) for name in _LOOK_UPS},
         },
         place="POST AddOrder",
     )

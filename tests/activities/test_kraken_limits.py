@@ -226,6 +226,13 @@ async def test_calls_beyond_the_counter_wait_and_are_not_refused(sqlite_url: str
         assert limits_of(server).refused == 0
 
 
+def test_no_question_uses_what_is_kept_by_itself() -> None:
+    """But the stream's token, once a connection."""
+    urgent = {name for name, row in kraken_card().endpoints.items() if row.urgent}
+    commands = {"POST AmendOrder", "POST CancelOrder", "POST CancelAllOrdersAfter"}
+    assert urgent == commands | {"POST GetWebSocketsToken"}
+
+
 def test_a_tier_that_kraken_does_not_have_is_refused() -> None:
     with pytest.raises(StartUpError, match=r"tier is 'gold'; allowed are: starter, intermediate"):
         kraken_card("gold")

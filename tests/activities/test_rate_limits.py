@@ -14,7 +14,7 @@ import pytest
 from activities.connectors.binance_connector import BinanceConnector
 from activities.connectors.binance_limits import BINANCE_CARD, _pool
 from activities.connectors.settings import ConnectorSettings
-from activities.rate_desk import Gate, RateDesk, patient
+from activities.rate_desk import A_WINDOW_S, Gate, RateDesk, patient, urgent
 from activities.rate_lease import RateLease
 from activities.store import Store
 from tests.activities.rate_process import at_full_speed
@@ -22,7 +22,7 @@ from trading.oms.enums import OrderSide, OrderType
 from trading.oms.errors import ExchangeUnavailable
 from trading.oms.interfaces import IRateSlots, RateWish
 from trading.oms.rate_card import Cost, RateCard
-from trading.oms.rate_ledger import EVERYTHING
+from trading.oms.rate_ledger import EVERYTHING, RateLedger, Want
 from trading.oms.request_gate import LOCAL_RATE_LIMIT, Permit, Response
 from trading.oms.venue import OrderRef, OrderRequest
 from workers.sandbox.config import RateLimit, SandboxConfig, parse_account
@@ -354,7 +354,9 @@ async def test_too_many_orders_pause_orders_and_no_cancels(sqlite_url: str) -> N
         assert await one.connector.find_order(NOBODY) is None
 
 
-async def test_look_ups_use_the_share_that_orders_leave(sqlite_url: str) -> None:
+async def test_the_look_up_of_an_order_in_doubt_uses_the_share_that_is_kept(
+    sqlite_url: str,
+) -> None:
     async with (
         an_exchange(weight(100), orders(1000)) as server,
         a_process(sqlite_url, server) as one,
@@ -369,7 +371,39 @@ async def test_look_ups_use_the_share_that_orders_leave(sqlite_url: str) -> None
             await all_balances()
         slots = [await one.slot() for _ in range(60)]
         assert slots[-1][0] > 0
-        assert await one.connector.find_order(NOBODY) is None
+        with pytest.raises(ExchangeUnavailable, match="no room for GET order"):
+            await one.connector.find_order(NOBODY)
+        with urgent():
+            assert await one.connector.find_order(NOBODY) is None
+
+
+SWEEP = BINANCE_CARD.cost_of("GET myTrades", "main", parameters={"fromId": 1})
+RULES = {pool.key("main"): pool for pool in BINANCE_CARD.pools}
+
+
+@pytest.mark.parametrize("endpoint", ["GET myTrades", "GET allOrders", "GET openOrders"])
+def test_sweeps_leave_room_for_cancels(endpoint: str) -> None:
+    ledger, now = RateLedger({}, RULES, 1_800_000_001.0), 1_800_000_001.0
+    sweep = BINANCE_CARD.cost_of(endpoint, "main")
+    while ledger.ask(Want(sweep, now)).booked:
+        pass
+    cancel = BINANCE_CARD.cost_of("DELETE order", "main")
+    assert [ledger.ask(Want(cancel, now)).booked for _ in range(500)] == [True] * 500
+
+
+def test_orders_that_wait_do_not_hold_up_sweeps() -> None:
+    ledger, now = RateLedger({}, RULES, 1_800_000_001.0), 1_800_000_001.0
+    order = BINANCE_CARD.cost_of("place", "main")
+    waits = [ledger.ask(Want(order, now + 600, "many")).at - now for _ in range(2000)]
+    assert waits[-1] > 300
+    assert [ledger.ask(Want(SWEEP, now)).booked for _ in range(200)] == [True] * 200
+
+
+def test_sweeps_of_more_than_a_minute_have_the_rest_in_the_next() -> None:
+    ledger, now = RateLedger({}, RULES, 1_800_000_001.0), 1_800_000_001.0
+    granted = [ledger.ask(Want(SWEEP, now + A_WINDOW_S)) for _ in range(300)]
+    assert all(one.booked for one in granted)
+    assert granted[-1].at > now
 
 
 async def test_what_fills_give_back_is_used_again(sqlite_url: str) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 URGENT_SHARE = 0.1
-"""This part of a limit is kept for cancels and look-ups."""
+"""This part of a limit is kept for cancels, changes and the look-up of an order in doubt."""
 
 
 class PoolKind(StrEnum):
@@ -69,7 +69,7 @@ class EndpointCost(BaseModel):
     costs: Mapping[str, int]
     with_parameter: Mapping[str, Mapping[str, int]] = Field(default_factory=dict)
     urgent: bool = False
-    """Whether it may use the share that is kept: cancels and look-ups."""
+    """Whether it may use the share that is kept, whoever asks: cancels and changes."""
     held: bool = True
     """Whether it waits for room; the exchange counts what is not held, and never refuses it."""
 
