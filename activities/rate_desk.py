@@ -18,7 +18,7 @@ from trading.oms.errors import ExchangeUnavailable, StoreUnavailable
 from trading.oms.interfaces import RateSlot, RateWish
 from trading.oms.rate_card import Cost, PoolScope
 from trading.oms.rate_ledger import EVERYTHING, Want, status_of
-from trading.oms.request_gate import LOCAL_RATE_LIMIT, Permit
+from trading.oms.request_gate import LOCAL_RATE_LIMIT, Permit, spend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -191,6 +191,8 @@ class Gate:
         """
         cost = self._cost(endpoint, parameters, symbol)
         cost = cost._replace(urgent=cost.urgent or _urgency.get())
+        costs = cost.costs.items()
+        spend(max((self._card.pool_of(key).seconds_of(w) for key, w in costs), default=0.0))
         is_order = endpoint == self._card.place
         permit = (self._lease.promised(cost) if is_order else None) or self._lease.take_now(cost)
         if permit is not None:

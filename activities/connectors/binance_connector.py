@@ -7,7 +7,7 @@ Local refusals are `ExchangeUnavailable` with nothing sent and a code of ours: `
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -60,6 +60,8 @@ NO_SUCH_ORDER = "-2013"
 NOTHING_TO_CANCEL = "-2011"
 ORDER_ARCHIVED = "-2026"
 _CLOCK_LOOKS_MAX, _CLOCK_ERROR_S = 5, 0.02
+_FEW = 13
+"""The open orders of so many symbols cost no more than those of all."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,13 @@ class BinanceConnector(AccountConnector):
         parameters = {"symbol": self._symbol(symbol)} if symbol is not None else {}
         raw = await self._query("openOrders", parameters)
         return read_orders(self._reader.queried, self._read(objects_of, raw))
+
+    async def resting_in(self, symbols: Collection[str]) -> OrderList:
+        """What rests in these symbols and those of `recent_orders`, by symbol where it is cheap."""
+        wanted = sorted(self._traded | set(symbols))
+        if len(wanted) > _FEW or not self._listed.issuperset(wanted):
+            return await self.open_orders()
+        return joined([await self.open_orders(one) for one in wanted])
 
     async def recent_orders(self, since: datetime) -> OrderList:
         """Every order since then of the symbols in which this process has placed one."""

@@ -1,7 +1,8 @@
-"""Binance Spot's rate limits.
+"""The rate limits of Binance Spot and of Binance US.
 
 Sources: "LIMITS" in rest-api.md, the weights at each endpoint there, "Spot Unfilled Order Count
-Rules". exchangeInfo's `rateLimits` replace the limits given here.
+Rules"; for Binance US its own rest-api.md (github.com/binance-us/binance-us-api-docs, 2023-09-06).
+exchangeInfo's `rateLimits` replace the limits given here.
 
 Orders and cancels that succeed cost no weight since April 2026; those that fail do. They are
 counted as if they cost it, and what the exchange gives back shows in its own count.
@@ -104,6 +105,31 @@ BINANCE_CARD = RateCard(
         "GET ticker/bookTicker": _costs(4, symbol=2),
         "GET account/apiRestrictions": _costs(1),
         "WS userDataStream.subscribe.signature": _costs(4),
+    },
+    place="POST order",
+    unlisted=20,
+)
+
+BINANCE_US_CARD = RateCard(
+    pools=(
+        _pool("REQUEST_WEIGHT", "MINUTE", 1, 1200),
+        _pool("ORDERS", "SECOND", 10, 50),
+        _pool("ORDERS", "DAY", 1, 160_000),
+    ),
+    endpoints={
+        "POST order": _costs(1, orders=1),
+        "DELETE order": _costs(1, urgent=True),
+        "DELETE openOrders": _costs(1, urgent=True),
+        "GET order": _costs(2),
+        "GET openOrders": _costs(40, symbol=3),
+        "GET allOrders": _costs(10),
+        "GET myTrades": _costs(10),
+        "GET time": _costs(1),
+        "GET account": _costs(10),
+        "GET exchangeInfo": _costs(10),
+        "GET ticker/bookTicker": _costs(2, symbol=1),
+        "GET depth": _costs(1),
+        "GET account/apiRestrictions": _costs(1),
     },
     place="POST order",
     unlisted=20,

@@ -1,12 +1,13 @@
 """The executions of an account where REST tells them: asked again and again, told when they change.
 
 A venue's stream only rings: whatever it says, REST is asked at once. So nothing that a stream
-leaves out, merges or says twice can matter, and without one it is only later.
+leaves out, merges or says twice can matter, and without one it is only later. Where requests are
+counted, a look waits until a third of the limit allows it, and asks by symbol but for each 30 s.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,11 +15,16 @@ from typing import Protocol
 
 from trading.oms.errors import ExchangeError, ExchangeUnavailable
 from trading.oms.models import Fill
+from trading.oms.request_gate import spending
 from trading.oms.venue import ExecutionReport, OrderList, OrderRef, StreamState, VenueStatus
 
 logger = logging.getLogger(__name__)
 LOOKS_IN_SILENCE = 5
 """How often it is looked in the time for which a stream may be deaf."""
+_PART = 3
+"""The looks have this part of a limit: a third."""
+_WHOLE_EVERY = timedelta(seconds=30)
+"""How often it is asked for the open orders of all symbols, in which others may trade."""
 _OVERLAP = timedelta(seconds=30)
 _PATIENCE = timedelta(seconds=30)
 _OPEN = frozenset({VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED})
@@ -35,6 +41,10 @@ class IAsked(Protocol):
 
     async def open_orders(self, symbol: str | None = None) -> OrderList:
         """As `IExecutionConnector` has it."""
+        ...
+
+    async def resting_in(self, symbols: Collection[str]) -> OrderList:
+        """The orders that rest in these symbols and in those in which this process trades."""
         ...
 
     async def recent_orders(self, since: datetime) -> OrderList:
@@ -69,13 +79,20 @@ class PolledFeed:
         self._silence_s = silence_s
         self._seen: dict[str, _Seen] = {}
         self._looked_at: datetime | None = None
+        self._whole_at: datetime | None = None
+        self._least_s = 0.0
+        """For how long the last look has used up its part of the limit."""
 
     async def events(self) -> AsyncIterator[ExecutionReport | StreamState]:
         """`CONNECTED` after the first look, which tells nothing, then every change.
 
         Raises `ExchangeUnavailable` when no look has succeeded for the time of silence.
         """
-        await self._look()
+        try:
+            await self._look()
+        except ExchangeError:
+            await asyncio.sleep(self._least_s)  # Whoever asks again does so at once.
+            raise
         yield StreamState.CONNECTED
         while True:
             await self._rest()
@@ -83,8 +100,11 @@ class PolledFeed:
                 yield report
 
     async def _rest(self) -> None:
+        await asyncio.sleep(self._least_s)
         try:
-            async with asyncio.timeout(self._silence_s / LOOKS_IN_SILENCE):
+            async with asyncio.timeout(
+                max(0.0, self._silence_s / LOOKS_IN_SILENCE - self._least_s)
+            ):
                 await self.bell.wait()
         except TimeoutError:
             return
@@ -101,12 +121,20 @@ class PolledFeed:
                     text = f"{self._venue.exchange} could not be asked for {self._silence_s:g} s"
                     raise ExchangeUnavailable(f"{text}: {error}") from error
                 logger.info("%s: a look at the orders failed: %s", self._venue.exchange, error)
-                await asyncio.sleep(self._silence_s / LOOKS_IN_SILENCE)
+                await asyncio.sleep(max(self._least_s, self._silence_s / LOOKS_IN_SILENCE))
 
     async def _look(self) -> list[ExecutionReport]:
         """What has changed since the last look; a look that fails leaves all as it was."""
+        with spending() as spent:
+            try:
+                return await self._changes()
+            finally:
+                self._least_s = spent.seconds * _PART
+
+    async def _changes(self) -> list[ExecutionReport]:
         started = self._venue.exchange_now()
-        there = await self._there(started)
+        is_whole = self._whole_at is None or started - self._whole_at >= _WHOLE_EVERY
+        there = await self._there(started, is_whole=is_whole)
         is_first, told = self._looked_at is None, list[ExecutionReport]()
         for order_id, report in there.items():
             seen = self._seen.get(order_id)
@@ -118,13 +146,15 @@ class PolledFeed:
             if not is_first and (fills or seen is None or not _same(seen.report, report)):
                 told.append(report.model_copy(update={"fills": tuple(fills)}))
         self._looked_at = started
+        self._whole_at = started if is_whole else self._whole_at
         self._forget(started)
         return told
 
-    async def _there(self, now: datetime) -> dict[str, ExecutionReport]:
+    async def _there(self, now: datetime, *, is_whole: bool) -> dict[str, ExecutionReport]:
         """The orders that rest, those of late, and those that rested and rest no more."""
         since = (self._looked_at or now) - _OVERLAP
-        reports = [*await self._venue.open_orders(), *await self._venue.recent_orders(since)]
+        rest = await (self._venue.open_orders() if is_whole else self._rest_in_known())
+        reports = [*rest, *await self._venue.recent_orders(since)]
         there = {report.exchange_order_id or "": report for report in reports}
         gone = [
             seen.report
@@ -136,6 +166,10 @@ class PolledFeed:
             if found is not None:
                 there[found.exchange_order_id or ""] = found
         return there
+
+    async def _rest_in_known(self) -> OrderList:
+        open_ones = (seen.report for seen in self._seen.values() if seen.report.status in _OPEN)
+        return await self._venue.resting_in({report.symbol for report in open_ones})
 
     async def _new_fills(self, report: ExecutionReport, seen: _Seen | None) -> list[Fill]:
         """Fills that were not told yet, where the order has executed more than those told."""

@@ -51,6 +51,11 @@ class RatePool(BaseModel):
     urgent_share: float = Field(default=URGENT_SHARE, ge=0, lt=1)
     count_header: str = ""
 
+    def seconds_of(self, weight: int) -> float:
+        """In how many seconds the exchange allows so much, again and again."""
+        per_s = self.decay_per_s or self.limit / self.window_s
+        return weight / per_s
+
     def key(self, account: str, symbol: str = "") -> str:
         """The counter's name among those of one exchange: "weight_1m", "orders_10s:main"."""
         parts = {

@@ -1,12 +1,42 @@
 """The gate that every request of a connector passes before it leaves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from trading.oms.rate_card import RatePool
 
 LOCAL_RATE_LIMIT = "local_rate_limit"
 """The code of the `ExchangeUnavailable` of a request that had to wait and was not sent."""
+
+
+@dataclass
+class Spent:
+    """What requests have cost: the seconds in which their exchange allows as much again."""
+
+    seconds: float = 0.0
+
+
+_spent: ContextVar[Spent | None] = ContextVar("rate_spent", default=None)
+
+
+@contextmanager
+def spending() -> Iterator[Spent]:
+    """Add up what the requests of this block cost; nothing, where nobody counts them."""
+    spent = Spent()
+    token = _spent.set(spent)
+    try:
+        yield spent
+    finally:
+        _spent.reset(token)
+
+
+def spend(seconds: float) -> None:
+    """For a gate: so much was taken."""
+    if (spent := _spent.get()) is not None:
+        spent.seconds += seconds
 
 
 class Permit(NamedTuple):

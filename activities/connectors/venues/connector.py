@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from decimal import Decimal
@@ -202,6 +202,10 @@ class CcxtConnector(AccountConnector):
         """The orders that rest at the venue now, ours and others'; without fills."""
         name = self._symbol(symbol) if symbol is not None else None
         return await self._reading(self._lists.open_orders(name))
+
+    async def resting_in(self, symbols: Collection[str]) -> OrderList:  # noqa: ARG002
+        """What rests in these symbols, and in all others: that is one question."""
+        return await self.open_orders()
 
     async def recent_orders(self, since: datetime) -> OrderList:
         """Every order since then, of all symbols where the venue tells of all at once."""
