@@ -55,6 +55,11 @@ class ExchangeClock:
             self._exchange_ms = float(exchange_ms)
             self._seen_at = answered
 
+    @property
+    def is_set(self) -> bool:
+        """Whether the exchange's clock has been looked at."""
+        return self._exchange_ms is not None
+
     def now_ms(self) -> int:
         """Milliseconds since 1970 in the exchange's clock; never a network call."""
         if self._exchange_ms is None:

@@ -220,8 +220,11 @@ class OneWriteWire:
     async def _call_once(
         self, call: Call, method: str, path: str, params: Mapping[str, Any] | None
     ) -> Any:
-        permit = await self.gate.enter(f"{method} {path}", params, symbol=call.symbol)
-        call.check_limits = partial(self._check_limits, permit)
+        # Its first question is for the exchange's clock: all workers count by what the ledger is
+        # told of that, and this machine's would end their pauses and windows.
+        gate = self.gate if self.oms_clock.is_set else OpenGate()
+        permit = await gate.enter(f"{method} {path}", params, symbol=call.symbol)
+        call.check_limits = partial(self._check_limits, gate, permit)
         token = _call.set(call)
         try:
             return await self.request(path, self.group_of(path), method, dict(params or {}))
@@ -231,11 +234,11 @@ class OneWriteWire:
             failure = transport_failure(_name_of(error), call.operation, written=call.written)
         finally:
             _call.reset(token)
-            self.gate.leave(permit, call.response, written=call.written)
+            gate.leave(permit, call.response, written=call.written)
         raise failure
 
-    def _check_limits(self, permit: Permit) -> None:
-        if not self.gate.is_valid(permit):
+    def _check_limits(self, gate: IRequestGate, permit: Permit) -> None:
+        if not gate.is_valid(permit):
             text = "its slot in the rate limits has passed, nothing was sent"
             raise _SlotPassed(text, code=LOCAL_RATE_LIMIT, retry_after=0.0)
 

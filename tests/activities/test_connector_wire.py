@@ -263,6 +263,7 @@ async def test_a_query_that_came_too_late_for_its_slot_takes_the_next_one(
 ) -> None:
     async with wired([http("{}")]) as (server, wire):
         wire.gate = LateGate(1)
+        wire.oms_clock.observe(1, 0.0, 0.0)  # Before that nothing passes a gate.
         call = Call(operation)
         if writes:
             assert await wire.call(call, "GET", "order", {"symbol": "BTCUSDT"}) == {}

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,7 +20,7 @@ from activities.rate_lease import RateLease
 from activities.store import Store
 from tests.activities.rate_process import at_full_speed
 from trading.oms.enums import OrderSide, OrderType
-from trading.oms.errors import ExchangeUnavailable
+from trading.oms.errors import ExchangeUnavailable, StartUpError
 from trading.oms.interfaces import IRateSlots, RateWish
 from trading.oms.rate_card import Cost, RateCard
 from trading.oms.rate_ledger import EVERYTHING, RateLedger, Want
@@ -335,6 +336,27 @@ async def test_a_429_pauses_every_process(store_url: str) -> None:
         assert held.value.code == LOCAL_RATE_LIMIT
         assert 25 < (held.value.retry_after or 0) <= 30
         assert two.desk.get_rate_limit_status(EXCHANGE)["paused_for_s"]["*"] > 25
+
+
+async def test_a_worker_whose_machine_is_ahead_lifts_no_pause_by_starting(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it has looked at the exchange's clock it tells the ledger no time."""
+    async with an_exchange(weight(), orders(1000)) as server, a_process(store_url, server) as one:
+        one.desk.pause(EXCHANGE, 100)
+        await one.slot()
+        store = await Store.open(store_url, create=True)
+        two, desk = BinanceConnector(one.connector._settings), RateDesk(store.rates)
+        desk.put_behind(two)
+        ahead = SimpleNamespace(
+            time_ns=lambda: time.time_ns() + 200 * 10**9, monotonic=time.monotonic
+        )
+        monkeypatch.setattr("activities.connectors.clock.time", ahead)
+        with pytest.raises(StartUpError, match="no room for GET"):
+            await two.start()
+        await desk.close()
+        await store.close()
+        assert (await one.desk.fetch_rate_limit_status(EXCHANGE))["paused_for_s"]["*"] > 50
 
 
 async def test_too_many_orders_pause_orders_and_no_cancels(sqlite_url: str) -> None:
