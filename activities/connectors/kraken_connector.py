@@ -32,7 +32,7 @@ from activities.connectors.kraken_reports import (
     instruments_of,
     levels,
 )
-from activities.connectors.kraken_wire import KrakenStream, KrakenWire
+from activities.connectors.kraken_wire import KrakenStream, KrakenWire, query
 from activities.connectors.order_rows import read_orders
 from activities.connectors.settings import ConnectorSettings
 from activities.connectors.wire import Call
@@ -55,8 +55,6 @@ logger = logging.getLogger(__name__)
 CLOCK_STEP_MS = 1000
 """Kraken tells the time in whole seconds."""
 DEPTH = "100"
-NONCE_REFUSED = "EAPI:Invalid nonce"
-_OVERTAKEN_MAX = 4
 T = TypeVar("T")
 
 
@@ -284,14 +282,7 @@ class KrakenConnector(AccountConnector):
         return self._reader.changed(known, ref.exchange_order_id, self._clock.now(), **fields)
 
     async def _query(self, path: str, parameters: Mapping[str, Any]) -> Any:
-        """A private query; one that another process's has overtaken is asked again, at once."""
-        for _ in range(_OVERTAKEN_MAX):
-            try:
-                return await self._wire.call(Call(Operation.QUERY), "POST", path, parameters)
-            except ExchangeUnavailable as error:
-                if error.code != NONCE_REFUSED:
-                    raise
-        return await self._wire.call(Call(Operation.QUERY), "POST", path, parameters)
+        return await query(self._wire, path, parameters)
 
     async def _ask(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
         return await self._wire.call(Call(Operation.QUERY), "GET", path, parameters)

@@ -7,6 +7,7 @@ one overtakes it on the way, Kraken refuses it unread (EAPI:Invalid nonce), whic
 
 import time
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from activities.connectors.ccxt_classes import exchange_class
@@ -22,18 +23,36 @@ from trading.oms.request_gate import Response
 
 _PUBLIC = frozenset({"Time", "Assets", "AssetPairs", "Ticker", "Depth"})
 _SUBSCRIBED = "oms-subscribed"
+NONCE_REFUSED = "EAPI:Invalid nonce"
+_OVERTAKEN_MAX = 4
+
+
+class Nonces:
+    """The nonces of one key. They rise, also where this machine's clock is set back."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next(self) -> int:
+        """Microseconds since 1970: greater than any that a library in milliseconds has used."""
+        self._last = max(self._last + 1, time.time_ns() // 1000)
+        return self._last
+
+
+@cache
+def nonces_of(api_key: str) -> Nonces:  # noqa: ARG001 - what they are kept by
+    """The same for every wire of a key in this process: the exchange counts by key."""
+    return Nonces()
 
 
 class KrakenWire(OneWriteWire, exchange_class("kraken")):  # type: ignore[misc] # No types.
     """ccxt's Kraken."""
 
     rules = KRAKEN_RULES
-    _last_nonce = 0
 
     def incrementing_nonce(self) -> int:
-        """Microseconds since 1970: greater than any that a library in milliseconds has used."""
-        self._last_nonce = max(self._last_nonce + 1, time.time_ns() // 1000)
-        return self._last_nonce
+        """The next of the key."""
+        return nonces_of(self.apiKey).next()
 
     def api_of(self, path: str) -> str:
         """Public or private."""
@@ -53,6 +72,17 @@ class KrakenWire(OneWriteWire, exchange_class("kraken")):  # type: ignore[misc] 
         return {"public": rest, "private": rest, "ws": {"privateV2": settings.ws_url}}
 
 
+async def query(wire: OneWriteWire, path: str, parameters: Mapping[str, Any]) -> Any:
+    """A private query; one that another process's has overtaken is asked again, at once."""
+    for _ in range(_OVERTAKEN_MAX):
+        try:
+            return await wire.call(Call(Operation.QUERY), "POST", path, parameters)
+        except ExchangeUnavailable as error:
+            if error.code != NONCE_REFUSED:
+                raise
+    return await wire.call(Call(Operation.QUERY), "POST", path, parameters)
+
+
 class KrakenStream(StreamLife, KrakenWire):
     """The channel `executions`: a snapshot of the open orders, then what happens to them.
 
@@ -63,7 +93,7 @@ class KrakenStream(StreamLife, KrakenWire):
 
     async def subscribe(self) -> None:
         """With a fresh token. Raises `ExchangeUnavailable` where Kraken refuses."""
-        answer = await self.call(Call(Operation.QUERY), "POST", "GetWebSocketsToken")
+        answer = await query(self, "GetWebSocketsToken", {})
         self._sequence = 0
         token = text_of(object_of(answer), "token")
         await self._ask_for(1, channel="executions", token=token, snap_orders=True)

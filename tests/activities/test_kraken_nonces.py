@@ -7,18 +7,21 @@ can help there, whoever keeps it: a request may overtake another after its nonce
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from decimal import Decimal
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from activities.connectors.kraken_connector import KrakenConnector
+from activities.connectors.kraken_wire import KrakenStream, Nonces
 from activities.connectors.settings import ConnectorSettings
 from trading.oms.enums import OrderSide, OrderType
 from trading.oms.errors import ExchangeUnavailable
 from trading.oms.identity import exchange_client_id
-from trading.oms.venue import OrderRef, OrderRequest
+from trading.oms.venue import OrderRef, OrderRequest, StreamState
 from workers.sandbox.config import KrakenLimits, SandboxConfig, parse_account
 from workers.sandbox.server import SandboxServer
 
@@ -38,13 +41,16 @@ async def kraken(nonce_window: int = 0) -> AsyncIterator[SandboxServer]:
         yield server
 
 
+def connector_of(server: SandboxServer) -> KrakenConnector:
+    values = {"exchange": "kraken", "account": "main", "kind": "kraken", "rest_url": server.url}
+    keys = {"api_key": KEY, "secret": SECRET}
+    return KrakenConnector(ConnectorSettings.model_validate(values | keys))
+
+
 @asynccontextmanager
 async def connected(server: SandboxServer, behind_us: int = 0) -> AsyncIterator[KrakenConnector]:
     """A process's connector; `behind_us` is how late its requests arrive for their nonces."""
-    values = {"exchange": "kraken", "account": "main", "kind": "kraken", "rest_url": server.url}
-    connector = KrakenConnector(
-        ConnectorSettings.model_validate(values | {"api_key": KEY, "secret": SECRET})
-    )
+    connector = connector_of(server)
     await connector.start()
     wire: Any = connector._wire
     last = 0
@@ -152,6 +158,40 @@ async def test_a_look_up_with_an_overtaken_nonce_is_no_observation() -> None:
         )
         with pytest.raises(ExchangeUnavailable, match="Invalid nonce"):
             await connector.find_order(ref)
+
+
+async def test_the_stream_opens_after_the_machines_clock_was_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The stream's wire goes on where the connector's is."""
+    ahead = SimpleNamespace(time_ns=lambda: time.time_ns() + 1800 * 10**9)
+    of_a_fresh_process = cache(lambda _: Nonces())
+    monkeypatch.setattr("activities.connectors.kraken_wire.nonces_of", of_a_fresh_process)
+    async with kraken() as server:
+        with monkeypatch.context() as patched:
+            patched.setattr("activities.connectors.kraken_wire.time", ahead)
+            connector = connector_of(server)
+            await connector.start()
+        async with aclosing(connector.executions()) as events:  # type: ignore[type-var]
+            assert await anext(events) is StreamState.CONNECTED
+        await connector.close()
+
+
+async def test_a_stream_whose_token_was_overtaken_asks_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    overtaken = [1, 1]
+    own = KrakenStream.incrementing_nonce
+    monkeypatch.setattr(
+        KrakenStream, "incrementing_nonce", lambda wire: overtaken.pop() if overtaken else own(wire)
+    )
+    async with (
+        kraken() as server,
+        connected(server) as connector,
+        aclosing(connector.executions()) as events,  # type: ignore[type-var]
+    ):
+        assert await anext(events) is StreamState.CONNECTED
+    assert not overtaken
 
 
 async def test_a_query_that_was_overtaken_is_asked_again_with_a_newer_nonce() -> None:
