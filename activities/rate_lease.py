@@ -138,8 +138,9 @@ class RateLease:
     # What an order has been promised.
 
     def promise(self, cost: Cost, permit: Permit) -> None:
-        """Keep a permit for the next order that is written and costs the same."""
-        self._promised[tuple(cost.costs)].append(permit)
+        """Keep a permit for the next order that is written and costs the same, if anything."""
+        if cost.costs:
+            self._promised[tuple(cost.costs)].append(permit)
 
     def withdraw(self, cost: Cost) -> None:
         """An order that was told to go does not: one of the permits for its like is too many."""

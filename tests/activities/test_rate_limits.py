@@ -315,6 +315,14 @@ async def test_a_permit_ends_with_its_window(sqlite_url: str) -> None:
         assert valid == [True, False]
 
 
+async def test_where_nothing_is_counted_no_permits_are_kept(sqlite_url: str) -> None:
+    async with workers(sqlite_url, 3) as [one]:
+        gate = Gate(one.lease, "main", RateCard(place="POST order"))
+        for _ in range(5):
+            assert (await gate.slot(RateWish(EXCHANGE, "place"), 60)).wait_s == 0
+        assert not any(one.lease._promised.values())
+
+
 async def test_a_429_pauses_every_process(store_url: str) -> None:
     async with (
         an_exchange(weight(), orders(1000)) as server,
