@@ -125,8 +125,10 @@ class RateLease:
     def is_valid(self, permit: Permit) -> bool:
         """Whether its windows are those of now, and no pause holds."""
         now = self.clock()
+        if self._paused.get(EVERYTHING, 0.0) > now:
+            return False
         for key, _ in permit.tokens:
-            if max(self._paused.get(EVERYTHING, 0.0), self._paused.get(key, 0.0)) > now:
+            if self._paused.get(key, 0.0) > now:
                 return False
             rule = self._rules[key]
             if rule.kind is PoolKind.FIXED_WINDOW and any(

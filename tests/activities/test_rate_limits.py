@@ -323,6 +323,17 @@ async def test_where_nothing_is_counted_no_permits_are_kept(sqlite_url: str) -> 
         assert not any(one.lease._promised.values())
 
 
+async def test_a_pause_that_begins_before_the_write_stops_what_is_not_counted(
+    sqlite_url: str,
+) -> None:
+    async with workers(sqlite_url, 3) as [one]:
+        gate = Gate(one.lease, "main", RateCard())
+        permit = await gate.enter("POST order")
+        valid = [gate.is_valid(permit)]
+        one.lease.pause(EVERYTHING, 30)
+        assert [*valid, gate.is_valid(permit)] == [True, False]
+
+
 async def test_a_429_pauses_every_process(store_url: str) -> None:
     async with (
         an_exchange(weight(), orders(1000)) as server,
