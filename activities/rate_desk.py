@@ -235,8 +235,8 @@ class Gate:
         if response is None:
             return
         counts = {}
-        for key in dict.fromkeys(key for key, _ in permit.tokens):
-            count = response.headers.get(self._card.pool_of(key).count_header, "")
+        for key, pool in self._counters(permit).items():
+            count = response.headers.get(pool.count_header, "")
             if count.isdecimal():
                 counts[key] = int(count)
         self._lease.answered(permit, counts)
@@ -246,14 +246,20 @@ class Gate:
     def _obey(self, permit: Permit, response: Response) -> None:
         """Pause what the request cost in one family; everything, where it cost nothing in it."""
         seconds = 1.0 if response.retry_after_s is None else response.retry_after_s
-        keys = dict.fromkeys(key for key, _ in permit.tokens)
-        of_family = [k for k in keys if self._card.pool_of(k).family == response.pauses_family]
+        pools = self._counters(permit).items()
+        of_family = [key for key, pool in pools if pool.family == response.pauses_family]
         names = of_family or [EVERYTHING]
         _log.warning(
             "%s asks for a pause of %g s (%s)", self._lease.exchange, seconds, ", ".join(names)
         )
         for name in names:
             self._lease.pause(name, seconds)
+
+    def _counters(self, permit: Permit) -> dict[str, RatePool]:
+        """The counters of a permit that there are still; the exchange may have stated others."""
+        pools = {pool.name: pool for pool in self._card.pools}
+        keys = dict.fromkeys(key for key, _ in permit.tokens)
+        return {key: pools[name] for key in keys if (name := key.partition(":")[0]) in pools}
 
     # For orders.
 

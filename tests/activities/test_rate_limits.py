@@ -334,6 +334,16 @@ async def test_a_pause_that_begins_before_the_write_stops_what_is_not_counted(
         assert [*valid, gate.is_valid(permit)] == [True, False]
 
 
+async def test_an_answer_is_taken_in_although_the_limits_have_changed(sqlite_url: str) -> None:
+    """The exchange has stated other pools while the request was out."""
+    async with workers(sqlite_url, 3) as [one]:
+        permit = await one.gate.enter("POST order")
+        one.gate.stated([_pool("ORDERS", "MINUTE", 1, 7)])
+        response = Response({"x-mbx-order-count-10s": "1"}, pauses=True, pauses_family="orders")
+        one.gate.leave(permit, response, written=True)
+        assert one.lease.paused_for(Cost({}), one.clock.now) == pytest.approx(1)
+
+
 async def test_a_429_pauses_every_process(store_url: str) -> None:
     async with (
         an_exchange(weight(), orders(1000)) as server,
