@@ -9,7 +9,6 @@ counted as if they cost it, and what the exchange gives back shows in its own co
 """
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from activities.connectors.binance_replace import code_of_new_order
@@ -61,10 +60,9 @@ def pools_of(raw: Any) -> list[RatePool]:
 def response_of(answer: Answer) -> Response:
     """What an answer says of limits. -1015 stops orders alone, 429 and 418 stop everything."""
     said = {answer.code, code_of_new_order(answer)}
-    pauses = answer.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.IM_A_TEAPOT}
     return Response(
         headers={name.lower(): value for name, value in answer.headers.items()},
-        pauses=pauses,
+        pauses=answer.is_too_many,
         pauses_family=ORDERS if TOO_MANY_ORDERS in said else None,
         retry_after_s=answer.retry_after,
     )

@@ -124,6 +124,11 @@ class Answer:
         return None
 
     @property
+    def is_too_many(self) -> bool:
+        """Whether its status alone asks for a pause: 429, and 418 for who has not kept one."""
+        return self.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.IM_A_TEAPOT}
+
+    @property
     def is_refusal(self) -> bool:
         """Whether it is the exchange's word on the request: a 4xx, unless it says it otherwise."""
         return 400 <= self.status < 500  # noqa: PLR2004 - the class of refusals in HTTP

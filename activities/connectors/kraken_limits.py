@@ -33,6 +33,7 @@ _PAUSES: Mapping[str, tuple[float, str | None]] = {
     "EGeneral:Temporary lockout": (60.0, None),
 }
 """Seconds (Kraken names none) and what stops: by then a counter has room, or a try is worth it."""
+_AT_THE_DOOR_S = 5.0
 _CANCEL, _AMEND = 8, 4
 _LOOK_UPS = ("OpenOrders", "ClosedOrders", "QueryOrders", "QueryTrades")
 _CALLS_KEPT = 0.3
@@ -83,6 +84,11 @@ def kraken_card(tier: str = STARTER) -> RateCard:
 
 
 def response_of(answer: Answer) -> Response:
-    """Kraken counts without telling; what is refused for a limit asks for a pause."""
+    """Kraken counts without telling; what is refused for a limit asks for a pause.
+
+    So does whatever stands before it, which knows no codes: by the status alone.
+    """
     seconds, family = _PAUSES.get(answer.code or "", (None, None))
+    if seconds is None and answer.is_too_many:
+        seconds = max(_AT_THE_DOOR_S, answer.retry_after or 0)
     return Response({}, pauses=seconds is not None, pauses_family=family, retry_after_s=seconds)

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from activities.connectors.kraken_codes import read_answer
 from activities.connectors.kraken_connector import KrakenConnector
-from activities.connectors.kraken_limits import kraken_card
+from activities.connectors.kraken_limits import kraken_card, response_of
 from activities.connectors.settings import ConnectorSettings
 from activities.rate_desk import RateDesk, patient
 from activities.store import Store
@@ -231,6 +232,17 @@ def test_no_question_uses_what_is_kept_by_itself() -> None:
     urgent = {name for name, row in kraken_card().endpoints.items() if row.urgent}
     commands = {"POST AmendOrder", "POST CancelOrder", "POST CancelAllOrdersAfter"}
     assert urgent == commands | {"POST GetWebSocketsToken"}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "pause_s"),
+    [(429, {}, 5), (429, {"Retry-After": "30"}, 30), (418, {}, 5), (503, {}, None)],
+)
+def test_a_429_without_kraken_s_own_words_is_a_pause(
+    status: int, headers: dict[str, str], pause_s: float | None
+) -> None:
+    said = response_of(read_answer(status, headers, "<html>", str))
+    assert (said.pauses, said.pauses_family, said.retry_after_s) == (bool(pause_s), None, pause_s)
 
 
 def test_a_tier_that_kraken_does_not_have_is_refused() -> None:

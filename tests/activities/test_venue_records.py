@@ -236,6 +236,26 @@ async def test_a_body_that_is_not_the_order_does_not_leave(
     assert venue.asked == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "status", "text", "pause_s"),
+    [
+        ("okx", 429, "<html>", 1),
+        ("okx", 418, "<html>", 1),
+        ("coinbase", 418, "<html>", 1),
+        ("bybit", 403, "403, access too frequent", 600),
+        ("bybit", 403, "<html>", None),
+        ("bybit", 200, '{"retCode": 10006, "retMsg": ""}', 1),
+    ],
+)
+async def test_who_asks_too_much_is_told_to_pause(
+    kind: str, status: int, text: str, pause_s: float | None
+) -> None:
+    async with connected(kind) as (connector, _):
+        wire = connector._wire
+        said = wire.limits_of(wire.read_answer(status, {}, text))
+    assert (said.pauses, said.retry_after_s) == (pause_s is not None, pause_s)
+
+
 REFUSED = okx({"ordId": "", "clOrdId": ID, "sCode": "51008", "sMsg": "too little"}, code="1")
 TWICE = okx({"ordId": "", "clOrdId": ID, "sCode": "51016", "sMsg": ""}, code="1")
 OTHERS = okx({"ordId": "1", "clOrdId": "b" * 32, "sCode": "0"})
@@ -264,6 +284,7 @@ OTHERS = okx({"ordId": "1", "clOrdId": "b" * 32, "sCode": "0"})
         ("bybit", bybit(None), OutcomeUnknown),
         ("bybit", bybit({"orderId": "1", "orderLinkId": "b" * 32}), OutcomeUnknown),
         ("bybit", (403, "<html>"), OutcomeUnknown),
+        ("bybit", (403, "403, access too frequent"), OutcomeUnknown),
         (
             "coinbase",
             {"success": False, "error_response": {"error": "INSUFFICIENT_FUND", "message": "no"}},

@@ -7,14 +7,15 @@ note of by the answer. Margins in milliseconds are Binance's until somebody has 
 """
 
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from activities.connectors.binance_orders import plain
-from activities.connectors.classify import Rule, Verdict
+from activities.connectors.classify import Answer, Rule, Verdict
 from activities.connectors.settings import ConnectorSettings
 from activities.connectors.venues.answers import ALL, CHANGE, PLACE, Word, reader, rows
 from activities.connectors.venues.body import spot_only
@@ -35,6 +36,8 @@ from trading.oms.venue import Amend, Capabilities, DedupeScope, OrderRequest, Ve
 
 UNIFIED = {"enableUnifiedMargin": False, "enableUnifiedAccount": True}
 HELD = Listing("v5/account/wallet-balance", "result.list.0.coin", {"accountType": "UNIFIED"})
+BARRED = "403"
+"""Our code for an address that is barred, which lasts ten minutes."""
 WEEK_MS = 7 * 86_400_000 - 1
 CAPABILITIES = Capabilities(
     exchange_kind="bybit",
@@ -140,6 +143,15 @@ def word_of(body: Mapping[str, Any]) -> Word:
     return (None if code == "0" else code), str(body.get("retMsg", ""))
 
 
+def read_answer(
+    status: int, headers: Mapping[str, str], text: str, scrub: Callable[[str], str] = str
+) -> Answer:
+    """As all are read; the gate before Bybit refuses an address by words alone ("Rate Limit")."""
+    answer = reader(word_of)(status, headers, text, scrub)
+    is_barred = status == HTTPStatus.FORBIDDEN and "access too frequent" in text.lower()
+    return replace(answer, code=BARRED) if is_barred else answer
+
+
 def order_body(order: OrderRequest, symbol: str) -> dict[str, Any]:
     """The body of POST /v5/order/create; good-till-date is kept by the workflow."""
     spot_only(order, "Bybit's stops are kept elsewhere")
@@ -176,7 +188,7 @@ def record() -> VenueRecord:
         addresses=_addresses,
         public=frozenset({"v5/market/instruments-info", "v5/market/time", "v5/market/orderbook"}),
         rules=RULES,
-        read_answer=reader(word_of),
+        read_answer=read_answer,
         order=order_body,
         headers=lambda order: {
             "X-BAPI-TIMESTAMP": str(order.timestamp_ms),
@@ -204,7 +216,7 @@ def record() -> VenueRecord:
         balances_as=BalanceFields(asset="coin", total="walletBalance", locked="locked"),
         book=BookFields("v5/market/orderbook", {**spot, "limit": "50"}, "result.b", "result.a"),
         time=TimeFields("v5/market/time", "time"),
-        pauses={"10006": 1.0, "10018": 60.0},
+        pauses={"10006": 1.0, "10018": 60.0, BARRED: 600.0},
         options=UNIFIED,
         watch={},
         withdraws=("v5/user/query-api", _may_withdraw),

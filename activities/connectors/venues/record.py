@@ -155,9 +155,9 @@ class VenueRecord:
     `check` compares the signed body with it, `headers` are what a new order must carry besides (a
     fence). `groups` are ccxt's names of the public and the private endpoints. `not_found` are the
     (status, code) with which a look-up says that there is no such order. `pauses` are the codes
-    after which nothing is asked for so many seconds; 429 is one everywhere. `symbols_needed`: lists
-    of ended orders are kept by symbol. `lookup_days` is how far back an order is looked for in a
-    list that knows no client ids.
+    after which nothing is asked for so many seconds; 429 and 418 ask for it everywhere.
+    `symbols_needed`: lists of ended orders are kept by symbol. `lookup_days` is how far back an
+    order is looked for in a list that knows no client ids.
     """
 
     capabilities: Capabilities

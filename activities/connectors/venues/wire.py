@@ -20,7 +20,6 @@ from trading.oms.request_gate import Response
 from trading.oms.venue import OrderRequest
 
 PAUSE_S = 1.0
-TOO_MANY = 429
 
 
 @dataclass
@@ -62,7 +61,7 @@ class VenueWire(OneWriteWire):
     def limits_of(self, answer: Answer) -> Response:
         """A call too many asks for a pause."""
         pause = self.venue.pauses.get(answer.code or "")
-        if answer.status == TOO_MANY:
+        if answer.is_too_many:
             pause = max(pause or PAUSE_S, answer.retry_after or 0)
         return Response(headers={}, pauses=pause is not None, retry_after_s=pause)
 
