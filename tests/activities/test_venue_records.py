@@ -278,6 +278,7 @@ OTHERS = okx({"ordId": "1", "clOrdId": "b" * 32, "sCode": "0"})
         ("okx", okx({"ordId": ["1"], "clOrdId": ID, "sCode": "0"}), OutcomeUnknown),
         ("okx", {"code": 0.5, "data": {}}, OutcomeUnknown),
         ("bybit", bybit({}, 170131), ExchangeRejected),
+        ("bybit", bybit({}, 170132), ExchangeRejected),
         ("bybit", bybit({}, 170141), DuplicateOrder),
         ("bybit", bybit({}, 10002), ExchangeUnavailable),
         ("bybit", bybit({}, 10016), OutcomeUnknown),
@@ -289,6 +290,14 @@ OTHERS = okx({"ordId": "1", "clOrdId": "b" * 32, "sCode": "0"})
             "coinbase",
             {"success": False, "error_response": {"error": "INSUFFICIENT_FUND", "message": "no"}},
             ExchangeRejected,
+        ),
+        *(
+            (
+                "coinbase",
+                {"success": False, "error_response": {"error": code}},
+                ExchangeRejected,
+            )
+            for code in ("ORDER_ENTRY_DISABLED", "INELIGIBLE_PAIR")
         ),
         ("coinbase", {"success": False, "failure_reason": "UNKNOWN"}, OutcomeUnknown),
         ("coinbase", {"success": True}, OutcomeUnknown),

@@ -69,7 +69,8 @@ RULES: tuple[Rule, ...] = (
     }),
     *rows(Verdict.REJECTED, PLACE, {
         "170124": "amount too large", "170131": "the balance is too small",
-        "170133": "price too low", "170134": "off the tick", "170135": "quantity too large",
+        "170132": "price too high", "170133": "price too low", "170134": "off the tick",
+        "170135": "quantity too large",
         "170136": "less than the smallest order", "170137": "off the lot",
         "170140": "less than the smallest cost", "170193": "price too high",
         "170194": "price too low", "170210": "the engine refused", "170218": "it would take",

@@ -61,6 +61,7 @@ RULES: tuple[Rule, ...] = (
     }),
     *rows(Verdict.REJECTED, PLACE, {
         "INSUFFICIENT_FUND": "the balance is too small",
+        "ORDER_ENTRY_DISABLED": "no orders are taken", "INELIGIBLE_PAIR": "not to be traded",
         "UNSUPPORTED_ORDER_CONFIGURATION": "no such order type here",
         "INVALID_SIDE": "no such side", "INVALID_PRODUCT_ID": "no such product",
         "INVALID_SIZE_PRECISION": "off the lot", "INVALID_PRICE_PRECISION": "off the tick",
