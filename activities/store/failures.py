@@ -9,9 +9,24 @@ import sqlalchemy as sa
 from trading.oms.errors import StoreRefused, StoreUnavailable
 
 _PASSING_STATES = frozenset(
-    {"25006", "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "58030"}
+    {
+        "25006",  # read-only
+        "25P03",  # idle for too long within a transaction
+        "25P04",  # a transaction that took too long
+        "40001",  # serialisation
+        "40003",  # nobody knows whether it was done
+        "40P01",  # deadlock
+        "55P03",  # a lock that somebody has
+        "57014",  # a statement that took too long, or was cancelled by hand
+        "57P01",  # shutdown
+        "57P02",  # shutdown after a crash
+        "57P03",  # start
+        "57P05",  # idle for too long
+        "58000",  # an error of the system below
+        "58030",  # an I/O error
+    }
 )
-"""SQLSTATEs that pass: read-only, serialisation, deadlock, lock, shutdown, start, I/O error."""
+"""SQLSTATEs that pass, whatever the statement was."""
 _PASSING_CLASSES = ("08", "53")
 """The line, and what there is not enough of: disk, memory, connections."""
 

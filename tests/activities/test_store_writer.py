@@ -393,3 +393,27 @@ async def test_a_statement_that_a_migration_has_outdated_is_prepared_anew(
         await other._engines.writes.run(lambda connection: connection.execute(wider))
         assert await store.advance_cursor("c", "1", "2")
         assert await store.cursor("c") == "2"
+
+
+@pytest.mark.postgres
+async def test_a_statement_that_the_server_cancels_is_tried_again(postgres_url: str) -> None:
+    def limit(connection: sa.Connection) -> None:
+        name = make_url(postgres_url).database
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET statement_timeout = 300"))
+
+    def stall(connection: sa.Connection) -> None:
+        connection.execute(sa.text("SELECT sequence FROM journal_head FOR UPDATE"))
+        held.set()
+        connection.execute(sa.text("SELECT pg_sleep(1)"))
+
+    held = asyncio.Event()
+    async with opened(postgres_url) as other:
+        # It is connected before the limit holds, and so is without one.
+        await other._engines.writes.run(limit)
+        async with opened(postgres_url) as store:
+            order = await claimed(store, new_order())
+            stalls = asyncio.create_task(other._engines.writes.run(stall))
+            await held.wait()
+            state = await store.record(order.client_order_id, [fill_event(order, "t1")])
+            assert state.filled_quantity == 1
+            await stalls
