@@ -43,11 +43,17 @@ def day_of(at: datetime) -> str:
 
 
 def with_fill(position: Position, fill: Fill) -> Position:
-    """The position after a fill. A fee in the base asset makes the quantity smaller."""
+    """The position after a fill. A fee in the base asset makes the quantity smaller.
+
+    It leaves the position at the fill's price, like what is sold, and is lost besides: so what is
+    realised less what is held at cost is always what the fills have paid in the quote asset.
+    """
     if fill.quantity < 0:
         return _taken_back(position, fill)
     base, _, _ = fill.symbol.partition("/")
     signed = fill.quantity if fill.side is OrderSide.BUY else fill.quantity.copy_negate()
+    if fill.fee_currency == base:
+        signed = EXACT.subtract(signed, fill.fee)
     closed = _closed_by(position.quantity, signed)
     gain = _ZERO
     cost = position.cost
@@ -59,9 +65,8 @@ def with_fill(position: Position, fill: Fill) -> Position:
         cost = EXACT.subtract(cost, part)
     opened = EXACT.add(signed, closed)
     cost = EXACT.add(cost, _worth(opened, fill.price))
-    fee = fill.fee if fill.fee_currency == base else _ZERO
     gain = EXACT.subtract(gain, fee_in_quote(fill))
-    quantity = EXACT.subtract(EXACT.add(position.quantity, signed), fee)
+    quantity = EXACT.add(position.quantity, signed)
     return _moved(position, fill, quantity, cost, gain)
 
 
