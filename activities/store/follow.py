@@ -2,29 +2,50 @@
 
 Waking is a hint and the sequence is the truth: a follower reads on from the last sequence it has
 yielded, so a lost hint costs time and never an entry. What this process has committed itself is at
-hand, and read by nobody.
+hand, and read by nobody. What is read is read with the entry before it: where that is gone, or is
+another, the store was restored.
 """
 
 import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.store import reads
 from activities.store.engine import Engines
+from activities.store.failures import translated
 from activities.store.statements import CHANNEL
 from activities.store.types import JournalEntry, StoreSettings
-from trading.oms.errors import StoreUnavailable
+from trading.oms.errors import JournalWentBack, StoreUnavailable
 
 _RECENT_MAX = 100
 """Batches of this process that are kept for its followers; older ones are read again."""
 _READ_MAX = 500
 _RECONNECT_S = 0.5
+_CLOCKS = timedelta(minutes=1)
+"""By how much the clocks of two processes may differ."""
 
 Read = Callable[[int, int], Awaitable[list[JournalEntry]]]
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a follower stands: a sequence, and the entry that has it, once that was seen."""
+
+    sequence: int
+    entry: JournalEntry | None = None
+
+    def is_at(self, found: list[JournalEntry]) -> bool:
+        """Whether what was read begins with the entry that it stands at."""
+        if not found or found[0].sequence != self.sequence:
+            return False
+        self.entry = self.entry or found[0]
+        return _mark(self.entry) == _mark(found[0])
 
 
 class Followers:
@@ -40,6 +61,8 @@ class Followers:
         self._events: set[asyncio.Event] = set()
         self._told = 0
         """How often others were heard to have committed something."""
+        self._restorations = 0
+        """How often this process has committed what cannot come after what it had committed."""
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -51,6 +74,8 @@ class Followers:
     def committed(self, entries: list[JournalEntry]) -> None:
         """Tell everyone about a commit of this process."""
         if self._recent and self._recent[-1][-1].sequence + 1 != entries[0].sequence:
+            if entries[0].sequence <= self._newest:
+                self._restorations += 1
             self._recent.clear()
         self._recent.append(entries)
         self._wake()
@@ -64,22 +89,29 @@ class Followers:
                 )
 
     async def follow(self, after: int) -> AsyncGenerator[list[JournalEntry]]:
-        """Yield batches of entries with sequences `after + 1`, `after + 2` and so on, for ever."""
+        """Yield batches of entries with sequences `after + 1`, `after + 2` and so on, for ever.
+
+        Raises `JournalWentBack` where the store was restored from a backup.
+        """
+        place = _Place(after)
         woken = asyncio.Event()
         self._events.add(woken)
         if self._watch is None:
             self._watch = asyncio.create_task(self._watching(), name="store-watch")
         told = -1  # What was heard of others when the database last had no more.
+        restorations = self._restorations
         try:
             while not self._closed:
                 woken.clear()
-                entries = self._at_hand(after)
-                if not entries and (told != self._told or self._newest > after):
-                    heard = self._told
-                    entries = await self._read_on(after)
-                    told = told if len(entries) == _READ_MAX else heard
+                is_restored = restorations != self._restorations
+                entries = [] if is_restored else self._at_hand(place.sequence)
+                is_more = told != self._told or self._newest > place.sequence
+                if not entries and (is_more or is_restored):
+                    heard, restorations = self._told, self._restorations
+                    entries = await self._read_on(place)
+                    told = heard if len(entries) < _READ_MAX - 1 else told
                 if entries:
-                    after = entries[-1].sequence
+                    place = _Place(entries[-1].sequence, entries[-1])
                     yield entries
                     continue
                 # Not `wait_for`: of a wake-up and a cancellation at once it forgets the latter.
@@ -118,12 +150,30 @@ class Followers:
         """The newest entry of this process."""
         return self._recent[-1][-1].sequence if self._recent else 0
 
-    async def _read_on(self, after: int) -> list[JournalEntry]:
+    async def _read_on(self, place: _Place) -> list[JournalEntry]:
         try:
-            return await self._read(after, _READ_MAX)
+            found = await self._read(max(0, place.sequence - 1), _READ_MAX)
+            if place.sequence <= 0:
+                return found
+            if not place.is_at(found):
+                raise await self._went_back(place)
+            return found[1:]
         except StoreUnavailable:
             # The database is away; the fallback poll comes back to it.
             return []
+
+    async def _went_back(self, place: _Place) -> JournalWentBack:
+        """What was written since the restoration is younger than the newest entry before it."""
+        self._recent.clear()
+        known = place.entry
+        with translated("the store"):
+            shared = await self._engines.reads.run(
+                lambda c: (
+                    reads.newest_until(c, known.committed_at - _CLOCKS) if known else reads.head(c)
+                )
+            )
+        msg = f"the journal does not hold the entry {place.sequence} that was read: it was restored"
+        return JournalWentBack(msg, shared=min(shared, place.sequence))
 
     def _tell(self) -> None:
         """Somebody else has committed something, or may have."""
@@ -172,7 +222,12 @@ class Followers:
         known = None
         while True:
             head = await self._engines.reads.run(reads.head)
-            if head != known and head > self._newest:
+            if known is None or head < known or (head != known and head > self._newest):
                 self._tell()
             known = head
             await asyncio.sleep(self._settings.poll_interval_s)
+
+
+def _mark(entry: JournalEntry) -> tuple[object, ...]:
+    """What no other entry of the same sequence has."""
+    return entry.order_id, entry.order_sequence, entry.committed_at

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -204,6 +205,17 @@ def trading_states(connection: sa.Connection) -> dict[str, TradingState]:
 def head(connection: sa.Connection) -> int:
     """The sequence of the newest entry."""
     return int(connection.scalar(_HEAD) or 0)
+
+
+def newest_until(connection: sa.Connection, at: datetime) -> int:
+    """The newest entry that was committed until then; 0: none was."""
+    query = (
+        sa.select(order_events.c.sequence)
+        .where(order_events.c.committed_at <= at)
+        .order_by(order_events.c.sequence.desc())
+        .limit(1)
+    )
+    return int(connection.scalar(query) or 0)
 
 
 def epoch(connection: sa.Connection) -> str:

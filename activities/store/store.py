@@ -338,7 +338,8 @@ class Store:
     def follow(self, after: int) -> AsyncGenerator[list[JournalEntry]]:
         """Every entry after a sequence, from all processes, in order, without loss, for ever.
 
-        Yields batches. Ends when the store is closed. While the database is away it waits.
+        Yields batches. Ends when the store is closed. While the database is away it waits. Raises
+        `JournalWentBack` where the store was restored: what was yielded is not in it any more.
         """
         return self._followers.follow(after)
 

@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
+import sqlalchemy as sa
+
 from activities.store import ClaimOutcome, Store, StoreSettings
+from activities.store.schema import journal_head, order_events, orders
 from tests.oms.builders import NOW, event, fill, order
 from trading.oms.identity import exchange_client_id
 from trading.oms.lifecycle import EventKind, LifecycleEvent
@@ -87,3 +90,15 @@ async def accepted(store: Store, order: Order, exchange_order_id: str = "x-1") -
         order.client_order_id, 1, 1, outcome=ClaimOutcome.ACCEPTED, events=[known]
     )
     return order
+
+
+async def restore(store: Store, sequence: int) -> None:
+    """Lose the journal after a sequence, and the orders (no more than admitted) that it made."""
+
+    def lose(connection: sa.Connection) -> None:
+        kept = sa.select(order_events.c.order_id)
+        connection.execute(sa.delete(order_events).where(order_events.c.sequence > sequence))
+        connection.execute(sa.delete(orders).where(orders.c.client_order_id.not_in(kept)))
+        connection.execute(sa.update(journal_head).values(sequence=sequence))
+
+    await store._engines.writes.run(lose)

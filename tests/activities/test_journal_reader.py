@@ -11,7 +11,14 @@ import sqlalchemy as sa
 from activities.store import Store
 from activities.store.journal import entry_of
 from activities.store.types import JournalEntry
-from tests.activities.store_builders import accepted, fill_event, new_order, opened
+from tests.activities.store_builders import (
+    QUICK,
+    accepted,
+    fill_event,
+    new_order,
+    opened,
+    restore,
+)
 from trading.oms import journal_reader
 from trading.oms.errors import StoreUnavailable
 from trading.oms.event_bus import EventBus
@@ -153,3 +160,73 @@ async def test_a_row_that_cannot_be_read_once_is_not_left_out(
         [state] = tracker.get_open_orders()
         assert state.filled_quantity == 4
     assert "the journal stands still after" in caplog.text
+
+
+async def test_after_a_restoration_it_shows_what_the_store_has_and_goes_on(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_reader, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(journal_reader, "_LOOK_S", 0.01)
+    async with opened(store_url, QUICK) as store, opened(store_url, QUICK) as other:
+        kept = [await admitted(other) for _ in range(3)]
+        bus = EventBus()
+        live: list[OrderEvent] = []
+        durable: list[OrderEvent] = []
+        await bus.subscribe("*", live.append)
+        subscription = await bus.subscribe("*", durable.append, after=0)
+        async with reading(store, bus) as tracker:
+            lost = [await admitted(other) for _ in range(20)]
+            await until(lambda: len(live) == 20 and len(durable) == 23)
+
+            await restore(other, 3)
+            new = [await admitted(other) for _ in range(2)]
+            await until(lambda: live[-1].order_id == durable[-1].order_id == new[-1])
+            new.append(await admitted(other))
+            await until(lambda: live[-1].order_id == durable[-1].order_id == new[-1])
+
+            here = {state.client_order_id for state in tracker.get_open_orders()}
+            assert here == {*kept, *new}
+            assert tracker.get_order(lost[0]) is None
+            await until(lambda: tracker.freshness[:2] == (6, 0))
+            for told in (live, durable):
+                since = [event.order_id for event in told[-len(new) :]]
+                assert since == new
+            assert subscription.handled_through == bus.newest == 6
+        await bus.close()
+
+
+async def test_a_subscriber_that_comes_back_after_a_restoration_is_not_deaf(
+    store_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(store_url) as store:
+        for _ in range(3):
+            await admitted(store)
+        got: list[OrderEvent] = []
+        bus = EventBus()
+        await bus.subscribe("*", got.append, after=23)
+        async with reading(store, bus):
+            await until(lambda: "has handled event 23, and the journal ends with 3" in caplog.text)
+            new = await admitted(store)
+            await until(lambda: got and got[-1].order_id == new)
+        await bus.close()
+    assert [event.sequence for event in got] == [4]
+
+
+async def test_a_journal_that_cannot_be_read_is_asked_less_and_less_often(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(journal_reader, "_AGAIN_S", 0.1)
+
+    class Broken(OwnBus):
+        async def publish(self, event: OrderEvent) -> None:
+            msg = f"the broker is away for {event.sequence}"
+            raise ConnectionResetError(msg)
+
+    async with opened(store_url) as store, reading(store, Broken()):
+        await admitted(store)
+        await asyncio.sleep(1)
+    assert 2 <= caplog.text.count("the journal stands still after 0") <= 4
+
+
+async def admitted(store: Store) -> str:
+    return (await store.admit(new_order())).state.client_order_id

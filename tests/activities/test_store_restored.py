@@ -1,15 +1,18 @@
 """A store that was restored from a backup: noticed by a mark of it, and by who had it open."""
 
+import asyncio
 import contextlib
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from activities.store import Store, TradingState
+from activities.store import Store, TradingState, follow
 from activities.store_marks import halt_if_gone_back, mark_of
-from tests.activities.store_builders import new_order, opened, request_of
+from tests.activities.store_builders import QUICK, new_order, opened, request_of, restore
 from trading.oms.enums import ReasonCode
+from trading.oms.errors import JournalWentBack
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
 
@@ -108,3 +111,25 @@ async def test_a_process_that_had_the_store_open_sends_nothing_on_the_restored_o
             second.client_order_id, 1, 1, request_of(second), claimant="me", before=[routed]
         )
         assert again.won
+
+
+@pytest.mark.parametrize("whose", ["ours", "another's", "nobody's"])
+@pytest.mark.parametrize("written_since", [1, 20, 30])
+async def test_a_follower_is_told_from_where_on_the_journal_is_another(
+    store_url: str, whose: str, written_since: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the new journal is as long as the lost one, or has passed it."""
+    monkeypatch.setattr(follow, "_CLOCKS", timedelta(0))
+    async with opened(store_url, QUICK) as store, opened(store_url, QUICK) as other:
+        await some_orders(store, 3)
+        following = store.follow(0)
+        await some_orders(other if whose == "another's" else store, 20)
+        while (await anext(following))[-1].sequence < 23:
+            pass
+        await restore(other, 3)
+        if whose != "nobody's":
+            await some_orders(store if whose == "ours" else other, written_since)
+        async with asyncio.timeout(5):
+            with pytest.raises(JournalWentBack, match="does not hold the entry 23") as gone:
+                await anext(following)
+        assert gone.value.shared == 3

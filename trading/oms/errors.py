@@ -8,6 +8,7 @@
     ├── StartUpError              a process cannot start; says what is wrong and what to do
     ├── StoreUnavailable          the database did not confirm the write in time; safe to repeat
     ├── StoreRefused              the database refused the values; repeating will not help
+    ├── JournalWentBack           the journal has lost what was read of it: a restored store
     ├── ServiceUnavailable        Temporal did not answer; the same call may be repeated
     └── ExchangeError             the classification of every call to an exchange
         ├── ExchangeRejected      definite: the exchange said no, nothing was placed or changed
@@ -49,6 +50,18 @@ class StoreUnavailable(OmsError):
 
 class StoreRefused(OmsError):
     """The database refused the values of this write; nothing was changed, nor would be."""
+
+
+class JournalWentBack(OmsError):
+    """The journal does not hold what was read of it: the store was restored from a backup.
+
+    Every entry up to `shared` is what it was.
+    """
+
+    def __init__(self, text: str, *, shared: int) -> None:
+        """Keep from where to go on."""
+        super().__init__(text)
+        self.shared = shared
 
 
 class ServiceUnavailable(OmsError):

@@ -100,7 +100,7 @@ class Subscription:
         waiting = [parked.events[0].sequence for parked in self._parked.values()]
         if self._queue:
             waiting.append(self._queue[0].sequence)
-        return min(waiting) - 1 if waiting else self._cursor
+        return min([self._cursor, *(sequence - 1 for sequence in waiting)])
 
     async def offer(self, event: OrderEvent) -> None:
         """Queue a live event; waits only where the queue is full and there is no journal."""
@@ -128,6 +128,12 @@ class Subscription:
         if self._wants_the_past:
             self._live = False
             self._wake.set()
+
+    def go_back(self, sequence: int) -> None:
+        """Read the journal from there, where what was handled after it is not in it any more."""
+        self._cursor = min(self._cursor, sequence)
+        self._live = False
+        self._wake.set()
 
     async def drain(self) -> None:
         """Wait until every event so far is handled or a dead letter."""
@@ -175,8 +181,11 @@ class Subscription:
     async def _catch_up(self) -> None:
         """Read one page of the journal; live again when it holds nothing newer."""
         read_journal = self._bus.read_journal
+        place = self._cursor
         try:
-            page = await read_journal(self._cursor, JOURNAL_PAGE) if read_journal else ()
+            page = await read_journal(place, JOURNAL_PAGE) if read_journal else ()
+            if not page and read_journal and place > self._bus.newest:
+                self._go_back_to_what_is_there(await read_journal(place - 1, 1))
         except Exception:  # noqa: BLE001 - the store's failure must not end the subscription
             _log.exception("cannot read the journal for the subscriber %s", self.handler_name)
             await asyncio.sleep(LONGEST_PAUSE_S)
@@ -184,11 +193,26 @@ class Subscription:
         for event in page:
             if fnmatchcase(event.name, self.pattern):
                 await self._take(event)
-            self._cursor = max(self._cursor, event.sequence)
-        if not page:
+            if self._cursor != place:
+                return  # The journal went back meanwhile.
+            place = self._cursor = event.sequence
+        if not page and self._cursor == place:
             self._live = self._cursor >= self._bus.newest
             if not self._live:  # The journal that we read lags behind what was published.
                 await asyncio.sleep(_JOURNAL_PAUSE_S)
+
+    def _go_back_to_what_is_there(self, last: Sequence[OrderEvent]) -> None:
+        """`last` is the event that was handled last; nothing: the store was restored since then."""
+        if last or self._cursor <= self._bus.newest:
+            return
+        _log.warning(
+            "the subscriber %s has handled event %d, and the journal ends with %d: the store was "
+            "restored, and what was handled since that backup may come again",
+            self.handler_name,
+            self._cursor,
+            self._bus.newest,
+        )
+        self.go_back(self._bus.newest)
 
     async def _take(self, event: OrderEvent) -> None:
         parked = self._parked.get(event.order_id)
@@ -309,6 +333,12 @@ class EventBus:
         self.newest = max(self.newest, event.sequence)
         for subscription in self.subscriptions:
             await subscription.offer(event)
+
+    def go_back(self, sequence: int) -> None:
+        """Go on from there: the journal, a restored one, has lost what was published after it."""
+        self.newest = min(self.newest, sequence)
+        for subscription in self.subscriptions:
+            subscription.go_back(sequence)
 
     def bury(self, letter: DeadLetter) -> None:
         """Keep an event that a handler will not take."""

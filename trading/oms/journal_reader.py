@@ -7,7 +7,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from trading.oms.errors import StoreUnavailable
+from trading.oms.errors import JournalWentBack, StoreUnavailable
 from trading.oms.event_bus import EventBus
 from trading.oms.events import event_from
 from trading.oms.models import utc_now
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _LOOK_S = 1.0
 _AGAIN_S = 0.5
+_AGAIN_S_MAX = 5.0
 
 
 class JournalReader:
@@ -43,17 +44,17 @@ class JournalReader:
         self._on_state = on_state
         self._done = 0
         """The sequence of the newest event that is published."""
+        self._is_loaded = False
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load the open orders, then follow the journal until the block ends."""
-        head = await self._store.head()
-        self._tracker.load(await self._store.open_orders(), sequence=head, at=utc_now())
+        self._done = await self._load()
         if isinstance(self._bus, EventBus):  # One of the user's own has no use for the past.
-            self._bus.newest = max(self._bus.newest, head)
+            self._bus.newest = max(self._bus.newest, self._done)
             self._bus.read_journal = self._read
         tasks = [
-            asyncio.create_task(self._follow(head), name="journal-reader"),
+            asyncio.create_task(self._follow(), name="journal-reader"),
             asyncio.create_task(self._look_at_the_head(), name="journal-head"),
         ]
         try:
@@ -63,17 +64,40 @@ class JournalReader:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _follow(self, head: int) -> None:
+    async def _load(self) -> int:
+        """Take a whole picture of the open orders; the journal's head before it."""
+        head = await self._store.head()
+        self._tracker.load(await self._store.open_orders(), sequence=head, at=utc_now())
+        self._is_loaded = True
+        return head
+
+    async def _follow(self) -> None:
         """For ever: what cannot be read or published is tried again before all after it."""
-        self._done = head
+        pause_s = _AGAIN_S
         while True:
+            done = self._done
             try:
                 await self._go_on()
+            except JournalWentBack as error:
+                self._go_back(error)
             except Exception:  # noqa: BLE001 - the reader outlives a bus of the user's own
                 _log.exception("the journal stands still after %d, trying again", self._done)
-            await asyncio.sleep(_AGAIN_S)
+            if self._done != done:
+                pause_s = _AGAIN_S
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _AGAIN_S_MAX)
+
+    def _go_back(self, error: JournalWentBack) -> None:
+        """The store was restored: the orders are read anew, and its events from where it parted."""
+        _log.warning("%s; its events are told again after %d", error, error.shared)
+        self._done = error.shared
+        self._is_loaded = False
+        if isinstance(self._bus, EventBus):
+            self._bus.go_back(error.shared)
 
     async def _go_on(self) -> None:
+        if not self._is_loaded:
+            await self._load()
         async for entries in self._store.follow(self._done):
             newest: dict[str, OrderState] = {}
             for entry in entries:

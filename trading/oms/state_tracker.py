@@ -75,15 +75,20 @@ class StateTracker:
         return self._put(state, state.sequence)
 
     def load(self, states: Iterable[OrderState], *, sequence: int, at: datetime) -> None:
-        """Take a whole picture, as read from the store when its journal stood at `sequence`."""
+        """Take a whole picture, as read from the store when its journal stood at `sequence`.
+
+        What was known before is forgotten: a store that was restored may know less.
+        """
+        for known in (self._states, self._versions, self._open, self._ended):
+            known.clear()
         for state in states:
             self.put(state)
-        self.sequence = max(self.sequence, sequence)
+        self.sequence = sequence
         self.mark(head=sequence, at=at)
 
     def mark(self, *, head: int, at: datetime) -> None:
         """Note that at this time the journal ended with `head`."""
-        self._head = max(self._head, head)
+        self._head = head
         if self.sequence >= head:
             self.fresh_as_of = at if self.fresh_as_of is None else max(self.fresh_as_of, at)
 
