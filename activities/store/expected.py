@@ -6,6 +6,7 @@ that was still on its way then is not counted again when it is booked.
 """
 
 import hashlib
+import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from activities.store import risk_statements as sql
-from activities.store.inbox import AdvanceCursor
+from activities.store.inbox import AdvanceCursor, once
 from activities.store.rows import fill_of
 from activities.store.schema import (
     cursors,
@@ -157,9 +158,8 @@ class NoteTransfer:
         key = f"{one.exchange}|{one.account}|{one.transfer_id}"
         noted = f"transfer:{hashlib.sha256(key.encode()).hexdigest()}"
         opening = _opening(connection, names)
-        if _cursor(connection, noted) is not None:
+        if once(connection, noted, f"{one.amount:f} {one.asset}") is not None:
             return False
-        AdvanceCursor(noted, None, f"{one.amount:f} {one.asset}").run(connection)
         is_counted = _cursor(connection, _reckoned(names)) is not None
         if is_counted and (opening is None or one.at > opening):
             before = _add(connection, names, one.asset, one.amount)
@@ -170,7 +170,7 @@ class NoteTransfer:
 
 
 class TakeOver:
-    """Take drifts as they are: from now on they are expected. The audit keeps them."""
+    """Take drifts as they are, once: from now on they are expected. The audit keeps them."""
 
     rank = 5
 
@@ -179,10 +179,13 @@ class TakeOver:
         self._names = {"exchange": exchange, "account": account}
         self._drifts = list(drifts)
         self._by = by
+        self._ticket = f"taken:{uuid.uuid4().hex}"
 
     def run(self, connection: sa.Connection) -> None:
         """Add each drift to what is expected."""
         sql.LOCK_ACCOUNT.read(connection, self._names)
+        if once(connection, self._ticket, self._by) is not None:
+            return
         for one in self._drifts:
             _add(connection, self._names, one.asset, one.more)
             reason = "the balance differed from the opening balance and the fills since"

@@ -272,6 +272,17 @@ _MOVE_CURSOR = Prepared(
 )
 
 
+def once(connection: sa.Connection, name: str, value: str) -> str | None:
+    """Note a value under a name that serves once; what was noted there before, None where nothing.
+
+    With a name of its own a command knows itself again after a commit whose answer was lost.
+    """
+    for row in _LOCK_CURSOR.read(connection, {"name": name}):
+        return str(row.value)
+    _MAKE_CURSOR.run(connection, [{"name": name, "value": value, "moved_at": utc_now()}])
+    return None
+
+
 def _goes_back(known: str | None, new: str) -> bool:
     """Digits compare as numbers; other cursors have no order of their own."""
     if known is None or not (known.isdecimal() and new.isdecimal()):

@@ -2,10 +2,11 @@
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from activities.store import ClaimOutcome, Store, StoreSettings
@@ -102,3 +103,17 @@ async def restore(store: Store, sequence: int) -> None:
         connection.execute(sa.update(journal_head).values(sequence=sequence))
 
     await store._engines.writes.run(lose)
+
+
+def lose_next_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next transaction is committed, and the line is cut before its answer."""
+    writes = store._engines.writes
+    run = writes.run
+
+    async def commit_and_cut(work: Callable[[sa.Connection], Any]) -> Any:
+        monkeypatch.setattr(writes, "run", run)
+        await run(work)
+        msg = "the line was cut"
+        raise ConnectionResetError(msg)
+
+    monkeypatch.setattr(writes, "run", commit_and_cut)

@@ -7,7 +7,13 @@ import pytest
 
 from activities.store import Store
 from activities.store.expected import Drift, Seen
-from tests.activities.store_builders import fill_event, new_order, opened, report
+from tests.activities.store_builders import (
+    fill_event,
+    lose_next_answer,
+    new_order,
+    opened,
+    report,
+)
 from trading.oms.models import Order, utc_now
 from trading.oms.venue import Transfer
 
@@ -53,6 +59,18 @@ async def test_what_no_fill_explains_is_a_drift_until_it_is_taken_over(store_url
         assert [(one.symbol, one.before, one.after, one.by) for one in audit] == [
             ("BTC", Decimal(5), Decimal(4), "ann"), ("DOGE", Decimal(0), Decimal(7), "ann"),
         ]  # fmt: skip
+
+
+async def test_what_is_taken_over_counts_once_where_the_answer_was_lost(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(store_url) as store:
+        await store.risk.reckon(seen(BTC="5", USDT="1000"))
+        drifts = await store.risk.reckon(seen(BTC="4", USDT="1000"))
+        lose_next_answer(store, monkeypatch)
+        await store.risk.take_over("sandbox", "main", drifts, by="oms")
+        assert await store.risk.reckon(seen(BTC="4", USDT="1000")) == []
+        assert len(await store.risk.adjustments("sandbox", "main")) == 1
 
 
 async def test_a_long_journal_is_counted_in_parts(
