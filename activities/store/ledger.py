@@ -14,10 +14,21 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from activities.store import risk_statements as sql
-from activities.store.account_book import AccountBook, AssetBalance, BySide, Watermark
+from activities.store.account_book import AccountBook, BySide, Watermark
+from activities.store.risk_rows import (
+    SumKey,
+    balance_values,
+    key_of_sums,
+    named,
+    position_key,
+    position_values,
+    reservation_of_row,
+    reservation_values,
+    sums_of,
+    values_of_sums,
+)
 from trading.oms.enums import OrderSide
 from trading.oms.models import Fill, OrderState
-from trading.oms.positions import Position
 from trading.oms.risk.limits import Scope
 from trading.oms.risk.reservation import (
     Held,
@@ -34,16 +45,6 @@ Rated = Mapping[AccountKey, bool]
 RATE_WINDOW = timedelta(minutes=1)
 _BEGINNING = timedelta(minutes=1)
 """A modification reserves first and is noted in its order after that, at most so much later."""
-
-
-class SumKey(NamedTuple):
-    """Of what open reservations hold there is one row of sums for each of these."""
-
-    exchange: str
-    account: str
-    symbol: str
-    side: OrderSide
-    strategy_id: str
 
 
 class Change(NamedTuple):
@@ -92,7 +93,7 @@ class Ledger:
             book = AccountBook(exchange, account, self._lock(exchange, account, keys))
             keys = []  # They are read with the first lock.
             since = self._now - RATE_WINDOW if (exchange, account) in rated else self._now
-            names = {**_named(exchange, account), "since": since}
+            names = {**named(exchange, account), "since": since}
             by_name = rated.get((exchange, account), False)
             standing = sql.STANDING[self._connection.dialect.name, by_name]
             book.read(standing.read(self._connection, names))
@@ -102,7 +103,7 @@ class Ledger:
         self.reservations = dict(self._stored)
 
     def _lock(self, exchange: str, account: str, keys: list[str]) -> Watermark:
-        names = _named(exchange, account)
+        names = named(exchange, account)
         lock = sql.LOCK_ACCOUNT_AND_READ_RESERVATIONS
         rows = lock.read(self._connection, {**names, "keys": keys})
         if not rows:
@@ -113,7 +114,7 @@ class Ledger:
 
     def _keep(self, rows: Iterable[Any]) -> None:
         for row in rows:
-            self._stored[row.order_id] = _reservation(row)
+            self._stored[row.order_id] = reservation_of_row(row)
             self._changed_at[row.order_id] = row.changed_at
 
     def recent_orders(self, book: AccountBook, scope: Scope) -> int:
@@ -129,14 +130,14 @@ class Ledger:
 
     def fills_since(self, book: AccountBook, since: datetime) -> list[Any]:
         """The rows of the account's fills after a time of the exchange's."""
-        names = {**_named(book.exchange, book.account), "since": since}
+        names = {**named(book.exchange, book.account), "since": since}
         return sql.FILLS_SINCE.read(self._connection, names)
 
     def held_by(self, book: AccountBook, strategy_id: str) -> dict[BySide, Held]:
         """What a strategy's open orders hold of the account, with this transaction's changes."""
         own = (book.exchange, book.account, strategy_id)
         if own not in self._stored_sums:
-            names = {**_named(book.exchange, book.account), "strategy_id": strategy_id}
+            names = {**named(book.exchange, book.account), "strategy_id": strategy_id}
             rows = sql.SUMS_OF_STRATEGY.read(self._connection, names)
             self._stored_sums[own] = sums_of(rows)
         found = dict(self._stored_sums[own])
@@ -153,8 +154,8 @@ class Ledger:
         known = self.reservations.get(reservation.order_id)
         self.reservations[reservation.order_id] = reservation
         if known is not None:
-            self._move(_key_of_sums(known), Held().minus(known.held))
-        self._move(_key_of_sums(reservation), reservation.held)
+            self._move(key_of_sums(known), Held().minus(known.held))
+        self._move(key_of_sums(reservation), reservation.held)
 
     def _move(self, key: SumKey, difference: Held) -> None:
         """What is held under a key becomes more or less, in the sums and in the account's book."""
@@ -172,7 +173,7 @@ class Ledger:
         right: dict[SumKey, Held] = {}
         compared = sql.COMPARED_SUMS[self._connection.dialect.name]
         where = (book.exchange, book.account)
-        rows = compared.read(self._connection, _named(*where))
+        rows = compared.read(self._connection, named(*where))
         for kind, symbol, side, strategy_id, quote, base, quantity, notional, orders in rows:
             found = kept if kind == "s" else right
             key = SumKey(*where, symbol, OrderSide(side), strategy_id)
@@ -234,7 +235,7 @@ class Ledger:
     def set_watermark(self, book: AccountBook, mark: Watermark) -> None:
         """The account's balances were fetched."""
         book.watermark = mark
-        names = {f"k_{name}": value for name, value in _named(book.exchange, book.account).items()}
+        names = {f"k_{name}": value for name, value in named(book.exchange, book.account).items()}
         sql.UPDATE_ACCOUNT.run(self._connection, [{**mark._asdict(), **names}])
 
     # Writing.
@@ -245,10 +246,10 @@ class Ledger:
         for order_id, one in sorted(self.reservations.items()):
             stored = self._stored.get(order_id)
             if stored is None:
-                inserts.append({**_reservation_values(one, self._now), "order_id": order_id})
+                inserts.append({**reservation_values(one, self._now), "order_id": order_id})
             elif stored != one:
-                updates.append({**_reservation_values(one, self._now), "k_order_id": order_id})
-        moved = [_values_of_sums(key, one) for key, one in sorted(self._moved.items()) if any(one)]
+                updates.append({**reservation_values(one, self._now), "k_order_id": order_id})
+        moved = [values_of_sums(key, one) for key, one in sorted(self._moved.items()) if any(one)]
         dialect = self._connection.dialect.name
         at_once = dialect == "postgresql" and len(inserts) == len(moved) == 1
         if not at_once:
@@ -267,10 +268,10 @@ class Ledger:
         for key, one in sorted(book.positions.items()):
             stored = book.stored_positions.get(key)
             if stored is None:
-                inserts.append({**_position_values(one, self._now), **_position_key(one)})
+                inserts.append({**position_values(one, self._now), **position_key(one)})
             elif stored != one:
-                keys = {f"k_{name}": value for name, value in _position_key(one).items()}
-                updates.append({**_position_values(one, self._now), **keys})
+                keys = {f"k_{name}": value for name, value in position_key(one).items()}
+                updates.append({**position_values(one, self._now), **keys})
         sql.INSERT_POSITION.run(self._connection, inserts)
         sql.UPDATE_POSITION.run(self._connection, updates)
 
@@ -278,12 +279,12 @@ class Ledger:
         inserts, updates = [], []
         for asset, one in sorted(book.balances.items()):
             stored = book.stored_balances.get(asset)
-            key = {**_named(book.exchange, book.account), "asset": asset}
+            key = {**named(book.exchange, book.account), "asset": asset}
             if stored is None:
-                inserts.append({**_balance_values(one), **key})
+                inserts.append({**balance_values(one), **key})
             elif stored != one:
                 keys = {f"k_{name}": value for name, value in key.items()}
-                updates.append({**_balance_values(one), **keys})
+                updates.append({**balance_values(one), **keys})
         sql.INSERT_BALANCE.run(self._connection, inserts)
         sql.UPDATE_BALANCE.run(self._connection, updates)
 
@@ -294,100 +295,3 @@ def together(rated: Iterable[Rated]) -> dict[AccountKey, bool]:
     for account, by_name in (one for each in rated for one in each.items()):
         found[account] = by_name or found.get(account, False)
     return found
-
-
-def _named(exchange: str, account: str) -> dict[str, str]:
-    return {"exchange": exchange, "account": account}
-
-
-def _key_of_sums(one: Reservation) -> SumKey:
-    return SumKey(one.exchange, one.account, one.symbol, one.side, one.strategy_id or "")
-
-
-def sums_of(rows: Iterable[Any]) -> dict[BySide, Held]:
-    """The rows of one strategy's running sums."""
-    return {(row.symbol, OrderSide(row.side)): _held(row) for row in rows}
-
-
-def _held(row: Any) -> Held:
-    return Held(row.quote_amount, row.base_amount, row.open_quantity, row.notional, row.orders)
-
-
-def _values_of_sums(key: SumKey, held: Held) -> dict[str, Any]:
-    values = {
-        **key._asdict(),
-        "side": key.side.value,
-        "quote_amount": held.quote,
-        "base_amount": held.base,
-        "open_quantity": held.quantity,
-        "notional": held.notional,
-        "orders": held.orders,
-    }
-    return {f"s_{name}": value for name, value in values.items()}
-
-
-def _reservation(row: Any) -> Reservation:
-    return Reservation(
-        order_id=row.order_id,
-        exchange=row.exchange,
-        account=row.account,
-        symbol=row.symbol,
-        strategy_id=row.strategy_id,
-        side=OrderSide(row.side),
-        open_quantity=row.open_quantity,
-        price=row.price,
-        fee_rate=row.fee_rate,
-        wanted_quantity=row.wanted_quantity,
-        wanted_price=row.wanted_price,
-        is_open=row.is_open,
-        external=row.external,
-        reserved_at=row.reserved_at,
-    )
-
-
-def _reservation_values(one: Reservation, now: datetime) -> dict[str, Any]:
-    held = one.held
-    return {
-        "exchange": one.exchange,
-        "account": one.account,
-        "symbol": one.symbol,
-        "strategy_id": one.strategy_id,
-        "side": one.side.value,
-        "quote_amount": held.quote,
-        "base_amount": held.base,
-        "open_quantity": one.open_quantity,
-        "notional": held.notional,
-        "price": one.price,
-        "fee_rate": one.fee_rate,
-        "wanted_quantity": one.wanted_quantity,
-        "wanted_price": one.wanted_price,
-        "is_open": one.is_open,
-        "external": one.external,
-        "reserved_at": one.reserved_at,
-        "changed_at": now,
-    }
-
-
-def _position_key(one: Position) -> dict[str, str]:
-    key = _named(one.exchange, one.account)
-    return {**key, "symbol": one.symbol, "strategy_id": one.strategy_id}
-
-
-def _position_values(one: Position, now: datetime) -> dict[str, Any]:
-    return {
-        "quantity": one.quantity,
-        "cost": one.cost,
-        "realised": one.realised,
-        "day": one.day,
-        "realised_on_day": one.realised_on_day,
-        "changed_at": now,
-    }
-
-
-def _balance_values(one: AssetBalance) -> dict[str, Any]:
-    return {
-        "total": one.total,
-        "free": one.free,
-        "foreign_locked": one.foreign_locked,
-        "filled_since": one.filled_since,
-    }

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from activities.store.account_book import AccountBook, HeldBySide
 from activities.store.batch import Batch
-from activities.store.ledger import RATE_WINDOW, AccountKey, SumKey
+from activities.store.ledger import RATE_WINDOW, AccountKey
 from activities.store.orders import OnOrder
+from activities.store.risk_rows import SumKey
 from activities.store.types import strictest
 from trading.oms.enums import OrderSide, ReasonCode, TradingState
 from trading.oms.exact import EXACT

@@ -20,7 +20,7 @@ from activities.store.expected import (
     TakeOver,
     is_reckoned,
 )
-from activities.store.ledger import RATE_WINDOW, sums_of
+from activities.store.ledger import RATE_WINDOW
 from activities.store.placing import AdmitEnded, FirstSend, Place, Placing
 from activities.store.reservations import (
     Mend,
@@ -31,6 +31,7 @@ from activities.store.reservations import (
     Surroundings,
     snapshot_of,
 )
+from activities.store.risk_rows import sums_of
 from activities.store.schema import orders, risk_accounts
 from activities.store.splitting import Split, SplitDenied
 from activities.store.statements import beside

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from activities.store import Store, StoreSettings, TradingState
 from activities.store.accounts import Adjustment
-from activities.store.ledger import Ledger, SumKey
+from activities.store.ledger import Ledger
 from activities.store.reservations import MendSums, ReserveWish
+from activities.store.risk_rows import SumKey
 from tests.activities.risk_builders import (
     HERE,
     LOOSE,
