@@ -1,5 +1,6 @@
 """What becomes of an account beside its orders: balances fetched, positions set by hand."""
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -7,6 +8,7 @@ from decimal import Decimal
 
 from activities.store.account_book import AccountBook, AssetBalance, Watermark
 from activities.store.batch import Batch
+from activities.store.columns import plain
 from activities.store.orders import OnOrder
 from activities.store.rows import fill_of
 from trading.oms.exact import EXACT
@@ -119,7 +121,7 @@ class Adjustment:
 
 
 class AdjustPosition(OnOrder):
-    """Set a position by hand; the audit keeps what it was."""
+    """Set a position by hand, once; the audit keeps what it was."""
 
     waits = True
 
@@ -128,14 +130,17 @@ class AdjustPosition(OnOrder):
         super().__init__("")
         self._change = change
         self._before = _ZERO
+        self._ticket = f"adjusted:{uuid.uuid4().hex}"
         self.accounts = [(change.exchange, change.account)]
 
     def plan(self, batch: Batch) -> None:
-        """Set it, at the cost that its average price makes."""
+        """Set it, at the cost that its average price makes; not again where a try has done it."""
         change = self._change
         book = batch.ledger.books[change.exchange, change.account]
-        self._before = _quantity(book, change.symbol, change.strategy_id)
-        if change.expected is None or change.expected == self._before:
+        now = _quantity(book, change.symbol, change.strategy_id)
+        noted = batch.ledger.once(self._ticket, plain(now))
+        self._before = now if noted is None else Decimal(noted)
+        if noted is None and change.expected in {None, now}:
             adjust(batch, book, change)
 
     def answer(self, batch: Batch) -> Decimal:  # noqa: ARG002 - the protocol's

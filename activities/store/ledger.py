@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from activities.store import risk_statements as sql
 from activities.store.account_book import AccountBook, BySide, Watermark
+from activities.store.inbox import once
 from activities.store.risk_rows import (
     SumKey,
     balance_values,
@@ -227,6 +228,10 @@ class Ledger:
     def book(self, fill: Fill, strategy_id: str | None) -> None:
         """A fill moves from the reservation to the position."""
         self.books[fill.exchange, fill.account].book(fill, strategy_id or "")
+
+    def once(self, ticket: str, value: str) -> str | None:
+        """Note what a command has found; what an earlier try of it had found, if there was one."""
+        return once(self._connection, ticket, value)
 
     def adjust(self, entry: dict[str, Any]) -> None:
         """Note in the audit that a position was set by hand."""

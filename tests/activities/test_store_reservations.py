@@ -28,7 +28,7 @@ from tests.activities.risk_builders import (
     reserve,
     reserved,
 )
-from tests.activities.store_builders import fill_event, opened, request_of
+from tests.activities.store_builders import fill_event, lose_next_answer, opened, request_of
 from tests.oms.builders import NOW, event, quote, state
 from trading.oms.enums import OrderSide, OrderStatus, OrderType, ReasonCode, RejectedBy
 from trading.oms.lifecycle import EventKind
@@ -357,6 +357,27 @@ async def test_an_adjustment_of_a_position_that_has_moved_changes_nothing(store:
     assert await store.risk.adjust_position(change) == d(0)
     assert await position(store) == d(0)
     assert await store.risk.adjustments(*HERE) == []
+
+
+@pytest.mark.parametrize("expected", [None, d(3)])
+async def test_an_adjustment_whose_answer_was_lost_is_made_once_and_answered_alike(
+    store: Store, expected: Decimal | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Adjustment(
+        exchange="sandbox",
+        account="main",
+        symbol="BTC/USDT",
+        quantity=d(3),
+        reason="a transfer",
+        by="ann",
+    )
+    await store.risk.adjust_position(first)
+    lose_next_answer(store, monkeypatch)
+    change = replace(first, quantity=d(1), expected=expected)
+    assert await store.risk.adjust_position(change) == d(3)
+    assert await position(store) == d(1)
+    audit = await store.risk.adjustments(*HERE)
+    assert [(entry.before, entry.after) for entry in audit] == [(d(0), d(3)), (d(3), d(1))]
 
 
 async def test_an_external_order_is_counted(store: Store) -> None:
