@@ -79,6 +79,7 @@ class Ledger:
         self._stored: dict[str, Reservation] = {}
         self._changed_at: dict[str, datetime] = {}
         self._moved: dict[SumKey, Held] = {}
+        self._compared: set[AccountKey] = set()
         self._stored_sums: dict[tuple[str, str, str], dict[BySide, Held]] = {}
 
     # Reading.
@@ -168,12 +169,16 @@ class Ledger:
     def mend_sums(self, book: AccountBook) -> list[SumKey]:
         """Make the account's sums what its open reservations say; those that were anything else.
 
-        Both are read at one moment and the difference is added, so nobody else has to wait.
+        Both are read at one moment and the difference is added, so nobody else has to wait; once
+        in a transaction, because what is read again does not hold that difference yet.
         """
         kept: dict[SumKey, Held] = {}
         right: dict[SumKey, Held] = {}
         compared = sql.COMPARED_SUMS[self._connection.dialect.name]
         where = (book.exchange, book.account)
+        if where in self._compared:
+            return []
+        self._compared.add(where)
         rows = compared.read(self._connection, named(*where))
         for kind, symbol, side, strategy_id, quote, base, quantity, notional, orders in rows:
             found = kept if kind == "s" else right

@@ -166,7 +166,7 @@ class MendSums(OnOrder):
         self.accounts = [(exchange, account)]
 
     def plan(self, batch: Batch) -> None:
-        """Compare with the account's row locked: two of these would mend twice."""
+        """Compare with the account's row locked, or two processes would mend twice."""
         self._mended = batch.ledger.mend_sums(batch.ledger.books[self.accounts[0]])
 
     def answer(self, batch: Batch) -> list[SumKey]:  # noqa: ARG002 - the protocol's

@@ -417,6 +417,19 @@ async def test_a_sweep_mends_what_differs_from_the_orders(store: Store) -> None:
     assert await store.risk.mend() == []
 
 
+async def test_two_sweeps_of_one_moment_mend_the_sums_once(store: Store) -> None:
+    await fetched(store)
+    await reserve(store, buy("1", "100"))
+
+    def damage(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("UPDATE reserved_sums SET quote_amount = '150'")
+
+    await store._engines.writes.run(damage)
+    mended = await asyncio.gather(wrong_sums(store), wrong_sums(store))
+    assert [len(keys) for keys in mended] == [1, 0]
+    assert await reserved(store) == d(100)
+
+
 async def test_the_sums_of_a_strategy_are_its_own(store: Store) -> None:
     await fetched(store)
     for strategy, quantity in (("a", "1"), ("a", "2"), ("b", "4"), (None, "8")):
