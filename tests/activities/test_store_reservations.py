@@ -30,9 +30,16 @@ from tests.activities.risk_builders import (
 )
 from tests.activities.store_builders import fill_event, lose_next_answer, opened, request_of
 from tests.oms.builders import NOW, event, quote, state
-from trading.oms.enums import OrderSide, OrderStatus, OrderType, ReasonCode, RejectedBy
+from trading.oms.enums import (
+    OrderSide,
+    OrderStatus,
+    OrderType,
+    ReasonCode,
+    RejectedBy,
+    TimeInForce,
+)
 from trading.oms.lifecycle import EventKind
-from trading.oms.models import Order
+from trading.oms.models import Order, utc_now
 from trading.oms.risk.reservation import Held
 
 R = ReasonCode
@@ -428,6 +435,19 @@ async def test_two_sweeps_of_one_moment_mend_the_sums_once(store: Store) -> None
     mended = await asyncio.gather(wrong_sums(store), wrong_sums(store))
     assert [len(keys) for keys in mended] == [1, 0]
     assert await reserved(store) == d(100)
+
+
+async def test_what_is_reserved_at_a_price_of_many_decimals_is_what_is_released(
+    store: Store,
+) -> None:
+    """A market order's price with its margin has more decimals than the store keeps."""
+    await fetched(store)
+    order = buy("1000000", order_type=OrderType.MARKET, time_in_force=TimeInForce.IOC)
+    tiny = "0.000000000000000123"
+    assert await denial(store, order, quote=quote(tiny, tiny, received_at=utc_now())) is None
+    assert await reserved(store) == d("0.000000000125")
+    await store.record(order.client_order_id, [event(EventKind.CANCELLED)])
+    assert await reserved(store) == d(0)
 
 
 async def test_the_sums_of_a_strategy_are_its_own(store: Store) -> None:

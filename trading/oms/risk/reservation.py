@@ -108,7 +108,7 @@ def reservation_for(
         strategy_id=order.strategy_id,
         side=order.side,
         open_quantity=order.quantity,
-        price=price,
+        price=rounded_up(price),
         fee_rate=fee_rate,
         reserved_at=now,
     )
