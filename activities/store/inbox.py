@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from pydantic import ValidationError
+from sqlalchemy.dialects import postgresql, sqlite
 
 from activities.store import statements as sql
 from activities.store.prepared import Prepared
@@ -63,12 +64,12 @@ class InboxAdd:
         ]
 
     def run(self, connection: sa.Connection) -> list[int]:
-        """Insert the new ones; answer the ids in the order given."""
+        """Insert the new ones, but what another feed has inserted since; the ids as given."""
         keys = [row["key"] for row in self._rows]
         known = self._ids(connection, keys)
         new = {row["key"]: row for row in self._rows if row["key"] not in known}
         if new:
-            _INSERT_REPORT.run(connection, new.values())
+            _INSERT_REPORT[connection.dialect.name].run(connection, new.values())
             known.update(self._ids(connection, sorted(new)))
         return [known[key] for key in keys]
 
@@ -78,10 +79,11 @@ class InboxAdd:
 
 
 _IDS_OF_KEYS = Prepared(sa.select(_INBOX.key, _INBOX.id).where(Among(_INBOX.key)))
-_INSERT_REPORT = Prepared(
-    sa.insert(execution_inbox).inline(),
-    [column.name for column in _INBOX if column.name not in {"id", "delivered_at"}],
-)
+_GIVEN = [column.name for column in _INBOX if column.name not in {"id", "delivered_at"}]
+_INSERT_REPORT = {
+    name: Prepared(insert(execution_inbox).inline().on_conflict_do_nothing(), _GIVEN)
+    for name, insert in (("postgresql", postgresql.insert), ("sqlite", sqlite.insert))
+}
 
 
 class InboxDelivered:

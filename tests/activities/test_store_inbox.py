@@ -1,13 +1,16 @@
 """The execution inbox and the cursors."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.util import await_only
 
 from activities.store import ClaimKey, InboxItem, Store
+from activities.store.prepared import Prepared
 from tests.activities.store_builders import accepted, claimed, new_order, opened, report
 from tests.oms.builders import after, fill
 from trading.oms.models import utc_now
@@ -63,6 +66,30 @@ async def test_two_feeds_that_overlap_keep_one_report_each(store: Store, store_u
         one = await store.inbox_add(reports)
         two = await other.inbox_add(list(reversed(reports)))
     assert two == list(reversed(one))
+
+
+@pytest.mark.postgres
+async def test_a_feed_that_another_is_always_ahead_of_keeps_its_reports(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one commits a report between the look and the insert, each time that is tried."""
+    reports = [report(exchange_client_id=f"c-{n}") for n in range(3)]
+    ahead = reports[:2]
+    run = Prepared.run
+    async with opened(postgres_url) as one, opened(postgres_url) as other:
+
+        def overtaken(
+            self: Prepared, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]
+        ) -> None:
+            rows = list(rows)
+            if ahead and len(rows) > 1:
+                await_only(other.inbox_add([ahead.pop(0)]))
+            run(self, connection, rows)
+
+        monkeypatch.setattr(Prepared, "run", overtaken)
+        ids = await one.inbox_add(reports)
+        assert len(set(ids)) == 3
+        assert await other.inbox_add(reports) == ids
 
 
 async def test_a_report_of_an_order_that_is_not_ours_is_external(store: Store) -> None:
