@@ -1,19 +1,23 @@
-"""What the watch takes from an account: the span of its balances, and its opening positions."""
+"""What the watch takes from an account, and that its timers go on: span, positions, refreshes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import cast
 
 import pytest
 
-from activities.account_watch import refresh_balances
+from activities import account_watch
+from activities.account_watch import AccountWatch, refresh_balances
 from activities.connectors.capabilities import binance_spot, kraken_spot
 from activities.store import Store
 from tests.activities.risk_builders import HERE
-from tests.activities.store_builders import opened
+from tests.activities.store_builders import accepted, new_order, opened
 from tests.oms.builders import NOW, instrument
 from trading.oms.models import Balance, Instrument
+from trading.oms.risk.rules_file import RulesFile
 from trading.oms.venue import Capabilities, IExecutionConnector
 
 MARGINS = {"fence_ms": 600, "processing_bound_ms": 50, "clock_skew_ms": 50, "data_lag_ms": 0}
@@ -31,6 +35,7 @@ class Venue:
         self.capabilities = capabilities
         self._held = [one.split("=") for one in held.split()]
         self._listed = listed.split()
+        self.listings = 0
 
     def exchange_now(self) -> datetime:
         return NOW
@@ -43,6 +48,9 @@ class Venue:
             asset: Balance(asset=asset, free=Decimal(total), locked=Decimal(0))
             for asset, total in self._held
         }
+
+    async def load_instruments(self) -> None:
+        self.listings += 1
 
     def instrument(self, symbol: str) -> Instrument | None:
         return instrument(symbol=symbol) if symbol in self._listed else None
@@ -94,3 +102,30 @@ async def test_what_is_held_at_first_is_a_position_in_the_accounts_own_cash(
 
     audit = await store.risk.adjustments(*HERE)
     assert {one.symbol: one.after for one in audit} == found
+
+
+async def test_balances_instruments_limits_and_reservations_are_kept_fresh(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for period in ("BALANCES_S", "INSTRUMENTS_S", "RULES_S", "MEND_S"):
+        monkeypatch.setattr(account_watch, period, 0.01)
+    file, venue = tmp_path / "risk.toml", Venue("USDT=9000")
+    file.write_text("[limits]\nmax_open_orders = 2")
+    rules = RulesFile(file)
+    await accepted(store, new_order())
+    watch = AccountWatch(store, {HERE: cast("IExecutionConnector", venue)}, rules)
+
+    async def are_fresh() -> bool:
+        book = await store.risk.book(*HERE)
+        limit = rules.rules.limits.max_open_orders
+        sums = book.reserved("USDT") == 1000 and book.available("USDT") == 8000
+        return limit == 30 and venue.listings > 1 and sums
+
+    watch.run()
+    file.write_text("[limits]\nmax_open_orders = 30")
+    try:
+        async with asyncio.timeout(10):
+            while not await are_fresh():  # noqa: ASYNC110 - a timer has no event
+                await asyncio.sleep(0.01)
+    finally:
+        await watch.close()

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from activities.store import ClaimKey, ClaimOutcome, Store, TradingState
-from activities.store.types import Sent
+from activities.store.types import Sent, resend_scope
 from tests.activities.store_builders import (
     accepted,
     claimed,
@@ -108,6 +108,20 @@ async def test_a_later_generation_is_published_as_sent_again(store: Store) -> No
     claim = await store.claim_send(order.client_order_id, 1, 2, request, claimant="me")
     assert claim.won
     assert "order_resent" in await names_of(store, order)
+
+
+async def test_nothing_is_sent_again_where_resending_is_stopped(store: Store) -> None:
+    """A first send goes on: only that an earlier one placed nothing cannot be proved there."""
+    scope = resend_scope("sandbox", "main")
+    await store.set_trading_state(scope, TradingState.HALTED, by="test")
+    order = await claimed(store, new_order())
+    wish = (order.client_order_id, 1, 2, request_of(order, generation=2))
+
+    claim = await store.claim_send(*wish, claimant="me")
+    assert (claim.won, claim.refusal) == (False, ReasonCode.RESENDING_STOPPED)
+
+    await store.set_trading_state(scope, TradingState.ACTIVE, by="test")
+    assert (await store.claim_send(*wish, claimant="me")).won
 
 
 async def test_an_order_that_is_to_be_cancelled_is_not_sent(store: Store) -> None:
@@ -214,6 +228,17 @@ async def test_a_refusal_that_placed_nothing_is_stamped_anew_once(store: Store) 
     stored = await store.claim(name, 1, 1)
     assert stored is not None
     assert (stored.stamp, stored.request.timestamp_ms, stored.claimant) == (2, 2000, "me")
+
+
+async def test_who_knows_only_of_an_older_stamp_claims_nothing_again(store: Store) -> None:
+    """The newer one has failed too: it is for whoever knows of that one to go on."""
+    order = await claimed(store, new_order())
+    name, fresh = order.client_order_id, request_of(order, timestamp_ms=2000)
+    for stamp in (1, 2):
+        await store.settle_claim(name, 1, 1, outcome=ClaimOutcome.NEVER_REACHED, stamp=stamp)
+        claim = await store.reclaim(name, 1, 1, stamp=1, request=fresh, claimant="me")
+        assert claim.won is (stamp == 1)
+    assert claim.stamp == 2
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,13 @@ async def denial(store: Store, order: Order, **wish: Any) -> ReasonCode | None:
     return answer.denial.code if answer.denial else None
 
 
+async def change(store: Store, wanted: Order) -> ReasonCode | None:
+    """Reserve for a modification; the order has what would be open after it."""
+    wish = ReserveWish(order=wanted, limits=LOOSE, is_modification=True)
+    answer = await store.risk.reserve(wish)
+    return answer.denial.code if answer.denial else None
+
+
 async def test_a_reservation_takes_from_what_is_available(store: Store) -> None:
     await fetched(store, "1000")
     assert (await reserve(store, buy("4"))).denial is None
@@ -82,6 +89,18 @@ async def test_asking_again_changes_nothing(store: Store) -> None:
     for _ in range(3):
         assert await denial(store, order) is None
     assert await reserved(store) == d(1000)
+
+
+@pytest.mark.parametrize("side", OrderSide)
+async def test_an_order_that_is_checked_again_has_room_for_itself(
+    store: Store, side: OrderSide
+) -> None:
+    await fetched(store, "1000", "10")
+    whole = {"max_position_size": d(10), "max_exposure": d(1000)}
+    rules = limits(max_open_orders=1, max_orders_per_minute=1, **whole)
+    order = buy("10", side=side)
+    for _ in range(2):
+        assert await denial(store, order, rules=rules) is None
 
 
 async def test_the_worst_fee_is_reserved_too(store: Store) -> None:
@@ -225,15 +244,9 @@ async def test_a_modification_holds_the_greater_of_old_and_new(store: Store) -> 
     more = order.model_copy(update={"quantity": d(14)})
     too_much = order.model_copy(update={"quantity": d(16)})
     assert await denial(store, order) is None
-
-    async def modify(wanted: Order) -> ReasonCode | None:
-        wish = ReserveWish(order=wanted, limits=LOOSE, is_modification=True)
-        answer = await store.risk.reserve(wish)
-        return answer.denial.code if answer.denial else None
-
-    assert await modify(too_much) is R.INSUFFICIENT_FUNDS
+    assert await change(store, too_much) is R.INSUFFICIENT_FUNDS
     assert await reserved(store) == d(1000)
-    assert await modify(more) is None
+    assert await change(store, more) is None
     await store.record(order.client_order_id, [event(EventKind.MODIFY_REQUESTED)])
     assert await reserved(store) == d(1400)
     fill = fill_event(order, "t1", "2")
@@ -244,12 +257,48 @@ async def test_a_modification_holds_the_greater_of_old_and_new(store: Store) -> 
     assert await reserved(store) == d(800)
     # A reduction holds the old until the exchange confirms the new.
     less = order.model_copy(update={"quantity": d(3)})
-    assert await modify(less) is None
+    assert await change(store, less) is None
     await store.record(order.client_order_id, [event(EventKind.MODIFY_REQUESTED)])
     assert await reserved(store) == d(800)
     changed = event(EventKind.MODIFIED, revision=1, quantity=d(5), price=d(100))
     await store.record(order.client_order_id, [changed])
     assert await reserved(store) == d(300)
+
+
+async def test_a_modification_of_what_is_partly_filled_holds_all_that_would_be_open(
+    store: Store,
+) -> None:
+    await fetched(store, "1500")
+    order = buy("10")
+    await reserve(store, order)
+    await store.record(order.client_order_id, [fill_event(order, "t1", "4")])
+    assert await change(store, order.model_copy(update={"quantity": d(8)})) is None
+    assert await reserved(store) == d(800)
+
+
+async def test_a_change_to_a_lower_price_holds_the_old_one_until_it_is_confirmed(
+    store: Store,
+) -> None:
+    await fetched(store, "1500")
+    order = buy("10")
+    await reserve(store, order)
+    await store.record(order.client_order_id, [event(EventKind.ACCEPTED, exchange_order_id="1")])
+    cheaper = order.model_copy(update={"quantity": d(12), "price": d(50)})
+    assert await change(store, cheaper) is None
+    assert await reserved(store) == d(1200)
+    changed = event(EventKind.MODIFIED, revision=1, quantity=d(12), price=d(50))
+    await store.record(order.client_order_id, [changed])
+    assert await reserved(store) == d(600)
+
+
+async def test_a_change_to_a_higher_price_needs_the_funds_for_it(store: Store) -> None:
+    await fetched(store, "1050")
+    order = buy("10")
+    await reserve(store, order)
+    await store.record(order.client_order_id, [event(EventKind.ACCEPTED, exchange_order_id="1")])
+    assert await change(store, order.model_copy(update={"price": d(106)})) is R.INSUFFICIENT_FUNDS
+    assert await change(store, order.model_copy(update={"price": d(105)})) is None
+    assert await reserved(store) == d(1050)
 
 
 async def test_a_sweep_leaves_what_a_modification_that_begins_has_reserved(

@@ -265,12 +265,41 @@ SPECIFIED = {
         "created_at submitted_at last_updated_at strategy_id parent_order_id fees rejection_reason "
         "metadata"
     ),
+    Fill: (
+        "fill_id order_id exchange symbol side quantity price fee fee_currency timestamp trade_id "
+        "is_maker"
+    ),
+}
+SPECIFIED_DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
+    OrderState: {
+        "exchange_order_id": None,
+        "price": None,
+        "stop_price": None,
+        "time_in_force": TimeInForce.GTC,
+        "status": OrderStatus.CREATED,
+        "filled_quantity": Decimal(0),
+        "average_fill_price": None,
+        "submitted_at": None,
+        "strategy_id": None,
+        "parent_order_id": None,
+        "fees": Decimal(0),
+        "rejection_reason": None,
+        "metadata": {},
+    },
+    Fill: {"trade_id": None, "is_maker": None},
 }
 
 
 @pytest.mark.parametrize("model", SPECIFIED, ids=lambda model: model.__name__)
 def test_a_model_has_the_specified_fields(model: type[BaseModel]) -> None:
     assert set(SPECIFIED[model].split()) <= set(model.model_fields)
+
+
+@pytest.mark.parametrize("model", SPECIFIED_DEFAULTS, ids=lambda model: model.__name__)
+def test_a_field_that_is_not_given_is_what_is_specified(model: type[BaseModel]) -> None:
+    fields, wanted = model.model_fields, SPECIFIED_DEFAULTS[model]
+    found = {name: fields[name].get_default(call_default_factory=True) for name in wanted}
+    assert found == wanted
 
 
 def test_a_new_state_is_what_the_order_says_and_nothing_more() -> None:
@@ -281,6 +310,21 @@ def test_a_new_state_is_what_the_order_says_and_nothing_more() -> None:
     for field in set(Order.model_fields) & set(OrderState.model_fields):
         assert getattr(known, field) == getattr(wanted, field), field
     assert OrderState.of(order(exchange=None)).exchange == ""
+
+
+def test_the_statuses_have_the_specified_names_and_values() -> None:
+    assert {status.name: status.value for status in OrderStatus} == {
+        "CREATED": "created",
+        "PENDING_SUBMISSION": "pending_submission",
+        "SUBMITTED": "submitted",
+        "ACCEPTED": "accepted",
+        "PARTIALLY_FILLED": "partially_filled",
+        "FILLED": "filled",
+        "CANCELLED": "cancelled",
+        "REJECTED": "rejected",
+        "ERROR": "error",
+        "EXPIRED": "expired",
+    }
 
 
 @pytest.mark.parametrize("status", OrderStatus)

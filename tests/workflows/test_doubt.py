@@ -150,6 +150,26 @@ async def test_a_late_acceptance_within_the_fence_is_waited_for(
     assert state.exchange_client_id == exchange.orders(status="NEW")[0]["clientOrderId"]
 
 
+async def test_an_order_that_appears_soon_after_its_deadline_was_never_taken_for_dead(
+    own_desk: Desk,
+) -> None:
+    """An exchange may take in time what it shows only a while later, as its record says."""
+    desk, exchange = own_desk, own_desk.exchange
+    assert desk.runtime is not None
+    connector = desk.runtime.parts.connectors[exchange.name, "main"]
+    longer = {"processing_bound_ms": 4000}
+    connector.capabilities = connector.capabilities.model_copy(update=longer)
+    exchange.fault("accept_delayed_ms", ms=2600, ignore_fence=True, count=1, endpoint="POST order")
+
+    result = await desk.submit(if_not_placed="reject")
+    await desk.until_status(result.order_id, ACCEPTED)
+
+    names = await desk.names(result.order_id)
+    assert "order_in_doubt" in names
+    assert "order_rejected" not in names
+    assert await desk.alarms(result.order_id) == []
+
+
 async def test_a_duplicate_answer_is_evidence_that_the_order_lives(
     desk: Desk, exchange: Exchange
 ) -> None:

@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from temporalio.worker import UnsandboxedWorkflowRunner
 
 from tests.workflows.another_try import never_reached, sent_once_more
-from tests.workflows.desk import Desk, Exchange, an_order, until
+from tests.workflows.desk import Desk, Exchange, an_order, until, working
 from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode
+from workflows import expiry
 
 pytestmark = pytest.mark.temporal
 EXPIRED = OrderStatus.EXPIRED
@@ -149,6 +151,25 @@ async def test_an_order_that_expires_in_doubt_ends_as_expired(
 
     assert closed.status is EXPIRED
     assert exchange.orders(status="NEW") == []
+
+
+async def test_an_order_that_lives_on_after_its_expiry_is_alarmed(
+    idle_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No cancel comes through."""
+    monkeypatch.setattr(expiry, "_LATE_EXPIRY_S", 1.0)
+    desk, exchange = idle_desk, idle_desk.exchange
+    async with working(desk, runner=UnsandboxedWorkflowRunner()):
+        exchange.fault("http_503", endpoint="DELETE order")
+        expire_at = in_s(2)
+        order_id = (await desk.resting(time_in_force="GTD", expire_at=expire_at)).client_order_id
+
+        alarms = await until(lambda: desk.alarms(order_id))
+
+        assert alarms == ["still open 1 s after its expiry"]
+        assert datetime.now(UTC) >= expire_at + timedelta(seconds=1)
+        exchange.clear()
+        assert (await desk.until_closed(order_id)).status is EXPIRED
 
 
 def _let_answers_take(desk: Desk, ms: int) -> None:

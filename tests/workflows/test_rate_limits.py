@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.client import Client
 
 from activities.rate_desk import RateDesk
 from activities.store import TradingState
-from tests.workflows.desk import Desk, Exchange, an_order, until
+from tests.workflows.desk import Desk, Exchange, a_desk, an_order, until
 from trading.oms.enums import OrderStatus, ReasonCode
 from trading.oms.models import Order, OrderResult
+from trading.oms.portfolio import Portfolio
 from trading.oms.rate_ledger import EVERYTHING
+from trading.oms.risk.checker import RiskChecker
+from trading.oms.risk.limits import RiskLimits
+from workers.composition import Choices
 
 pytestmark = pytest.mark.temporal
 ORDERS = "orders_10s:main"
@@ -37,6 +42,12 @@ async def shown(desk: Desk, order_id: str) -> str:
 @pytest.fixture
 async def waiting(desk: Desk) -> AsyncIterator[tuple[Order, asyncio.Task[OrderResult]]]:
     """An order whose slot is seconds away, and its submission."""
+    order, submitting = await submitted_to_wait(desk)
+    yield order, submitting
+    await submitting
+
+
+async def submitted_to_wait(desk: Desk) -> tuple[Order, asyncio.Task[OrderResult]]:
     pause(desk, ORDERS, 4)
     order = an_order()
     submitting = asyncio.create_task(desk.oms.submit_order(order))
@@ -46,8 +57,7 @@ async def waiting(desk: Desk) -> AsyncIterator[tuple[Order, asyncio.Task[OrderRe
         return known and "rate limit" in await shown(desk, order.client_order_id)
 
     await until(says_so)
-    yield order, submitting
-    await submitting
+    return order, submitting
 
 
 async def test_an_order_waits_for_its_slot_by_a_timer_and_is_sent_once(
@@ -62,6 +72,30 @@ async def test_an_order_waits_for_its_slot_by_a_timer_and_is_sent_once(
     assert len(exchange.orders(status="NEW")) == 1
     assert (await desk.history(order.client_order_id)).count("TIMER_FIRED") == 1
     assert "rate limit" not in await shown(desk, order.client_order_id)
+
+
+async def test_an_order_that_has_waited_for_its_slot_is_checked_again(
+    temporal_client: Client, sqlite_url: str
+) -> None:
+    """The market has moved meanwhile."""
+    market = {"is calm": True}
+
+    async def calm(_order: Order, _: Portfolio) -> bool:
+        return market["is calm"]
+
+    checker = RiskChecker(RiskLimits(max_price_deviation=None))
+    checker.add_check("calm", calm)
+    async with a_desk(temporal_client, sqlite_url, choices=Choices(risk_checker=checker)) as desk:
+        _, submitting = await submitted_to_wait(desk)
+        market["is calm"] = False
+
+        result = await submitting
+
+        assert (result.status, result.reason_code) == (
+            OrderStatus.REJECTED,
+            ReasonCode.RISK_CHECK_FAILED,
+        )
+        assert desk.exchange.orders() == []
 
 
 async def test_a_halt_stops_an_order_that_waits_for_its_slot(
