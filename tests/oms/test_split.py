@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.oms.builders import NOW, event, fill, instrument, order, state
+from tests.oms.builders import NOW, after, event, fill, instrument, order, state
 from trading.oms.enums import (
     OPEN_STATUSES,
     TERMINAL_STATUSES,
@@ -133,6 +133,11 @@ def test_the_status_is_that_of_the_leg_that_has_come_furthest(
     assert summed(PARENT, [leg(n, "10", **one) for n, one in enumerate(legs, 1)]).status is status
 
 
+def test_the_doubt_begins_with_the_oldest_leg_in_doubt() -> None:
+    legs = [leg(n, "2", status=SUBMITTED, in_doubt_since=after(at)) for n, at in ((1, 7), (2, 5))]
+    assert summed(PARENT, [*legs, leg(3, "6")]).in_doubt_since == after(5)
+
+
 @pytest.mark.parametrize("word", [CANCELLED, EXPIRED, REJECTED])
 @pytest.mark.parametrize("leg_status", list(OrderStatus))
 def test_its_own_word_ends_it_once_every_leg_has_ended(
@@ -171,11 +176,16 @@ def test_only_what_is_proved_dead_is_routed_again_and_only_once() -> None:
     }
     # A cancelled leg is not replaced, and what legs have been made smaller by is nobody's.
     assert again(dead, leg(2, "4", status=CANCELLED)) == 6
+    assert again(dead, leg(2, "4"), leg(3, "6", status=CANCELLED), before="6") == 0
     # The order was made smaller after a leg was refused: only what it still lacks goes on.
     parent = PARENT.model_copy(update={"quantity": D(7)})
-    legs = [dead, leg(2, "4")]
-    found = to_be_routed_again(whole, summed(parent, legs), legs, is_fresh=True)
-    assert found.quantity == 3
+    for other in (leg(2, "4"), doubtful):
+        legs = [dead, other]
+        found = to_be_routed_again(whole, summed(parent, legs), legs, is_fresh=True)
+        assert found.quantity == 3
+    # Nobody asks any more for what was not sent in its time.
+    unsent = dead.model_copy(update={"reason_code": ReasonCode.SEND_BY_PASSED})
+    assert again(unsent, leg(2, "4")) == 0
     market = order(client_order_id="p", exchange=None, order_type=OrderType.MARKET)
     assert again(dead, leg(2, "4"), asked=market) == 6
     assert again(dead, leg(2, "4"), asked=market, is_fresh=False) == 0
@@ -205,6 +215,12 @@ def test_an_order_ends_as_its_legs_did(
     assert str(end.word["reason"]).endswith("(so); nobody is left")
 
 
+def test_an_order_that_has_traded_is_cancelled_where_its_rest_was_rejected() -> None:
+    legs = [leg(1, "5", status=FILLED, filled_quantity=D(5)), leg(2, "5", status=REJECTED)]
+    end = end_of(summed(PARENT, legs), legs, is_wanted=False, unroutable=None)
+    assert (end.kind, end.word["reason"]) == (EventKind.CANCELLED, "5 is left: p.leg2 is rejected")
+
+
 # Dividing.
 
 
@@ -232,7 +248,11 @@ def test_each_part_goes_where_it_is_cheapest_with_fees() -> None:
     b = venue("b", [("99.05", "3"), ("99.5", "1")])
     assert shares(a, b) == {"b": D(4), "a": D(6)}
     assert shares(a, b, price=D(99)) == {"a": D(10)}
+    assert shares(a, b, quantity=D(3)) == {"b": D(3)}
     assert shares(a, b, side=OrderSide.SELL, price=D("99.2")) == {"a": D(9), "b": D(1)}
+    assert shares(a, b, side=OrderSide.SELL, price=D(98), quantity=D(2)) == {"a": D(2)}
+    dear = venue("b", [("99.95", "3")])
+    assert shares(a, dear, side=OrderSide.SELL, price=D(98), quantity=D(2)) == {"b": D(2)}
 
 
 def test_what_nobody_offers_rests_where_the_order_trades_first() -> None:
@@ -252,11 +272,17 @@ def test_legs_obey_their_venues_rules_and_their_sum_is_exact() -> None:
     assert shares(capped, fine) == {"a": D(7), "b": D(3)}
 
 
+def test_of_two_shares_that_are_too_small_the_smaller_is_given_up() -> None:
+    """They are worth 2 and 4, and the smallest is 5: the other takes both."""
+    a, b = venue("a", [("99", "0.02")]), venue("b", [("99.5", "0.04")])
+    assert shares(a, b, quantity=D("0.06")) == {"b": D("0.06")}
+
+
 def test_what_no_rule_lets_pass_is_said_and_not_rounded() -> None:
     found = shares(venue("a", [("99", "20")]), quantity=D("1.0005"))
     assert found == {"a": "0.0005 of 1.0005 is left that no exchange here can take"}
     thin = shares(venue("a", [("99", "2")]), venue("b", [("99", "3")]), order_type=OrderType.MARKET)
-    assert set(thin) == {"a", "b"}
+    assert thin == dict.fromkeys("ab", "its rules leave no quantity of 10")
     tiny = shares(venue("a", [("99", "2")]), quantity=D("0.01"))
     assert "the smallest is 5" in tiny["a"]
 
