@@ -281,6 +281,36 @@ def test_doubt_ends_with_proof_and_not_with_an_old_legs_fill() -> None:
         assert apply(doubted, event(kind, leg=2)).state.in_doubt_since is None, kind
 
 
+IN_DOUBT = {"in_doubt_since": event(K.IN_DOUBT).at}
+
+
+@pytest.mark.parametrize("kind", [K.REJECTED, K.NOT_PLACED, K.DENIED])
+def test_doubt_ends_with_the_order_that_is_not_there(kind: EventKind) -> None:
+    ended = apply(state(status=S.SUBMITTED, **IN_DOUBT), event(kind)).state
+    assert (ended.status, ended.in_doubt_since) == (S.REJECTED, None)
+
+
+@pytest.mark.parametrize("quantity", ["1", "10"])
+def test_a_fill_ends_a_doubt(quantity: str) -> None:
+    doubted = state(status=S.SUBMITTED, **IN_DOUBT)
+    known = apply(doubted, event(K.FILL, fill=fill(quantity=quantity))).state
+    assert known.in_doubt_since is None
+
+
+@pytest.mark.parametrize("kind", [K.CANCELLED, K.EXPIRED])
+def test_the_exchanges_end_leaves_nothing_asked_and_nothing_doubted(kind: EventKind) -> None:
+    asked = state(status=S.ACCEPTED, pending=Pending.CANCEL, **IN_DOUBT)
+    ended = apply(asked, event(kind)).state
+    assert (ended.pending, ended.in_doubt_since) == (Pending.NONE, None)
+
+
+def test_while_a_leg_is_replaced_the_doubt_is_about_the_next_one() -> None:
+    doubted = state(status=S.ACCEPTED, replacing=True, **IN_DOUBT)
+    for old in (event(K.ACCEPTED), event(K.FILL, fill=fill())):
+        assert apply(doubted, old).state.in_doubt_since is not None
+    assert apply(doubted, event(K.ACCEPTED, leg=2)).state.in_doubt_since is None
+
+
 @few
 @given(st.data())
 def test_the_events_of_two_legs_end_alike_in_any_order(data: st.DataObject) -> None:
