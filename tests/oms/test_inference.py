@@ -65,14 +65,16 @@ class Book:
         }
 
 
-def report_of(trades: list[Trade], side: OrderSide, at: float = 100) -> ExecutionReport:
-    """The exchange's totals once it has executed these."""
+def report_of(
+    trades: list[Trade], side: OrderSide, at: float = 100, where: str = "x1"
+) -> ExecutionReport:
+    """The exchange's totals of one of its orders once it has executed these."""
     worth = sum((product(t.quantity, t.price) for t in trades), ZERO)
     return ExecutionReport(
         exchange="sandbox",
         account="",
         symbol="BTC/USDT",
-        exchange_order_id="x1",
+        exchange_order_id=where,
         status=VenueStatus.PARTIALLY_FILLED,
         side=side,
         cumulative_quantity=sum((t.quantity for t in trades), ZERO),
@@ -83,7 +85,7 @@ def report_of(trades: list[Trade], side: OrderSide, at: float = 100) -> Executio
     )
 
 
-def real(trade: Trade, number: int, side: OrderSide) -> LifecycleEvent:
+def real(trade: Trade, number: int, side: OrderSide, where: str = "x1") -> LifecycleEvent:
     one = fill(
         f"f{number}",
         str(trade.quantity),
@@ -91,14 +93,16 @@ def real(trade: Trade, number: int, side: OrderSide) -> LifecycleEvent:
         fee=trade.fee,
         fee_currency=trade.fee_currency,
         side=side,
-        exchange_order_id="x1",
+        exchange_order_id=where,
         timestamp=after(number),
     )
-    return event(EventKind.FILL, at=number, fill=one, exchange_order_id="x1")
+    return event(EventKind.FILL, at=number, fill=one, exchange_order_id=where)
 
 
-def inference(book: Book, trades: list[Trade], side: OrderSide) -> list[LifecycleEvent]:
-    report = report_of(trades, side)
+def inference(
+    book: Book, trades: list[Trade], side: OrderSide, at: float = 100, where: str = "x1"
+) -> list[LifecycleEvent]:
+    report = report_of(trades, side, at, where)
     found = inferred_fill(report, book.fills)
     if found is None:
         return []
@@ -169,6 +173,39 @@ def test_an_inferred_fill_brings_the_order_to_the_totals_of_the_exchange(
     assert abs(notional - (report.cumulative_notional or ZERO)) <= Decimal("1e-17")
     assert inference(book, trades, side) == []
     assert len(book.alarms) == len(made) == (known < len(trades))
+
+
+def test_each_exchange_order_has_its_own_totals_after_every_event() -> None:
+    buy = OrderSide.BUY
+    one = [Trade(Decimal(n), Decimal(10 + n), ZERO, "USDT") for n in (1, 2, 2)]
+    other = [Trade(Decimal(4), Decimal(20), ZERO, "USDT")]
+    book = Book(Decimal(10), buy)
+
+    def told(*events: LifecycleEvent) -> list[int]:
+        """What is filled then, how much of it is inferred, and what each exchange order has."""
+        for each in events:
+            book.tell(each)
+        of_each = [executed(book.fills, where)[0] for where in ("x1", "x2")]
+        found = [book.state.filled_quantity, book.state.inferred_quantity, *of_each]
+        return [int(quantity) for quantity in found]
+
+    assert told(*inference(book, one[:2], buy)) == [3, 3, 3, 0]
+    assert told(*inference(book, other, buy, at=50, where="x2")) == [7, 7, 3, 4]
+    assert told(*inference(book, one, buy)) == [9, 9, 5, 4]
+    assert told(real(one[0], 0, buy)) == [9, 8, 5, 4]
+    assert told(real(other[0], 1, buy, where="x2")) == [9, 4, 5, 4]
+    assert told(real(one[1], 2, buy)) == [9, 2, 5, 4]
+    assert told(real(one[2], 3, buy)) == [9, 0, 5, 4]
+
+
+def test_what_was_inferred_beside_fills_that_are_not_booked_is_nothing() -> None:
+    """It is the rest of a total, and without what it was added to no total at all."""
+    trades = [Trade(Decimal(n), Decimal(10), ZERO, "USDT") for n in (3, 2)]
+    elsewhere, book = (Book(Decimal(5), OrderSide.BUY) for _ in range(2))
+    elsewhere.tell(real(trades[0], 0, OrderSide.BUY))
+    (rest,) = inference(elsewhere, trades, OrderSide.BUY)
+    book.tell(rest)
+    assert book.fills == []
 
 
 def test_nothing_is_inferred_from_totals_without_their_worth() -> None:
