@@ -71,8 +71,10 @@ def differences(
     *,
     ended: dict[str, str] | None = None,
     symbols: list[str] | None = None,
+    gap: str | None = None,
 ) -> list[Difference]:
-    return compare(OurPicture("prod", legs, ended or {}), ExchangePicture(NOW, reports, symbols))
+    theirs = ExchangePicture(NOW, reports, symbols, gap)
+    return compare(OurPicture("prod", legs, ended or {}), theirs)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,7 @@ def differences(
         ("a leg in doubt is looked up elsewhere", [leg(in_doubt=True)], []),
         ("a leg sent after the question", [leg(sent_at=after(1))], []),
         ("a market order's price of 0", [leg(price=None)], [report(price=Decimal(0))]),
+        ("a price of 0 where the exchange names none", [leg()], [report(price=Decimal(0))]),
         ("an ended order of somebody else", [], [report("z", status=V.FILLED)]),
         ("a report of a trade alone", [], [report("z", status=None)]),
     ],
@@ -187,6 +190,26 @@ def test_two_generations_alive_name_the_newer_one_first_of_all() -> None:
     )
     assert [each.kind for each in found] == [K.TWO_ALIVE]
     assert found[0].exchange_client_id == client_id(generation=2)
+
+
+def test_a_generation_that_has_ended_does_not_rest_beside_the_other() -> None:
+    newer = client_id(generation=2)
+    reports = [report(status=V.CANCELLED), report(exchange_client_id=newer)]
+    found = differences([leg(), leg(exchange_client_id=newer)], reports)
+    assert [each.kind for each in found] == [K.ENDED_AT_EXCHANGE]
+
+
+def test_a_generation_that_has_ended_here_and_rests_there_beside_the_other_is_found() -> None:
+    newer = client_id(generation=2)
+    reports = [report(), report(exchange_client_id=newer, at=after(5))]
+    found = differences([leg(exchange_client_id=newer)], reports, ended={client_id(): "a"})
+    assert [each.kind for each in found] == [K.TWO_ALIVE, K.ALIVE_AFTER_END]
+
+
+def test_in_a_list_with_a_gap_no_order_is_missing_and_what_is_there_counts() -> None:
+    changed = report("b", quantity=Decimal(8))
+    found = differences([leg("a"), leg("b")], [changed], gap="a row cannot be read")
+    assert [each.kind for each in found] == [K.QUANTITY_MISMATCH]
 
 
 def test_only_the_symbols_that_were_asked_for_can_be_missing() -> None:
