@@ -54,6 +54,14 @@ class Ledger:
     def settle(self, name: str, window: int, count: int) -> None:
         self.change(lambda one: one.pools[name].settle(window, count))
 
+    def see(self, name: str, seen: Seen) -> None:
+        self.change(lambda one: one.pools[name].see(seen))
+
+    def pass_s(self, seconds: float) -> None:
+        """Time goes by, and somebody looks at the ledger."""
+        self.now += seconds
+        self.change(lambda _: None)
+
     def times(self, cost: Cost, count: int, strategy: str | None = None) -> list[float]:
         """The windows of ten seconds after this one in which so many get their slots."""
         return [math.floor(self.ask(cost, strategy=strategy).at / 10) - 100 for _ in range(count)]
@@ -227,7 +235,7 @@ def test_what_the_exchange_gives_back_is_used_again() -> None:
     ledger = Ledger(ORDERS)
     ledger.times(PLACE, 10)
     ledger.settle("orders", 100, 10)
-    ledger.change(lambda one: one.pools["orders"].see(Seen(100, used=4, settled=10)))
+    ledger.see("orders", Seen(100, used=4, settled=10))
     assert ledger.used("orders") == 4
     assert ledger.times(PLACE, 7) == [0] * 6 + [1]
 
@@ -235,16 +243,32 @@ def test_what_the_exchange_gives_back_is_used_again() -> None:
 def test_what_was_not_answered_yet_is_never_taken_for_given_back() -> None:
     ledger = Ledger(ORDERS)
     ledger.times(PLACE, 10)
-    ledger.change(lambda one: one.pools["orders"].see(Seen(100, used=4, settled=0)))
+    ledger.see("orders", Seen(100, used=4, settled=0))
     assert ledger.used("orders") == 10
 
 
 def test_what_others_use_is_counted_against_us() -> None:
     ledger = Ledger(ORDERS)
     ledger.ask(PLACE)
-    ledger.change(lambda one: one.pools["orders"].see(Seen(100, used=9, settled=0)))
+    ledger.see("orders", Seen(100, used=9, settled=0))
     assert ledger.used("orders") == 9
     assert ledger.times(PLACE, 2) == [0, 1]
+
+
+def test_what_others_have_used_stays_counted_when_an_older_count_comes_later() -> None:
+    ledger = Ledger(ORDERS)
+    ledger.ask(PLACE)
+    ledger.see("orders", Seen(100, used=9, settled=0))
+    ledger.see("orders", Seen(100, used=3, settled=0))
+    assert ledger.used("orders") == 9
+
+
+def test_no_more_is_given_back_than_was_handed_out() -> None:
+    ledger = Ledger(ORDERS)
+    ledger.times(PLACE, 2)
+    ledger.see("orders", Seen(100, used=0, settled=9))
+    assert ledger.used("orders") == 0
+    assert ledger.times(PLACE, 11) == [0] * 10 + [1]
 
 
 def test_a_place_is_never_on_the_edge_of_a_window() -> None:
@@ -280,6 +304,37 @@ def test_a_decaying_counter_falls_only_by_what_has_been_answered() -> None:
         ledger.ask(one)
     ledger.now += 20  # Nobody ever heard of these: five seconds ago they were given up.
     assert ledger.used("counter") == 34
+
+
+def test_what_is_not_answered_decays_from_fifteen_seconds_on() -> None:
+    ledger = Ledger(KRAKEN)
+    for _ in range(10):
+        ledger.ask(Cost({"counter": 1}))
+    ledger.pass_s(15)
+    ledger.pass_s(1)
+    assert ledger.used("counter") == 10
+    ledger.pass_s(4)
+    assert ledger.used("counter") == 6
+
+
+def test_no_more_is_answered_than_was_asked() -> None:
+    ledger = Ledger(KRAKEN)
+    for _ in range(10):
+        ledger.ask(Cost({"counter": 1}))
+    ledger.settle("counter", math.floor(NOW), 20)
+    assert ledger.used("counter") == 10
+
+
+def test_a_process_whose_clock_is_behind_lets_nothing_decay_twice() -> None:
+    ledger = Ledger(KRAKEN)
+    for _ in range(54):
+        ledger.ask(Cost({"counter": 1}))
+    ledger.settle("counter", math.floor(NOW), 54)
+    used = []
+    for seconds in (10, -5, 5):
+        ledger.pass_s(seconds)
+        used.append(ledger.used("counter"))
+    assert used == [44, 44, 44]
 
 
 def test_who_waits_for_a_decaying_counter_comes_behind_what_was_urgent_and_in_turn() -> None:
