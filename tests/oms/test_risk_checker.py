@@ -88,6 +88,9 @@ PASSES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         "quote": None, "limits": OPEN_MARKET}),
     ("a limit order without quote where the setting says skip", {}, {
         "quote": None, "limits": limits(without_quote=WithoutQuote.SKIP)}),
+    ("balances of the greatest age", {}, {"balance_age_s": d("60")}),
+    ("older balances where the capital is not checked", {}, {
+        "balance_age_s": d("61"), "limits": limits(check_capital=False)}),
     ("a quote of the greatest age", {}, {"quote": quote(received_at=after(-5))}),
     ("a reducing order after the day's loss", {"side": SELL}, {
         **HELD, "lost_today": d("9"), "limits": limits(max_daily_loss="5")}),
@@ -135,6 +138,10 @@ DENIED: list[tuple[ReasonCode, str, dict[str, Any], dict[str, Any]]] = [
         {**STOP, "stop_price": d("99")}, {}),
     (R.TRIGGER_ON_WRONG_SIDE, "stop_price is 101, a sell must trigger below the bid of 99.99",
         {**STOP, "side": SELL, "stop_price": d("101")}, {}),
+    (R.TRIGGER_ON_WRONG_SIDE, "stop_price is 100.01, a buy must trigger above the ask of 100.01",
+        {**STOP, "stop_price": d("100.01")}, {}),
+    (R.TRIGGER_ON_WRONG_SIDE, "stop_price is 99.99, a sell must trigger below the bid of 99.99",
+        {**STOP, "side": SELL, "stop_price": d("99.99")}, {}),
     (R.STALE_QUOTE, ("there is no quote of BTC/USDT to compare with; a price cannot be checked "
         "without one"), {}, {"quote": None}),
     (R.STALE_QUOTE, ("the quote of BTC/USDT is 5.001 s old, the limit is 5 s; a market order "
@@ -154,18 +161,24 @@ DENIED: list[tuple[ReasonCode, str, dict[str, Any], dict[str, Any]]] = [
         {**MARKET, "quantity": d("0.049")}, {}),
     (R.NOTIONAL_TOO_LARGE, "the order is worth 1000 at worst, the limit is 999",
         {}, {"limits": limits(max_order_notional="999")}),
+    (R.NOTIONAL_TOO_LARGE, "the order is worth 989.901 at worst, the limit is 989",
+        {**MARKET, "side": SELL}, {"limits": limits(max_order_notional="989")}),
     (R.NOT_REDUCING, ("quantity is 10, but the order is reduce-only and 9 is all that a sell can "
         "reduce"), {"side": SELL, "reduce_only": True}, {**HELD, "open_sells": d("6")}),
     (R.ORDER_RATE_LIMIT, "60 orders were submitted in the last minute, the limit is 60",
         {}, {"orders_last_minute": 60, "limits": limits(max_orders_per_minute=60)}),
     (R.DAILY_LOSS_LIMIT, "the strategy has lost 5.5 today, the limit is 5",
         {}, {"lost_today": d("5.5"), "limits": limits(max_daily_loss="5")}),
+    (R.DAILY_LOSS_LIMIT, "the strategy has lost 5 today, the limit is 5",
+        {}, {"lost_today": d("5"), "limits": limits(max_daily_loss="5")}),
     (R.INSUFFICIENT_FUNDS, "the order needs 1001 USDT, 1000.99 are available",
         {}, {"available_quote": d("1000.99"), "fee_rate": d("0.001")}),
     (R.INSUFFICIENT_FUNDS, "the order needs 10 BTC, 9.999 are available",
         {"side": SELL}, {"available_base": d("9.999")}),
     (R.INSUFFICIENT_FUNDS, "the order needs 1010.101 USDT, 1010.1 are available",
         MARKET, {"available_quote": d("1010.1")}),
+    (R.INSUFFICIENT_FUNDS, "the order needs 1020.1 USDT, 1020 are available",
+        {**STOP, "stop_price": d("101")}, {"available_quote": d("1020")}),
     (R.POSITION_LIMIT, "the position may become 15, the limit is 10",
         {}, {"position": d("5"), "limits": limits(max_position_size="10")}),
     (R.POSITION_LIMIT, "the position may become 15, the limit is 10",
