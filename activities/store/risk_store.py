@@ -34,7 +34,7 @@ from activities.store.reservations import (
 from activities.store.risk_rows import sums_of
 from activities.store.schema import orders, risk_accounts
 from activities.store.splitting import Split, SplitDenied
-from activities.store.statements import beside
+from activities.store.statements import IS_SENT, beside
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES, TradingState
 from trading.oms.exact import EXACT
@@ -188,8 +188,7 @@ class RiskStore:
         if exchange is not None:
             here = (beside(orders.c.exchange) == exchange, beside(orders.c.account) == account)
             query = query.where(*here)
-        is_sent = sa.or_(orders.c.submitted_at.is_not(None), orders.c.external.is_(sa.true()))
-        is_open = query.where(orders.c.status.in_(sorted(OPEN_STATUSES)), is_sent)
+        is_open = query.where(orders.c.status.in_(sorted(OPEN_STATUSES)), IS_SENT)
         holds = query.where(orders.c.client_order_id.in_(sql.OPEN_RESERVATIONS))
         suspects = sa.union(is_open, holds)
         rows = await self._read(lambda c: c.execute(suspects).all())

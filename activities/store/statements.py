@@ -69,6 +69,8 @@ def beside(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return sa.func.coalesce(column, sa.literal_column("''"))
 
 
+IS_SENT = sa.or_(orders.c.submitted_at.is_not(None), orders.c.external.is_(sa.true()))
+"""The exchange may know the order: we have claimed a send of it, or somebody else has placed it."""
 LOCK_TRADING_SHARED = Prepared(sa.text(f"SELECT pg_advisory_xact_lock_shared({_TRADING_LOCK})"))
 LOCK_TRADING = Prepared(sa.text(f"SELECT pg_advisory_xact_lock({_TRADING_LOCK})"))
 TRADING_STATES = Prepared(sa.select(trading_states.c.scope, trading_states.c.state))

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from activities.store.figures import Figures, figures
 from activities.store.schema import account_leases, orders, reconcile_reports
-from activities.store.statements import beside
+from activities.store.statements import IS_SENT, beside
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES
 from trading.oms.models import utc_now
@@ -71,13 +71,14 @@ class Upkeep:
     async def symbols(
         self, exchange: str, account: str, touched_since: datetime
     ) -> dict[str, datetime]:
-        """The symbols with orders that are open, or were touched since then.
+        """The symbols with orders that were sent and are open, or were touched since then.
 
-        With each, when the oldest of these orders was made.
+        With each, when the oldest of these orders was made. One that was denied may name a symbol
+        that the exchange does not list.
         """
         columns = orders.c
         here = sa.select(columns.symbol, columns.created_at).where(
-            beside(columns.exchange) == exchange, beside(columns.account) == account
+            beside(columns.exchange) == exchange, beside(columns.account) == account, IS_SENT
         )
         # Two queries with an index each: with OR between them all orders ever made are read.
         meant = sa.union_all(

@@ -4,9 +4,10 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from tests.activities.store_builders import new_order, opened
+from tests.activities.store_builders import claimed, new_order, opened
+from tests.oms.builders import NOW, event
 from trading.oms.lifecycle import EventKind, LifecycleEvent
-from trading.oms.models import utc_now
+from trading.oms.models import OrderState, utc_now
 
 
 def report(exchange: str, number: int = 1) -> dict[str, Any]:
@@ -36,14 +37,26 @@ async def test_the_symbols_to_sweep_are_those_of_open_and_of_late_orders(store_u
     old = now - timedelta(days=3)
     async with opened(store_url) as store:
         for symbol, made in (("BTC/USDT", old), ("BTC/USDT", now), ("ETH/USDT", now)):
-            order = new_order(symbol=symbol, created_at=made)
-            await store.admit(order)
-            routed = LifecycleEvent(kind=EventKind.ROUTED, at=now, exchange="alpha", account="main")
-            await store.record(order.client_order_id, [routed])
+            await claimed(store, new_order(symbol=symbol, created_at=made))
         soon = utc_now() + timedelta(minutes=1)
-        found = await store.upkeep.symbols("alpha", "main", soon)
+        found = await store.upkeep.symbols("sandbox", "main", soon)
         assert found == {"BTC/USDT": old, "ETH/USDT": now}
         assert await store.upkeep.symbols("beta", "main", old) == {}
+
+
+async def test_a_symbol_of_which_nothing_was_sent_is_not_swept(store_url: str) -> None:
+    """A mistyped one is denied, and the exchange could not be asked for its fills."""
+    async with opened(store_url) as store:
+        denied, external = new_order(symbol="XYZ/USDT"), new_order(symbol="ETH/USDT")
+        await store.admit(denied)
+        await store.admit_external(OrderState.of(external))
+        routed = event(EventKind.ROUTED, exchange="sandbox", account="main")
+        for order in (denied, external):
+            await store.record(order.client_order_id, [routed])
+        for _ in range(2):
+            symbols = await store.upkeep.symbols("sandbox", "main", NOW - timedelta(days=1))
+            assert set(symbols) == {"ETH/USDT"}
+            await store.record(denied.client_order_id, [event(EventKind.DENIED)])
 
 
 async def test_an_account_belongs_to_the_first_deployment_until_it_lets_go(store_url: str) -> None:
