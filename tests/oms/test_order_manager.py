@@ -94,25 +94,29 @@ async def test_bad_input_is_refused_at_the_door_by_its_name(
 async def test_a_commit_wakes_who_waits_for_that_order_and_with_an_answer_only(
     door: OrderManager,
 ) -> None:
-    mine, also_mine, other = door._expect("mine"), door._expect("mine"), door._expect("other")
-    on_its_way = state(client_order_id="mine", status=OrderStatus.SUBMITTED)
-    door._committed(on_its_way)
-    assert not any(one.done() for one in (mine, also_mine, other))
-    assert door.tracker.get_order("mine") == on_its_way
-    accepted = state(client_order_id="mine", status=ACCEPTED, sequence=9)
-    door._committed(accepted)
-    door._committed(accepted.model_copy(update={"sequence": 10}))  # Who is awake stays as it is.
-    assert (mine.result(), also_mine.result(), other.done()) == (accepted, accepted, False)
-    for order_id, one in (("mine", mine), ("mine", also_mine), ("other", other)):
-        door._expect_no_more(order_id, one)
-    assert door._waiting == {}
+    outcomes = door._outcomes
+    with (
+        outcomes.expected("mine") as mine,
+        outcomes.expected("mine") as also_mine,
+        outcomes.expected("other") as other,
+    ):
+        on_its_way = state(client_order_id="mine", status=OrderStatus.SUBMITTED)
+        door._committed(on_its_way)
+        assert not any(one.done() for one in (mine, also_mine, other))
+        assert door.tracker.get_order("mine") == on_its_way
+        accepted = state(client_order_id="mine", status=ACCEPTED, sequence=9)
+        door._committed(accepted)
+        again = accepted.model_copy(update={"sequence": 10})
+        door._committed(again)  # Who is awake stays as it is.
+        assert (mine.result(), also_mine.result(), other.done()) == (accepted, accepted, False)
+    assert len(outcomes) == 0
 
 
 async def test_a_submission_whose_start_fails_leaves_nobody_waiting(door: OrderManager) -> None:
     """On the embedded door the outcome is expected before the start, and no longer after it."""
     with pytest.raises(AttributeError):
         await door._submit_here(await door._started(), an_unsent_order())
-    assert door._waiting == {}
+    assert len(door._outcomes) == 0
 
 
 # Both doors, with a worker, a store, Temporal and an exchange.

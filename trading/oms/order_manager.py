@@ -15,7 +15,7 @@ import socket
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self, cast
 
-from trading.oms.answers import is_answer, result_of
+from trading.oms.answers import result_of
 from trading.oms.commands import (
     RESOLVE_WAIT_S,
     CancelRequest,
@@ -30,6 +30,7 @@ from trading.oms.identity import content_hash
 from trading.oms.journal_reader import JournalReader
 from trading.oms.models import CancelResult, Order, OrderResult, OrderState
 from trading.oms.order_client import OrderClient
+from trading.oms.outcomes import Outcomes
 from trading.oms.state_tracker import StateTracker
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class OrderManager:
         self._embedded = True
         self._orders: OrderClient | None = None
         self._store: Store | None = None
-        self._waiting: dict[str, list[asyncio.Future[OrderState]]] = {}
+        self._outcomes = Outcomes()
         self._parts = contextlib.AsyncExitStack()
         self._starting = asyncio.Lock()
 
@@ -337,36 +338,18 @@ class OrderManager:
         The shortcut is not the truth: the start's answer may be lost, or the task may move to
         another process. Then the journal or the workflow itself answers.
         """
-        outcome = self._expect(order.client_order_id)
-        try:
+        with self._outcomes.expected(order.client_order_id) as outcome:
             if not await orders.start(order):
                 return await orders.outcome(order)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SHORTCUT_S):
                     return result_of(await outcome, content_hash(order))
             return await orders.outcome(order)
-        finally:
-            self._expect_no_more(order.client_order_id, outcome)
-
-    def _expect(self, order_id: str) -> asyncio.Future[OrderState]:
-        outcome: asyncio.Future[OrderState] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(order_id, []).append(outcome)
-        return outcome
-
-    def _expect_no_more(self, order_id: str, outcome: asyncio.Future[OrderState]) -> None:
-        outcome.cancel()
-        waiting = self._waiting[order_id]
-        waiting.remove(outcome)
-        if not waiting:
-            del self._waiting[order_id]
 
     def _committed(self, state: OrderState) -> None:
         """A state was committed, by this process or (told by the journal) by another."""
         self.tracker.put(state)
-        if is_answer(state):
-            for outcome in self._waiting.get(state.client_order_id, ()):
-                if not outcome.done():
-                    outcome.set_result(state)
+        self._outcomes.committed(state)
 
     async def _started(self) -> OrderClient:
         if self._orders is None:
