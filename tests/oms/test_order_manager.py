@@ -11,6 +11,7 @@ from temporalio.client import Client
 from tests.oms.builders import order as an_unsent_order
 from tests.oms.builders import state
 from tests.workflows.desk import Desk, a_desk, an_order, until
+from trading.oms.commands import checked
 from trading.oms.enums import CancelOutcome, OrderStatus
 from trading.oms.errors import InvalidOrder, OrderNotFound, StateUnavailable
 from trading.oms.event_bus import EventBus
@@ -89,6 +90,36 @@ async def test_bad_input_is_refused_at_the_door_by_its_name(
     """Nothing is asked of Temporal: the client of this door can do nothing at all."""
     with pytest.raises(InvalidOrder, match=says):
         await call(door)
+
+
+@pytest.mark.parametrize(
+    ("update", "says"),
+    [
+        ({"quantity": 0.123456789}, "quantity: is the float 0.123456789; give an exact decimal"),
+        ({"price": Decimal(-1)}, "price: is -1"),
+        ({"price": None}, "price is missing"),
+        ({"client_order_id": "a b"}, "client_order_id: is 'a b'"),
+        ({"quantitty": Decimal(1)}, "quantitty: is not a field"),
+    ],
+)
+async def test_a_copy_of_an_order_is_checked_again(
+    door: OrderManager, update: dict[str, Any], says: str
+) -> None:
+    """Pydantic checks nothing of what `model_copy` is given."""
+    with pytest.raises(InvalidOrder, match=says):
+        await door.submit_order(an_unsent_order().model_copy(update=update))
+
+
+@pytest.mark.parametrize("given", [{"symbol": "BTC/USDT"}, None, "buy"])
+async def test_what_is_no_order_is_refused_in_words(door: OrderManager, given: Any) -> None:
+    with pytest.raises(InvalidOrder, match=f"is a {type(given).__name__}, it must be an Order"):
+        await door.submit_order(given)
+
+
+def test_a_checked_order_is_the_same_with_its_texts_read() -> None:
+    order = an_unsent_order()
+    assert checked(order) == order
+    assert checked(order.model_copy(update={"quantity": "10", "side": "buy"})) == order
 
 
 async def test_a_commit_wakes_who_waits_for_that_order_and_with_an_answer_only(

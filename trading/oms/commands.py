@@ -144,6 +144,17 @@ def validated(value: Any, model: type[_Model]) -> _Model:
         raise InvalidOrder(problem(error)) from None
 
 
+def checked(order: object) -> Order:
+    """The order with each field checked again: a copy may hold what no `Order` was made with.
+
+    Raises `InvalidOrder`, also for what is no `Order`.
+    """
+    if not isinstance(order, Order):
+        msg = f"the order is a {type(order).__name__}, it must be an Order"
+        raise InvalidOrder(msg)
+    return validated(vars(order), Order)
+
+
 def problem(error: ValidationError | RecursionError) -> str:
     """Every problem of a validation in one line each: "order.quantity: is -1; must be ..."."""
     if isinstance(error, RecursionError):

@@ -21,6 +21,7 @@ from trading.oms.commands import (
     CancelRequest,
     ModifyRequest,
     ResolveRequest,
+    checked,
     validated,
 )
 from trading.oms.enums import CancelOutcome, Verdict
@@ -156,8 +157,9 @@ class OrderManager:
 
         The same object again, after a time-out too, is the same order. Another order under a
         known id is refused with `order_exists_with_different_content`. The workflow goes on
-        whatever happens to this call.
+        whatever happens to this call. Raises `InvalidOrder`.
         """
+        order = checked(order)
         orders = await self._started()
         result = await (
             self._submit_here(orders, order) if self._embedded else orders.submit(order)
