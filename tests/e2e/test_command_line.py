@@ -74,6 +74,36 @@ def test_usage_errors_have_their_code(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("halt", "--strategy", "", "--cancel"),
+        ("halt", "--account", " "),
+        ("halt", "--reason", ""),
+        ("resume", "--account", "", "--reason", "x"),
+        ("resume", "", "main", "--reason", "x"),
+        ("resume", "--reason", ""),
+        ("let-go", "alpha", ""),
+        ("cancel", "--symbol", "BTC/USDT", "--strategy", ""),
+        ("adjust-position", "alpha/main", "BTC/USDT", "1", "--strategy", "", "--reason", "x"),
+        ("reconcile", "--exchange", ""),
+        ("positions", "--strategy", ""),
+        ("list", "--symbol", ""),
+    ],
+)
+def test_an_empty_text_is_refused_and_never_means_all(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    """A script whose variable is not set gives one."""
+    assert oms(arguments) == Exit.BAD_INPUT
+    assert "is empty; give it a value, or leave it out" in capsys.readouterr().err
+
+
+def test_a_reason_is_no_longer_than_the_journal_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert oms(["halt", "--reason", "x" * 201]) == Exit.BAD_INPUT
+    assert "has 201 characters, the limit is 200" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("error", "code"),
     [
         (InvalidOrder("quantity: is 0"), Exit.BAD_INPUT),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from trading.oms.cli.failures import run
+from trading.oms.cli.given import TEXT
 from trading.oms.cli.output import console, examples, json_option, put_json, table
 from trading.oms.cli.target import find_target
 from trading.oms.enums import OrderSide
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         "oms balances --exchange alpha --json",
     )
 )
-@click.option("--exchange", help="Only this exchange.")
+@click.option("--exchange", type=TEXT, help="Only this exchange.")
 @json_option
 def balances(exchange: str | None, *, as_json: bool) -> None:
     """Ask the exchanges what the accounts hold. Needs the exchanges' keys."""
@@ -129,9 +130,9 @@ def _average(notional: Decimal, quantity: Decimal) -> Decimal | None:
         "oms positions --strategy mean-reversion --json",
     )
 )
-@click.option("--exchange", help="Only this exchange.")
-@click.option("--symbol", help="Only this symbol.")
-@click.option("--strategy", help="Only orders of this strategy.")
+@click.option("--exchange", type=TEXT, help="Only this exchange.")
+@click.option("--symbol", type=TEXT, help="Only this symbol.")
+@click.option("--strategy", type=TEXT, help="Only orders of this strategy.")
 @json_option
 def positions(
     exchange: str | None, symbol: str | None, strategy: str | None, *, as_json: bool

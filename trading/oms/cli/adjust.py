@@ -5,29 +5,12 @@ from decimal import Decimal
 from typing import Any
 
 import click
-from pydantic import TypeAdapter, ValidationError
 
 from trading.oms.cli.failures import Exit, Failed, run
+from trading.oms.cli.given import BY, REASON, TEXT, Amount
 from trading.oms.cli.output import clock, console, examples, json_option, put_json, table
 from trading.oms.cli.target import find_target
-from trading.oms.models import Exact
 from trading.oms.reading import number
-
-_AMOUNTS: TypeAdapter[Decimal] = TypeAdapter(Exact)
-
-
-class Amount(click.ParamType[Decimal]):
-    """An exact decimal of the base asset."""
-
-    name = "amount"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Decimal:
-        """A finite decimal that the store can hold."""
-        try:
-            amount: Decimal = _AMOUNTS.validate_python(value)
-        except ValidationError as error:
-            self.fail(f"{value!r} is no amount: {error.errors()[0]['msg']}", param, ctx)
-        return amount
 
 
 def place(account: str) -> tuple[str, str]:
@@ -46,13 +29,13 @@ def place(account: str) -> tuple[str, str]:
         "oms adjust-position alpha/main BTC/USDT 0 --was 0.3 --reason 'sold elsewhere' --by ann",
     ),
 )
-@click.argument("account")
-@click.argument("symbol")
+@click.argument("account", type=TEXT)
+@click.argument("symbol", type=TEXT)
 @click.argument("quantity", type=Amount())
-@click.option("--reason", required=True, help="Why, for the audit.")
+@click.option("--reason", type=REASON, required=True, help="Why, for the audit.")
 @click.option("--was", type=Amount(), help="Only if this is the position now.")
-@click.option("--strategy", default="", help="This strategy's; without it the account's own.")
-@click.option("--by", help="Who says so; default: the user of this process.")
+@click.option("--strategy", type=TEXT, help="This strategy's; without it the account's own.")
+@click.option("--by", type=BY, help="Who says so; default: the user of this process.")
 @json_option
 def adjust_position(
     account: str,
@@ -78,7 +61,7 @@ async def _adjust(  # noqa: PLR0913 - as above
     was: Decimal | None,
     *,
     reason: str,
-    strategy: str,
+    strategy: str | None,
     by: str | None,
     as_json: bool,
 ) -> None:
@@ -92,7 +75,7 @@ async def _adjust(  # noqa: PLR0913 - as above
         quantity=quantity,
         reason=reason,
         by=by or getpass.getuser(),
-        strategy_id=strategy,
+        strategy_id=strategy or "",
         expected=was,
     )
     async with find_target().store() as store:
@@ -110,7 +93,7 @@ async def _adjust(  # noqa: PLR0913 - as above
 
 
 @click.command(epilog=examples("oms adjustments alpha/main", "oms adjustments alpha/main --json"))
-@click.argument("account")
+@click.argument("account", type=TEXT)
 @json_option
 def adjustments(account: str, *, as_json: bool) -> None:
     """List positions that were set by hand or adopted, with the reason and by whom."""

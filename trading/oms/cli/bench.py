@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from trading.oms.cli.failures import Exit, Failed, run
+from trading.oms.cli.given import TEXT
 from trading.oms.cli.output import console, examples, json_option, put_json
 from trading.oms.cli.target import find_target
 from trading.oms.commands import validated
@@ -53,7 +54,7 @@ def bench() -> None:
 @click.argument("quantity")
 @click.argument("symbol")
 @click.option("--price", help="A limit order at this price; without it, market orders.")
-@click.option("--exchange", help="Where to; without it the orders are routed.")
+@click.option("--exchange", type=TEXT, help="Where to; without it the orders are routed.")
 @click.option("--rate", type=click.FloatRange(min=0), default=0.0, help="Orders per second in all.")
 @click.option("--at-once", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True)

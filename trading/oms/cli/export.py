@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from trading.oms.cli.failures import Exit, Failed, run
+from trading.oms.cli.given import TEXT
 from trading.oms.cli.output import examples
 from trading.oms.cli.target import find_target
 
@@ -58,9 +59,9 @@ class Moment(click.ParamType[datetime]):
 )
 @click.option("--since", type=Moment(), help="From this time on: created, traded or committed.")
 @click.option("--until", type=Moment(), help="Before this time.")
-@click.option("--exchange", help="Only orders at this exchange.")
-@click.option("--symbol", help="Only orders of this symbol.")
-@click.option("--strategy", help="Only orders of this strategy.")
+@click.option("--exchange", type=TEXT, help="Only orders at this exchange.")
+@click.option("--symbol", type=TEXT, help="Only orders of this symbol.")
+@click.option("--strategy", type=TEXT, help="Only orders of this strategy.")
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; else stdout."
 )

@@ -10,6 +10,7 @@ import click
 
 from trading.oms.answers import cancel_result
 from trading.oms.cli.failures import Exit, Failed, leave, run
+from trading.oms.cli.given import BY, REASON, TEXT
 from trading.oms.cli.operate import show_report
 from trading.oms.cli.output import examples, json_option, put_json
 from trading.oms.cli.target import Target, find_target
@@ -39,8 +40,8 @@ class Scope(NamedTuple):
     @property
     def names(self) -> list[str]:
         """The trading states that it stands for."""
-        found = [f"account:{self.account}"] if self.account else []
-        found += [f"strategy:{self.strategy}"] if self.strategy else []
+        found = [f"account:{self.account}"] if self.account is not None else []
+        found += [f"strategy:{self.strategy}"] if self.strategy is not None else []
         return found or ["all"]
 
 
@@ -61,9 +62,9 @@ def _at(account: str | None) -> tuple[str | None, str | None]:
         "oms halt --account alpha/main --reducing",
     )
 )
-@click.option("--account", help="Only this account: EXCHANGE/ACCOUNT.")
-@click.option("--strategy", help="Only this strategy.")
-@click.option("--reason", help="Why, for whoever asks.")
+@click.option("--account", type=TEXT, help="Only this account: EXCHANGE/ACCOUNT.")
+@click.option("--strategy", type=TEXT, help="Only this strategy.")
+@click.option("--reason", type=REASON, help="Why, for whoever asks.")
 @click.option("--reducing", is_flag=True, help="Let through what makes positions smaller.")
 @click.option("--cancel", "cancels", is_flag=True, help="Cancel the open orders too.")
 @json_option
@@ -89,12 +90,12 @@ def halt(
         "oms resume alpha main --reason 'they have explained it'",
     )
 )
-@click.argument("exchange", required=False)
-@click.argument("account_there", metavar="[ACCOUNT]", required=False)
-@click.option("--account", help="End the halt of this account: EXCHANGE/ACCOUNT.")
-@click.option("--strategy", help="End the halt of this strategy.")
-@click.option("--reason", required=True, help="Why it is safe again, for the record.")
-@click.option("--by", help="Who says so; default: the user of this process.")
+@click.argument("exchange", type=TEXT, required=False)
+@click.argument("account_there", type=TEXT, metavar="[ACCOUNT]", required=False)
+@click.option("--account", type=TEXT, help="End the halt of this account: EXCHANGE/ACCOUNT.")
+@click.option("--strategy", type=TEXT, help="End the halt of this strategy.")
+@click.option("--reason", type=REASON, required=True, help="Why it is safe again, for the record.")
+@click.option("--by", type=BY, help="Who says so; default: the user of this process.")
 @json_option
 def resume(
     exchange: str | None,
@@ -114,13 +115,14 @@ def resume(
     if (exchange is None) != (account_there is None):
         msg = "give both EXCHANGE and ACCOUNT, or neither"
         raise click.UsageError(msg)
-    if exchange and (scope.account or scope.strategy):
+    is_scoped = scope.names != ["all"]
+    if exchange is not None and is_scoped:
         msg = "EXCHANGE and ACCOUNT end another stop than --account and --strategy; say one"
         raise click.UsageError(msg)
     reason, by = given["reason"], given["by"]
-    if exchange and account_there:
+    if exchange is not None and account_there is not None:
         run(_allow_resending(exchange, account_there, reason, by=by, as_json=as_json))
-    elif scope.account or scope.strategy:
+    elif is_scoped:
         run(_set(scope, "active", reason, by=by, as_json=as_json))
     else:
         run(_resume_all(reason, by=by, as_json=as_json))

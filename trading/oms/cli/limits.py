@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trading.oms.cli.failures import run
+from trading.oms.cli.given import TEXT
 from trading.oms.cli.output import console, examples, json_option, put_json, table
 from trading.oms.cli.target import find_target
 
@@ -15,7 +16,7 @@ _EVERYTHING = "*"
 
 
 @click.command(epilog=examples("oms limits", "oms limits --exchange alpha --json"))
-@click.option("--exchange", help="Only this exchange.")
+@click.option("--exchange", type=TEXT, help="Only this exchange.")
 @click.option("--lift", is_flag=True, help="End the exchange's pauses now. Needs --exchange.")
 @json_option
 def limits(exchange: str | None, *, lift: bool, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trading.oms.cli.failures import Exit, Failed, run
+from trading.oms.cli.given import TEXT
 from trading.oms.cli.output import (
     amount,
     clock,
@@ -39,7 +40,7 @@ def _filters(command: "Callable[..., Any]") -> "Callable[..., Any]":
         ("--symbol", "Only orders of this symbol."),
         ("--exchange", "Only orders at this exchange."),
     ):
-        command = click.option(name, help=text)(command)
+        command = click.option(name, type=TEXT, help=text)(command)
     return command
 
 

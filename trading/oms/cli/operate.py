@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trading.oms.cli.failures import Exit, leave, run
+from trading.oms.cli.given import BY, REASON, TEXT
 from trading.oms.cli.output import console, examples, json_option, put_json, status
 from trading.oms.cli.target import find_target
 from trading.oms.enums import ReasonCode, Verdict
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 )
 @click.argument("order_id")
 @click.argument("verdict", type=click.Choice([one.value for one in Verdict]))
-@click.option("--reason", required=True, help="Why, for the journal.")
-@click.option("--by", help="Who says so; default: the user of this process.")
+@click.option("--reason", type=REASON, required=True, help="Why, for the journal.")
+@click.option("--by", type=BY, help="Who says so; default: the user of this process.")
 @click.option("--wait", default=10.0, show_default=True, help="Seconds to wait for the outcome.")
 @json_option
 def resolve(order_id: str, verdict: str, *, as_json: bool, **given: Any) -> None:
@@ -66,13 +67,13 @@ def _show(result: OrderResult) -> None:
         "oms reconcile --dry-run", "oms reconcile --exchange alpha", "oms reconcile --last 5"
     )
 )
-@click.option("--exchange", default="", help="Only this one; without it all of them.")
-@click.option("--account", default="", help="Only this account there.")
+@click.option("--exchange", type=TEXT, help="Only this one; without it all of them.")
+@click.option("--account", type=TEXT, help="Only this account there.")
 @click.option("--dry-run", is_flag=True, help="Say what differs, and change nothing.")
 @click.option("--last", type=click.IntRange(1, 1000), help="Make none; show so many past ones.")
 @json_option
 def reconcile(
-    exchange: str, account: str, *, dry_run: bool, last: int | None, as_json: bool
+    exchange: str | None, account: str | None, *, dry_run: bool, last: int | None, as_json: bool
 ) -> None:
     """Compare our orders and fills with the exchange's, and put right what differs.
 
@@ -80,9 +81,9 @@ def reconcile(
     that is so of the newest one shown. Reports are kept for 30 days.
     """
     if last is not None:
-        run(_past(exchange, account, last, as_json=as_json))
+        run(_past(exchange or "", account or "", last, as_json=as_json))
     else:
-        run(_reconcile(exchange, account, dry_run=dry_run, as_json=as_json))
+        run(_reconcile(exchange or "", account or "", dry_run=dry_run, as_json=as_json))
 
 
 async def _past(exchange: str, account: str, last: int, *, as_json: bool) -> None:
@@ -119,8 +120,8 @@ def _leave_by(reports: "Sequence[ReconcileReport]") -> None:
 
 
 @click.command(name="let-go", epilog=examples("oms let-go alpha main"))
-@click.argument("exchange")
-@click.argument("account")
+@click.argument("exchange", type=TEXT)
+@click.argument("account", type=TEXT)
 @json_option
 def let_go(exchange: str, account: str, *, as_json: bool) -> None:
     """Let another deployment have an account; its own workers must have been stopped.

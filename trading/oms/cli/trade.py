@@ -6,6 +6,7 @@ import click
 
 from trading.oms.answers import is_answer
 from trading.oms.cli.failures import Exit, leave, run
+from trading.oms.cli.given import REASON, TEXT
 from trading.oms.cli.halt import Scope, cancel_scope
 from trading.oms.cli.output import amount, average, console, examples, json_option, put_json, status
 from trading.oms.cli.target import Target, find_target
@@ -60,9 +61,9 @@ _CANCEL_EXITS = {
 @click.option("--post-only", is_flag=True, help="Rest in the book or be refused.")
 @click.option("--reduce-only", is_flag=True, help="Make the position smaller or be denied.")
 @click.option("--id", "client_order_id", help="Your own order id; the same id is the same order.")
-@click.option("--exchange", help="Where to; without it the order is routed.")
-@click.option("--account", help="The account there; without it the default one.")
-@click.option("--strategy", "strategy_id", help="Whose order it is.")
+@click.option("--exchange", type=TEXT, help="Where to; without it the order is routed.")
+@click.option("--account", type=TEXT, help="The account there; without it the default one.")
+@click.option("--strategy", "strategy_id", type=TEXT, help="Whose order it is.")
 @click.option("--send-by", help="Do not send it after this time.")
 @click.option(
     "--if-not-placed",
@@ -166,11 +167,13 @@ def _exit_of(result: OrderResult) -> Exit:
 )
 @click.argument("order_id", required=False)
 @click.option("--all", "everything", is_flag=True, help="All open orders of this system.")
-@click.option("--strategy", help="All open orders of this strategy.")
-@click.option("--exchange", help="Refuse unless the order is there.")
-@click.option("--symbol", help="Refuse unless the order is of this symbol; alone: all of it.")
+@click.option("--strategy", type=TEXT, help="All open orders of this strategy.")
+@click.option("--exchange", type=TEXT, help="Refuse unless the order is there.")
+@click.option(
+    "--symbol", type=TEXT, help="Refuse unless the order is of this symbol; alone: all of it."
+)
 @click.option("--wait", default=5.0, show_default=True, help="Seconds to wait for the outcome.")
-@click.option("--reason", help="Why, for the journal.")
+@click.option("--reason", type=REASON, help="Why, for the journal.")
 @json_option
 def cancel(
     order_id: str | None,
@@ -184,7 +187,7 @@ def cancel(
     """Cancel an order, or many, and wait for the exchange's word."""
     guards["symbol"] = guards["symbol"] and guards["symbol"].upper()
     if order_id is not None:
-        if everything or strategy:
+        if everything or strategy is not None:
             msg = "give an order's id, or --all, --symbol and --strategy, not both"
             raise click.UsageError(msg)
         run(_cancel(order_id, wait=wait, as_json=as_json, guards=guards))
