@@ -31,8 +31,8 @@ def test_a_position_that_has_moved_is_left_alone(up: RunningUp) -> None:
     ("arguments", "said"),
     [
         (("alpha", "ETH/USDT", "1"), "write EXCHANGE/ACCOUNT"),
-        (("alpha/other", "ETH/USDT", "1"), "no worker has seen alpha/other"),
-        (("alpha/main", "ETHUSDT", "1"), "is no symbol as BTC/USDT"),
+        (("alpha/other", "ETH/USDT", "1"), "no account alpha/other is known"),
+        (("alpha/main", "ETHUSDT", "1"), "must be BASE/QUOTE in capitals, as in BTC/USDT"),
         (("alpha/main", "ETH/USDT", "nan"), "'nan' is no amount"),
         (("alpha/main", "ETH/USDT", "a lot"), "'a lot' is no amount"),
     ],

@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 import pytest
@@ -84,7 +84,7 @@ def test_usage_errors_have_their_code(capsys: pytest.CaptureFixture[str]) -> Non
         ("resume", "--reason", ""),
         ("let-go", "alpha", ""),
         ("cancel", "--symbol", "BTC/USDT", "--strategy", ""),
-        ("adjust-position", "alpha/main", "BTC/USDT", "1", "--strategy", "", "--reason", "x"),
+        ("adjust-position", "alpha/main", "BTC/USDT", "1", "--by", "", "--reason", "x"),
         ("reconcile", "--exchange", ""),
         ("positions", "--strategy", ""),
         ("list", "--symbol", ""),
@@ -171,6 +171,7 @@ class Beside(Target):
     """A deployment with one open order, whose door says how long each cancel is waited for."""
 
     resting: tuple[str, ...] = ("x",)
+    halted: ClassVar = {"all": TradingState.HALTED, "account:typed/wrong": TradingState.HALTED}
 
     @contextlib.asynccontextmanager
     async def store(self) -> AsyncIterator[Any]:
@@ -179,13 +180,26 @@ class Beside(Target):
             found = [one.model_copy(update={"client_order_id": name}) for name in self.resting]
             return found if wanted.symbol in {None, one.symbol} else []
 
-        async def set_trading_state(*_: Any, **__: Any) -> None: ...
+        states = dict(self.halted)
+
+        async def set_trading_state(scope: str, state: TradingState, **_: Any) -> None:
+            states[scope] = state
 
         async def trading_states() -> dict[str, TradingState]:
-            return {"all": TradingState.HALTED}
+            return states
+
+        async def accounts(exchange: str) -> set[str]:
+            return {"seen"} if exchange == "alpha" else set()
+
+        async def status() -> dict[str, Any]:
+            return {}
 
         yield SimpleNamespace(
-            orders=open_orders, set_trading_state=set_trading_state, trading_states=trading_states
+            orders=open_orders,
+            set_trading_state=set_trading_state,
+            trading_states=trading_states,
+            risk=SimpleNamespace(accounts=accounts),
+            rates=SimpleNamespace(status=status),
         )
 
     @contextlib.asynccontextmanager
@@ -264,8 +278,59 @@ def test_a_halt_says_that_it_stands_before_it_cancels(
 ) -> None:
     monkeypatch.setattr("trading.oms.cli.halt.find_target", lambda: Beside({}, "here"))
     assert oms(["halt", "--cancel", "--reason", "a storm"]) == Exit.PENDING
-    said = ["all: halted", "x within 5 s: a storm", "x: pending"]
+    said = ["account:typed/wrong: halted", "all: halted", "x within 5 s: a storm", "x: pending"]
     assert capsys.readouterr().out.splitlines() == said
+
+
+CONFIGURED = {"OMS_EXCHANGES": "alpha, beta", "OMS_BETA_ACCOUNT": "second"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("halt", "--account", "alpha/mian"), "known; the accounts here are: alpha/main, alpha/se"),
+        (("halt", "--account", "beta/seen"), "no account beta/seen is known"),
+        (("halt", "--strategy", "a b"), "is 'a b'; must be 1 to 64 of the characters"),
+        (("resume", "--account", "nix/main", "--reason", "x"), "no account nix/main is known"),
+        (("resume", "--strategy", "a b", "--reason", "x"), "is 'a b'; must be"),
+        (("resume", "nix", "main", "--reason", "x"), "no account nix/main is known"),
+        (("adjust-position", "nix/main", "A/B", "1", "--reason", "x"), "no account nix/main"),
+        (("adjust-position", "alpha/seen", "AB", "1", "--reason", "x"), "must be BASE/QUOTE"),
+        (
+            ("adjust-position", "alpha/seen", "A/B", "1", "--strategy", "a b", "--reason", "x"),
+            "is 'a b'; must be",
+        ),
+        (("limits", "--exchange", "nix"), "exchange is 'nix'; the exchanges here are: alpha, beta"),
+    ],
+)
+def test_what_does_not_exist_is_neither_halted_nor_resumed_nor_adjusted(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    says: str,
+) -> None:
+    for module in ("halt", "adjust", "limits"):
+        target = f"trading.oms.cli.{module}.find_target"
+        monkeypatch.setattr(target, lambda: Beside(CONFIGURED, "here"))
+    assert oms(arguments) == Exit.BAD_INPUT
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("halt", "--account", "alpha/seen"),
+        ("halt", "--account", "beta/second"),
+        ("halt", "--strategy", "a-b"),
+        ("resume", "--account", "typed/wrong", "--reason", "it never was"),
+    ],
+)
+def test_what_a_worker_has_seen_or_is_configured_or_was_halted_can_be_changed(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """No worker has been connected to `beta` yet."""
+    monkeypatch.setattr("trading.oms.cli.halt.find_target", lambda: Beside(CONFIGURED, "here"))
+    assert oms(arguments) == Exit.OK
 
 
 BUY = ("submit", "buy", "0.01", "btc/usdt")

@@ -7,19 +7,10 @@ from typing import Any
 import click
 
 from trading.oms.cli.failures import Exit, Failed, run
-from trading.oms.cli.given import BY, REASON, TEXT, Amount
+from trading.oms.cli.given import BY, REASON, STRATEGY, SYMBOL, TEXT, Amount, place, refuse_unknown
 from trading.oms.cli.output import clock, console, examples, json_option, put_json, table
 from trading.oms.cli.target import find_target
 from trading.oms.reading import number
-
-
-def place(account: str) -> tuple[str, str]:
-    """The exchange and the account of "alpha/main". Raises `Failed`."""
-    exchange, _, name = account.partition("/")
-    if not (exchange and name):
-        msg = f"account is {account!r}; write EXCHANGE/ACCOUNT, as in alpha/main"
-        raise Failed(msg, Exit.BAD_INPUT)
-    return exchange, name
 
 
 @click.command(
@@ -30,11 +21,11 @@ def place(account: str) -> tuple[str, str]:
     ),
 )
 @click.argument("account", type=TEXT)
-@click.argument("symbol", type=TEXT)
+@click.argument("symbol", type=SYMBOL)
 @click.argument("quantity", type=Amount())
 @click.option("--reason", type=REASON, required=True, help="Why, for the audit.")
 @click.option("--was", type=Amount(), help="Only if this is the position now.")
-@click.option("--strategy", type=TEXT, help="This strategy's; without it the account's own.")
+@click.option("--strategy", type=STRATEGY, help="This strategy's; without it the account's own.")
 @click.option("--by", type=BY, help="Who says so; default: the user of this process.")
 @json_option
 def adjust_position(
@@ -51,7 +42,7 @@ def adjust_position(
     ACCOUNT is EXCHANGE/ACCOUNT, QUANTITY the new position in the base asset. What moved it cannot
     be in the fills: a transfer, a trade made by hand. `oms adjustments` lists what was done.
     """
-    run(_adjust(account, symbol.upper(), quantity, was, as_json=as_json, **audit))
+    run(_adjust(account, symbol, quantity, was, as_json=as_json, **audit))
 
 
 async def _adjust(  # noqa: PLR0913 - as above
@@ -78,10 +69,9 @@ async def _adjust(  # noqa: PLR0913 - as above
         strategy_id=strategy or "",
         expected=was,
     )
-    async with find_target().store() as store:
-        if symbol.count("/") != 1 or name not in await store.risk.accounts(exchange):
-            msg = f"no worker has seen {exchange}/{name}, or {symbol!r} is no symbol as BTC/USDT"
-            raise Failed(msg, Exit.BAD_INPUT)
+    target = find_target()
+    async with target.store() as store:
+        await refuse_unknown(target, store, exchange, name)
         before = await store.risk.adjust_position(change)
     if was is not None and before != was:
         msg = f"the position is {number(before)}, not {number(was)}; nothing was changed"

@@ -1,12 +1,18 @@
-"""What may be given to a command: text that says something, reasons, amounts."""
+"""What may be given to a command: text that says something, amounts, accounts that are known."""
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
-from trading.oms.models import Exact
+from trading.oms.cli.failures import Exit, Failed
+from trading.oms.commands import problem
+from trading.oms.models import Exact, StrategyId, Symbol
+
+if TYPE_CHECKING:
+    from activities.store import Store
+    from trading.oms.cli.target import Target
 
 _AMOUNTS: TypeAdapter[Decimal] = TypeAdapter(Exact)
 
@@ -36,6 +42,27 @@ REASON = Text(200)
 BY = Text(100)
 
 
+class Word(click.ParamType[str]):
+    """A text of a form that an order's field has too."""
+
+    name = "text"
+
+    def __init__(self, form: Any) -> None:
+        """`form` is the type of the field."""
+        self._form: TypeAdapter[str] = TypeAdapter(form)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """The text as it was given."""
+        try:
+            return self._form.validate_python(value)
+        except ValidationError as error:
+            self.fail(problem(error), param, ctx)
+
+
+STRATEGY = Word(StrategyId)
+SYMBOL = Word(Annotated[Symbol, BeforeValidator(str.upper)])
+
+
 class Amount(click.ParamType[Decimal]):
     """An exact decimal of the base asset."""
 
@@ -48,3 +75,22 @@ class Amount(click.ParamType[Decimal]):
         except ValidationError as error:
             self.fail(f"{value!r} is no amount: {error.errors()[0]['msg']}", param, ctx)
         return amount
+
+
+def place(account: str) -> tuple[str, str]:
+    """The exchange and the account of "alpha/main". Raises `Failed`."""
+    exchange, _, name = account.partition("/")
+    if not (exchange and name):
+        msg = f"account is {account!r}; write EXCHANGE/ACCOUNT, as in alpha/main"
+        raise Failed(msg, Exit.BAD_INPUT)
+    return exchange, name
+
+
+async def refuse_unknown(target: "Target", store: "Store", exchange: str, account: str) -> None:
+    """Raise `Failed` where no worker has seen the account and no setting names it."""
+    seen = {(exchange, name) for name in await store.risk.accounts(exchange)}
+    known = target.accounts | seen
+    if (exchange, account) not in known:
+        names = ", ".join("/".join(one) for one in sorted(known)) or "none"
+        msg = f"no account {exchange}/{account} is known; the accounts here are: {names}"
+        raise Failed(msg, Exit.BAD_INPUT)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from trading.oms.answers import cancel_result
-from trading.oms.cli.failures import Exit, Failed, leave, run
-from trading.oms.cli.given import BY, REASON, TEXT
+from trading.oms.cli.failures import Exit, leave, run
+from trading.oms.cli.given import BY, REASON, STRATEGY, TEXT, place, refuse_unknown
 from trading.oms.cli.operate import show_report
 from trading.oms.cli.output import examples, json_option, put_json
 from trading.oms.cli.target import Target, find_target
@@ -46,13 +46,7 @@ class Scope(NamedTuple):
 
 
 def _at(account: str | None) -> tuple[str | None, str | None]:
-    if account is None:
-        return None, None
-    exchange, slash, name = account.partition("/")
-    if not (exchange and slash and name):
-        msg = f"account is {account!r}; write EXCHANGE/ACCOUNT, as in alpha/main"
-        raise Failed(msg, Exit.BAD_INPUT)
-    return exchange, name
+    return (None, None) if account is None else place(account)
 
 
 @click.command(
@@ -131,7 +125,10 @@ def resume(
 async def _allow_resending(
     exchange: str, account: str, reason: str, *, by: str | None, as_json: bool
 ) -> None:
-    async with find_target().orders(with_store=True) as oms:
+    target = find_target()
+    async with target.store() as store:
+        await refuse_unknown(target, store, exchange, account)
+    async with target.orders(with_store=True) as oms:
         await oms.allow_resending(exchange, account, reason, by=by)
     if as_json:
         put_json({"exchange": exchange, "account": account, "resending": "allowed"})
@@ -165,9 +162,9 @@ async def _set(
 ) -> None:
     from activities.store import TradingState
 
-    _at(scope.account)
     target = find_target()
     async with target.store() as store:
+        await _refuse_unknown(target, store, scope)
         for name in scope.names:
             await store.set_trading_state(
                 name, TradingState(word), reason=reason, by=by or getpass.getuser()
@@ -181,6 +178,17 @@ async def _set(
     elif cancels:
         _say_cancels(results)
     leave(_exit_of(results))
+
+
+async def _refuse_unknown(target: Target, store: "Store", scope: Scope) -> None:
+    """Who halts what does not exist has halted nothing. What was halted once can be resumed."""
+    exchange, account = _at(scope.account)
+    if set(scope.names) <= set(await store.trading_states()):
+        return
+    if exchange is not None and account is not None:
+        await refuse_unknown(target, store, exchange, account)
+    if scope.strategy is not None:
+        STRATEGY.convert(scope.strategy, None, None)
 
 
 def _say_states(states: "dict[str, TradingState]") -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trading.oms.cli.failures import run
+from trading.oms.cli.failures import Exit, Failed, run
 from trading.oms.cli.given import TEXT
 from trading.oms.cli.output import console, examples, json_option, put_json, table
 from trading.oms.cli.target import find_target
@@ -31,10 +31,17 @@ def limits(exchange: str | None, *, lift: bool, as_json: bool) -> None:
 
 
 async def _limits(exchange: str | None, *, lift: bool, as_json: bool) -> None:
-    async with find_target().store() as store:
+    target = find_target()
+    async with target.store() as store:
+        found = await store.rates.status()
+        known = {*found, *(name for name, _ in target.accounts)}
+        if exchange is not None and exchange not in known:
+            names = ", ".join(sorted(known)) or "none"
+            msg = f"exchange is {exchange!r}; the exchanges here are: {names}"
+            raise Failed(msg, Exit.BAD_INPUT)
         if lift and exchange:
             await store.rates.lift_pauses(exchange)
-        found = await store.rates.status()
+            found = await store.rates.status()
     if exchange:
         found = {name: one for name, one in found.items() if name == exchange}
     if as_json:

@@ -45,8 +45,23 @@ class Target:
     @property
     def live_accounts(self) -> list[str]:
         """The exchanges whose account trades with real money, by their OMS_<NAME>_LIVE."""
+        return [name for name in self._exchanges if self._is_live(name)]
+
+    @property
+    def accounts(self) -> set[tuple[str, str]]:
+        """The exchanges and their accounts as the environment names them."""
+        from workers.settings import exchange_prefix
+
+        given = self.environment
+        return {
+            (name, given.get(f"{exchange_prefix(name)}ACCOUNT") or "main")
+            for name in self._exchanges
+        }
+
+    @property
+    def _exchanges(self) -> list[str]:
         names = [name.strip() for name in self.environment.get("OMS_EXCHANGES", "").split(",")]
-        return [name for name in names if name and self._is_live(name)]
+        return [name for name in names if name]
 
     def _is_live(self, name: str) -> bool:
         from workers.settings import exchange_prefix
