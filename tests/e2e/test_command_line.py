@@ -98,6 +98,15 @@ def test_an_empty_text_is_refused_and_never_means_all(
     assert "is empty; give it a value, or leave it out" in capsys.readouterr().err
 
 
+def test_an_account_and_a_strategy_are_halted_one_by_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Both were halted, and of the open orders only those of both cancelled."""
+    both = ("halt", "--account", "alpha/main", "--strategy", "s", "--cancel")
+    assert oms(both) == Exit.BAD_INPUT
+    assert "say one" in capsys.readouterr().err
+
+
 def test_a_reason_is_no_longer_than_the_journal_takes(capsys: pytest.CaptureFixture[str]) -> None:
     assert oms(["halt", "--reason", "x" * 201]) == Exit.BAD_INPUT
     assert "has 201 characters, the limit is 200" in capsys.readouterr().err

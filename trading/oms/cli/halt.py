@@ -72,6 +72,9 @@ def halt(
     as_json: bool,
 ) -> None:
     """Let no new order out, on any worker, at once. Cancels always pass."""
+    if account is not None and strategy is not None:
+        msg = "--account and --strategy are two stops; say one, or halt each with a command"
+        raise click.UsageError(msg)
     state = "reducing" if reducing else "halted"
     run(_set(Scope(account, strategy), state, reason, cancels=cancels, as_json=as_json))
 
