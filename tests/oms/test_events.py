@@ -333,3 +333,40 @@ async def test_who_has_unsubscribed_is_not_called_any_more() -> None:
     await bus.publish(published(1))
     await bus.close()
     assert taker.taken == []
+
+
+@pytest.mark.parametrize("after", [None, 0], ids=["live", "from the journal"])
+@pytest.mark.parametrize("failures", [0, 1])
+async def test_a_handler_may_end_its_own_subscription(after: int | None, failures: int) -> None:
+    """`handled_through` then says where to go on, also where the handler had failed before."""
+    entries, read = journal(9)
+    bus, taker = EventBus(read), Taker(b=failures)
+
+    async def until_the_fifth(event: OrderEvent) -> None:
+        await taker(event)
+        if len(taker.taken) == 5:
+            await bus.unsubscribe(subscription)
+
+    subscription = await bus.subscribe("*", until_the_fifth, after=after)
+    for entry in entries:
+        await bus.publish(entry)
+    await asyncio.wait_for(subscription._task, 5)
+    assert len(taker.taken) == 5
+    assert (bus.subscriptions, subscription.failures) == ((), failures)
+    assert set(range(1, subscription.handled_through + 1)) <= set(taker.sequences)
+
+
+async def test_a_handler_may_drain_and_close_the_bus() -> None:
+    bus, taker, done = EventBus(), Taker(), asyncio.Event()
+
+    async def last(event: OrderEvent) -> None:
+        await bus.drain()
+        await bus.close()
+        done.set()
+
+    await bus.subscribe("*", last)
+    await bus.subscribe("*", taker)
+    await bus.publish(published(1))
+    async with asyncio.timeout(2):  # Less than the bus would wait for what is unhandled.
+        await done.wait()
+    assert (taker.sequences, bus.subscriptions) == ([1], ())

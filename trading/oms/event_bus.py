@@ -87,6 +87,7 @@ class Subscription:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
+        self._closed = False
         self._task = asyncio.create_task(self._run(), name=f"events {pattern}")
 
     @property
@@ -136,30 +137,43 @@ class Subscription:
         self._wake.set()
 
     async def drain(self) -> None:
-        """Wait until every event so far is handled or a dead letter."""
+        """Wait until every event so far is handled or a dead letter; not for its own handler."""
+        if self._task is asyncio.current_task():
+            return
         self._wake.set()
         self._idle.clear()
         await self._idle.wait()
 
     async def close(self) -> None:
-        """Stop at once; what waits is not handled, see `handled_through`."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        """Stop at once; what waits is not handled, see `handled_through`.
+
+        From within its own handler: when that returns.
+        """
+        self._closed = True
+        if self._task is not asyncio.current_task():
+            self._task.cancel()
+            await asyncio.wait([self._task])
         self._idle.set()
         self._room.set()
 
     async def _run(self) -> None:
-        while True:
+        while not self._closed:
             self._wake.clear()
             await self._retry_what_is_due()
-            if self._queue and not self._is_too_full():
-                await self._take(self._queue[0])
-                self._queue.popleft()
-                self._room.set()
-            elif not self._live and not self._queue and not self._is_too_full():
-                await self._catch_up()
-            else:
-                await self._wait()
+            await self._go_on()
+
+    async def _go_on(self) -> None:
+        """Take one event of the queue, else a page of the journal, else wait for either."""
+        if self._closed:  # By the handler, when it was tried again.
+            return
+        if self._queue and not self._is_too_full():
+            await self._take(self._queue[0])
+            self._queue.popleft()
+            self._room.set()
+        elif not self._live and not self._queue and not self._is_too_full():
+            await self._catch_up()
+        else:
+            await self._wait()
 
     def _is_too_full(self) -> bool:
         """Whether failing orders alone fill the bound: then they are tried before all else."""
@@ -191,6 +205,8 @@ class Subscription:
             await asyncio.sleep(LONGEST_PAUSE_S)
             return
         for event in page:
+            if self._closed:
+                return
             if fnmatchcase(event.name, self.pattern):
                 await self._take(event)
             if self._cursor != place:
@@ -227,6 +243,8 @@ class Subscription:
     async def _retry_what_is_due(self) -> None:
         now = asyncio.get_running_loop().time()
         for order_id in [key for key, order in self._parked.items() if order.due <= now]:
+            if self._closed:
+                return
             parked = self._parked[order_id]
             error = await self._handle(parked.events[0])
             if error is not None:
