@@ -183,6 +183,25 @@ async def test_an_event_that_always_fails_becomes_a_dead_letter_and_the_order_go
     assert "failed 3 times with event 1 of order a" in caplog.text
 
 
+async def test_a_handler_that_waits_for_something_cancelled_has_failed() -> None:
+    bus, taken = EventBus(tries_max=2), []
+
+    async def cancelled(event: OrderEvent) -> None:
+        taken.append(event.sequence)
+        if event.sequence == 1:
+            gone = asyncio.get_running_loop().create_future()
+            gone.cancel()
+            await gone
+
+    subscription = await bus.subscribe("*", cancelled)
+    await bus.publish(published(1))
+    await bus.publish(published(2))
+    await asyncio.wait_for(bus.drain(), 5)
+    assert taken == [1, 1, 2]
+    assert (subscription.failures, bus.dead_letters_total) == (2, 1)
+    await bus.close()
+
+
 async def test_who_must_not_miss_one_is_asked_until_he_takes_it() -> None:
     bus, taker = EventBus(tries_max=2), Taker(a=4)
     subscription = await bus.subscribe("order_*", taker, for_ever=True)

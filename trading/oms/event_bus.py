@@ -253,7 +253,7 @@ class Subscription:
             else:
                 self._forget_first(parked)
 
-    def _park_or_bury(self, parked: _Parked, error: Exception) -> None:
+    def _park_or_bury(self, parked: _Parked, error: BaseException) -> None:
         event = parked.events[0]
         if parked.tries >= self._bus.tries_max and not self._for_ever:
             self._bus.bury(
@@ -271,14 +271,16 @@ class Subscription:
             del self._parked[event.order_id]
         self._room.set()
 
-    async def _handle(self, event: OrderEvent) -> Exception | None:
+    async def _handle(self, event: OrderEvent) -> BaseException | None:
         try:
             answer = self.handler(event)
             if inspect.isawaitable(answer):
                 await answer
             else:
                 await asyncio.sleep(0)  # A plain handler with a long queue lets others run.
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its own matter
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and self._task.cancelling():
+                raise  # It is we who are told to end.
             self.failures += 1
             return error
         self.handled += 1
