@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from decimal import Decimal
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -238,6 +239,46 @@ async def test_a_subscription_resumes_after_the_last_event_it_handled() -> None:
     for order_id in "abc":
         own = [sequence for owner, sequence in taker.taken if owner == order_id]
         assert own == sorted(own)
+
+
+async def test_who_resumes_beyond_the_journal_is_told_so_and_gets_what_is_new(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As after a restored store, or with another one's sequence."""
+    entries, read = journal(20)
+    bus, taker = EventBus(read), Taker()
+    bus.newest = 18
+    subscription = await bus.subscribe("*", taker, after=1000)
+    await subscription.drain()
+    assert "wants the events after 1000, the journal's newest is 18" in caplog.text
+    for entry in entries:
+        await bus.publish(entry)
+    await bus.close()
+    assert taker.sequences == [19, 20]
+
+
+async def test_who_is_ahead_of_what_was_published_waits_for_what_is_new(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Another process has handled the journal's newest, and here it was not published yet."""
+    entries, read = journal(20)
+    bus, taker = EventBus(read), Taker()
+    bus.newest = 18
+    subscription = await bus.subscribe("*", taker, after=20)
+    await subscription.drain()
+    entries.append(published(21))
+    for entry in entries:
+        await bus.publish(entry)
+    await bus.close()
+    assert (taker.sequences, caplog.text) == ([21], "")
+
+
+@pytest.mark.parametrize("after", ["7", 1.5, True, -1])
+async def test_a_sequence_that_is_none_is_refused(after: Any) -> None:
+    bus = EventBus()
+    with pytest.raises(ValueError, match="must be the sequence of an event"):
+        await bus.subscribe("*", print, after=after)
+    assert bus.subscriptions == ()
 
 
 async def test_the_past_is_read_as_soon_as_there_is_a_journal() -> None:

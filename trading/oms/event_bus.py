@@ -336,6 +336,9 @@ class EventBus:
         between. Without it, only what is published from now on. `for_ever` tries an event again
         until the handler takes it; meanwhile the order's other events wait, and in the end all.
         """
+        if after is not None and (type(after) is not int or after < 0):
+            msg = f"after is {after!r}; must be the sequence of an event, or 0 for all"
+            raise ValueError(msg)
         subscription = Subscription(self, name, handler, after, for_ever=for_ever)
         self._subscriptions.append(subscription)
         return subscription
