@@ -13,7 +13,7 @@ from tests.oms.builders import state
 from tests.workflows.desk import Desk, a_desk, an_order, until
 from trading.oms.commands import checked
 from trading.oms.enums import CancelOutcome, OrderStatus
-from trading.oms.errors import InvalidOrder, OrderNotFound, StateUnavailable
+from trading.oms.errors import Closed, InvalidOrder, OrderNotFound, StateUnavailable
 from trading.oms.event_bus import EventBus
 from trading.oms.events import OrderEvent
 from trading.oms.order_manager import OrderManager
@@ -90,6 +90,20 @@ async def test_bad_input_is_refused_at_the_door_by_its_name(
     """Nothing is asked of Temporal: the client of this door can do nothing at all."""
     with pytest.raises(InvalidOrder, match=says):
         await call(door)
+
+
+async def test_one_that_was_closed_does_nothing_until_it_is_started_again() -> None:
+    """A call that starts everything anew would leave a worker that nobody closes."""
+    oms = OrderManager.remote(client=cast("Client", object()))
+    async with oms:
+        pass
+    for call in (oms.submit_order(an_unsent_order()), oms.fetch_order("o-1"), oms.reconcile()):
+        with pytest.raises(Closed, match="was closed; start it again"):
+            await call
+    assert oms._orders is None
+    async with oms:
+        with pytest.raises(InvalidOrder, match="new_quantity"):
+            await oms.modify_order("o-1")
 
 
 @pytest.mark.parametrize(

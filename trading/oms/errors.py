@@ -5,6 +5,7 @@
     ├── OrderExists               the id is taken by an order with other content
     ├── OrderNotFound             no order has this id
     ├── StateUnavailable          this door has no store to read the state from
+    ├── Closed                    this order manager was closed, and nobody has started it again
     ├── StartUpError              a process cannot start; says what is wrong and what to do
     ├── StoreUnavailable          the database did not confirm the write in time; safe to repeat
     ├── StoreRefused              the database refused the values; repeating will not help
@@ -38,6 +39,10 @@ class OrderNotFound(OmsError, LookupError):
 
 class StateUnavailable(OmsError):
     """This door cannot know: it was given no store to read."""
+
+
+class Closed(OmsError):
+    """A call after `close`; nothing was asked of anybody."""
 
 
 class StartUpError(OmsError):

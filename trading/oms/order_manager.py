@@ -25,7 +25,13 @@ from trading.oms.commands import (
     validated,
 )
 from trading.oms.enums import CancelOutcome, Verdict
-from trading.oms.errors import OrderNotFound, ServiceUnavailable, StartUpError, StateUnavailable
+from trading.oms.errors import (
+    Closed,
+    OrderNotFound,
+    ServiceUnavailable,
+    StartUpError,
+    StateUnavailable,
+)
 from trading.oms.event_bus import EventBus
 from trading.oms.identity import content_hash
 from trading.oms.journal_reader import JournalReader
@@ -52,7 +58,8 @@ class OrderManager:
     """Submits orders and follows them (specification, "IOrderManager").
 
     Use as `async with OrderManager(...) as oms:`; without it the first call starts everything,
-    and `close` ends it. `event_bus` gets every event of every order from the journal.
+    and `close` ends it: then a call raises `Closed` until it is started again. `event_bus` gets
+    every event of every order from the journal.
     """
 
     def __init__(  # noqa: PLR0913 - the specification's constructor
@@ -85,6 +92,7 @@ class OrderManager:
         self._outcomes = Outcomes()
         self._parts = contextlib.AsyncExitStack()
         self._starting = asyncio.Lock()
+        self._closed = False
 
     @classmethod
     def remote(
@@ -114,6 +122,7 @@ class OrderManager:
     async def start(self) -> None:
         """Connect, and start the worker on the embedded door. Raises `StartUpError`."""
         async with self._starting:
+            self._closed = False
             if self._orders is None:
                 async with contextlib.AsyncExitStack() as parts:
                     orders = await self._start(parts)
@@ -147,6 +156,7 @@ class OrderManager:
 
     async def close(self) -> None:
         """End the worker, after what it has begun is done, and close every connection."""
+        self._closed = True
         await self._parts.aclose()
         self._orders = self._store = None
 
@@ -354,6 +364,9 @@ class OrderManager:
         self._outcomes.committed(state)
 
     async def _started(self) -> OrderClient:
+        if self._closed:
+            msg = "this order manager was closed; start it again, or make another one"
+            raise Closed(msg)
         if self._orders is None:
             await self.start()
         if self._orders is None:  # pragma: no cover - start raises or sets it
