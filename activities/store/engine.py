@@ -186,13 +186,14 @@ def schema_version(connection: sa.Connection) -> str | None:
 def complaints(connection: sa.Connection, name: str) -> list[str]:
     """What is wrong with the store, in sentences that say what to do; nothing when all is well."""
     version = schema_version(connection)
-    found = [] if version == SCHEMA_VERSION else [_about_version(version, name)]
+    found = [] if version == SCHEMA_VERSION else [about_version(version, name)]
     if connection.dialect.name == "postgresql":
         return found + _about_postgres(connection)
     return found + _about_sqlite(connection)
 
 
-def _about_version(version: str | None, name: str) -> str:
+def about_version(version: str | None, name: str) -> str:
+    """Why this program cannot work with a store of another schema version, and what to do."""
     if version is None:
         return f"{name} has no order store yet; migrate it first (schema {SCHEMA_VERSION})"
     if version < SCHEMA_VERSION:

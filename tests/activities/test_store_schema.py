@@ -157,6 +157,14 @@ async def test_another_schema_version_is_refused(store_url: str, version: str, a
         await Store.open(store_url)
 
 
+async def test_a_newer_store_is_not_migrated(store_url: str) -> None:
+    change = sa.text("UPDATE alembic_version SET version_num = '9999'")
+    async with opened(store_url) as store:
+        await store._engines.writes.run(lambda c: c.execute(change))
+    with pytest.raises(StartUpError, match=r"has schema 9999, which is newer .* run a newer"):
+        await Store.open(store_url, create=True)
+
+
 @pytest.mark.postgres
 async def test_postgres_that_forgets_commits_is_refused(postgres_url: str) -> None:
     async with opened(postgres_url) as store:
