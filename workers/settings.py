@@ -243,7 +243,10 @@ def _from_file(path: str | None) -> str | None:
     if not path:
         return None
     try:
-        return Path(path).read_text().strip()
+        return Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
         msg = f"the secret's file {path!r} cannot be read: {error.strerror}"
+        raise StartUpError(msg) from None
+    except UnicodeDecodeError:  # Its words would show a part of the secret.
+        msg = f"the secret's file {path!r} is no UTF-8"
         raise StartUpError(msg) from None

@@ -151,3 +151,10 @@ def test_the_accounts_own_fee_replaces_that_of_the_first_tier() -> None:
 def test_a_fee_that_is_no_fraction_is_refused(fee: str) -> None:
     with pytest.raises(StartUpError, match=r"'binance' \(OMS_BINANCE_…\) are wrong: .*taker_fee"):
         from_environment(OMS_BINANCE_TAKER_FEE=fee)
+
+
+def test_a_secret_s_file_that_is_no_text_is_refused_and_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"half-a-key\xff")
+    with pytest.raises(StartUpError, match=r"the secret's file .* is no UTF-8$"):
+        from_environment(OMS_BINANCE_API_KEY="", OMS_BINANCE_API_KEY_FILE=str(path))

@@ -107,6 +107,22 @@ def test_a_changed_file_is_read_again_and_a_wrong_one_changes_nothing(tmp_path: 
     assert rules.rules.limits.max_open_orders == 2
 
 
+def test_a_file_that_is_no_text_ends_the_start_and_changes_nothing_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "risk.toml"
+    path.write_bytes(b"[limits]\nmax_open_orders = 2 # \xff")
+    with pytest.raises(StartUpError, match=r"the risk file .*risk\.toml is no UTF-8"):
+        RulesFile(path)
+    path.write_text("[limits]\nmax_open_orders = 1")
+    rules = RulesFile(path)
+    path.write_bytes(b"\xff\xfe")
+    assert not rules.reload()
+    assert rules.rules.limits.max_open_orders == 1
+    assert "the risk limits stay as they are" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_without_a_file_the_defaults_hold() -> None:
     rules = RulesFile()
     assert rules.rules.limits == RiskLimits()

@@ -68,9 +68,12 @@ def _stamp(path: Path | None) -> tuple[int, int] | None:
 def read_rules(path: Path) -> RiskRules:
     """The rules in a file. Raises `StartUpError` that names the rule, the field and the value."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         msg = f"the risk file {path} cannot be read: {error.strerror}"
+        raise StartUpError(msg) from None
+    except UnicodeDecodeError as error:
+        msg = f"the risk file {path} is no UTF-8: {error}"
         raise StartUpError(msg) from None
     return parse_rules(text, str(path))
 
