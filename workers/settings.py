@@ -137,6 +137,7 @@ _CONNECTOR_FIELDS = {
     "LIVE": "live",
     "EXPERIMENTAL": "experimental",
 }
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _NEEDED = frozenset({"API_KEY", "API_SECRET"})
 _SECRETS = _NEEDED | {"API_PASSPHRASE"}
 
@@ -169,6 +170,14 @@ class Settings(BaseModel):
             msg = "it is no address; it begins with https:// or http://"
             raise ValueError(msg)
         return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_a_level(cls, value: str) -> str:
+        if value.upper() not in _LOG_LEVELS:
+            msg = f"is {value!r}; must be one of {', '.join(_LOG_LEVELS)}"
+            raise ValueError(msg)
+        return value.upper()
 
     @field_validator("alert_events")
     @classmethod
@@ -226,7 +235,8 @@ def _exchange(name: str, values: Mapping[str, str]) -> ConnectorSettings:
             given[field] = value
     missing = [prefix + suffix for suffix in sorted(_NEEDED) if not _has(given, suffix)]
     if missing:
-        msg = f"exchange {name!r} is in OMS_EXCHANGES, but {' and '.join(missing)} is not set"
+        are = "is" if len(missing) == 1 else "are"
+        msg = f"exchange {name!r} is in OMS_EXCHANGES, but {' and '.join(missing)} {are} not set"
         raise StartUpError(msg)
     try:
         return ConnectorSettings(**given)

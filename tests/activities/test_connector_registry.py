@@ -158,3 +158,23 @@ def test_a_secret_s_file_that_is_no_text_is_refused_and_not_shown(tmp_path: Path
     path.write_bytes(b"half-a-key\xff")
     with pytest.raises(StartUpError, match=r"the secret's file .* is no UTF-8$"):
         from_environment(OMS_BINANCE_API_KEY="", OMS_BINANCE_API_KEY_FILE=str(path))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"OMS_BINANCE_API_KEY": ""}, "but OMS_BINANCE_API_KEY is not set"),
+        (
+            {"OMS_BINANCE_API_KEY": "", "OMS_BINANCE_API_SECRET": ""},
+            "but OMS_BINANCE_API_KEY and OMS_BINANCE_API_SECRET are not set",
+        ),
+        ({"OMS_LOG_LEVEL": "LOUD"}, "log_level: is 'LOUD'; must be one of DEBUG, INFO, WARNING, E"),
+    ],
+)
+def test_what_is_missing_or_wrong_in_the_settings_is_said(given: dict[str, str], says: str) -> None:
+    with pytest.raises(StartUpError, match=says):
+        from_environment(**given)
+
+
+def test_a_log_level_may_be_written_small() -> None:
+    assert Settings.from_environment({"OMS_LOG_LEVEL": "debug"}).log_level == "DEBUG"
