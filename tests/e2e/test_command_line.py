@@ -14,6 +14,7 @@ import click
 import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.store import Adjustment
 from trading.oms.answers import result_of
 from trading.oms.cli.account import positions_of
 from trading.oms.cli.failures import Exit, failure
@@ -200,6 +201,9 @@ class Beside(Target):
         async def accounts(exchange: str) -> set[str]:
             return {"seen"} if exchange == "alpha" else set()
 
+        async def adjust_position(change: Adjustment) -> Decimal | None:
+            return change.expected
+
         async def status() -> dict[str, Any]:
             return {}
 
@@ -207,7 +211,7 @@ class Beside(Target):
             orders=open_orders,
             set_trading_state=set_trading_state,
             trading_states=trading_states,
-            risk=SimpleNamespace(accounts=accounts),
+            risk=SimpleNamespace(accounts=accounts, adjust_position=adjust_position),
             rates=SimpleNamespace(status=status),
         )
 
@@ -340,6 +344,22 @@ def test_what_a_worker_has_seen_or_is_configured_or_was_halted_can_be_changed(
     """No worker has been connected to `beta` yet."""
     monkeypatch.setattr("trading.oms.cli.halt.find_target", lambda: Beside(CONFIGURED, "here"))
     assert oms(arguments) == Exit.OK
+
+
+def test_a_position_may_be_negative(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("trading.oms.cli.adjust.find_target", lambda: Beside(CONFIGURED, "here"))
+    where = ("adjust-position", "alpha/seen", "eth/usdt")
+    assert oms([*where, "-0.5", "--was", "-.25", "--reason", "lent"]) == Exit.OK
+    assert capsys.readouterr().out == "alpha / seen: ETH/USDT -0.25 -> -0.5\n"
+    assert oms([*where, "--wass", "1", "--reason", "lent"]) == Exit.BAD_INPUT
+    assert "No such option '--wass'" in capsys.readouterr().err
+
+
+def test_a_negative_quantity_is_refused_as_a_quantity(capsys: pytest.CaptureFixture[str]) -> None:
+    assert oms(["submit", "buy", "-1", "BTC/USDT"]) == Exit.BAD_INPUT
+    assert "quantity: is -1; must be greater than 0" in capsys.readouterr().err
 
 
 BUY = ("submit", "buy", "0.01", "btc/usdt")

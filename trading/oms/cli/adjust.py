@@ -7,7 +7,17 @@ from typing import Any
 import click
 
 from trading.oms.cli.failures import Exit, Failed, run
-from trading.oms.cli.given import BY, REASON, STRATEGY, SYMBOL, TEXT, Amount, place, refuse_unknown
+from trading.oms.cli.given import (
+    BY,
+    REASON,
+    STRATEGY,
+    SYMBOL,
+    TEXT,
+    Amount,
+    WithAmounts,
+    place,
+    refuse_unknown,
+)
 from trading.oms.cli.output import clock, console, examples, json_option, put_json, table
 from trading.oms.cli.target import find_target
 from trading.oms.reading import number
@@ -15,6 +25,7 @@ from trading.oms.reading import number
 
 @click.command(
     "adjust-position",
+    cls=WithAmounts,
     epilog=examples(
         "oms adjust-position alpha/main BTC/USDT 2.5 --reason 'a transfer from cold storage'",
         "oms adjust-position alpha/main BTC/USDT 0 --was 0.3 --reason 'sold elsewhere' --by ann",

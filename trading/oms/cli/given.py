@@ -1,5 +1,6 @@
 """What may be given to a command: text that says something, amounts, accounts that are known."""
 
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from activities.store import Store
     from trading.oms.cli.target import Target
 
+_NEGATIVE = re.compile(r"-[.\d]")
 _AMOUNTS: TypeAdapter[Decimal] = TypeAdapter(Exact)
 
 
@@ -61,6 +63,15 @@ class Word(click.ParamType[str]):
 
 STRATEGY = Word(StrategyId)
 SYMBOL = Word(Annotated[Symbol, BeforeValidator(str.upper)])
+
+
+class WithAmounts(click.Command):
+    """A command that takes -0.5 for an amount and not for an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; only where something looks like an amount, no option is unknown."""
+        ctx.ignore_unknown_options = any(_NEGATIVE.match(argument) for argument in args)
+        return super().parse_args(ctx, args)
 
 
 class Amount(click.ParamType[Decimal]):

@@ -6,7 +6,7 @@ import click
 
 from trading.oms.answers import is_answer
 from trading.oms.cli.failures import Exit, leave, run
-from trading.oms.cli.given import REASON, TEXT
+from trading.oms.cli.given import REASON, TEXT, WithAmounts
 from trading.oms.cli.halt import Scope, cancel_scope
 from trading.oms.cli.output import amount, average, console, examples, json_option, put_json, status
 from trading.oms.cli.target import Target, find_target
@@ -32,12 +32,13 @@ _CANCEL_EXITS = {
 
 
 @click.command(
+    cls=WithAmounts,
     epilog=examples(
         "oms submit buy 0.01 BTC/USDT",
         "oms submit buy 0.01 BTC/USDT --price 39000 --exchange alpha",
         "oms submit sell 0.5 BTC/USDT --price 39500 --tif IOC --strategy mean-reversion",
         "oms submit buy 0.01 BTC/USDT --price 39000.001 --check",
-    )
+    ),
 )
 @click.argument("side", type=click.Choice(["buy", "sell"], case_sensitive=False))
 @click.argument("quantity")
