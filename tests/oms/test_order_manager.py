@@ -92,6 +92,26 @@ async def test_bad_input_is_refused_at_the_door_by_its_name(
         await call(door)
 
 
+@pytest.mark.parametrize("order_id", [None, "", "\ud800", "x\0", "x" * 65, 7, an_unsent_order()])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda oms, order_id: oms.cancel_order(order_id),
+        lambda oms, order_id: oms.modify_order(order_id, new_price=Decimal(1)),
+        lambda oms, order_id: oms.resolve_order(order_id, "dead", "why"),
+        lambda oms, order_id: oms.fetch_order(order_id),
+        lambda oms, order_id: oms.fetch_doubt(order_id),
+    ],
+    ids=["cancel", "modify", "resolve", "fetch", "doubt"],
+)
+async def test_what_can_be_no_order_s_id_is_refused_in_words(
+    door: OrderManager, call: Callable[[Any, Any], Awaitable[Any]], order_id: Any
+) -> None:
+    with pytest.raises(InvalidOrder, match=r"^order_id: ") as refusal:
+        await call(door, order_id)
+    assert str(refusal.value).isascii()
+
+
 async def test_one_that_was_closed_does_nothing_until_it_is_started_again() -> None:
     """A call that starts everything anew would leave a worker that nobody closes."""
     oms = OrderManager.remote(client=cast("Client", object()))

@@ -43,6 +43,14 @@ class OrderInput(BaseModel):
         return self
 
 
+class KnownOrder(BaseModel):
+    """An order by its id."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    order_id: ClientOrderId
+
+
 class CancelRequest(BaseModel):
     """Cancel the order. `wait_s` is how long the answer may wait for the exchange, in seconds.
 

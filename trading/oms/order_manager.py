@@ -19,19 +19,14 @@ from trading.oms.answers import result_of
 from trading.oms.commands import (
     RESOLVE_WAIT_S,
     CancelRequest,
+    KnownOrder,
     ModifyRequest,
     ResolveRequest,
     checked,
     validated,
 )
 from trading.oms.enums import CancelOutcome, Verdict
-from trading.oms.errors import (
-    Closed,
-    OrderNotFound,
-    ServiceUnavailable,
-    StartUpError,
-    StateUnavailable,
-)
+from trading.oms.errors import Closed, OrderNotFound, ServiceUnavailable, StateUnavailable
 from trading.oms.event_bus import EventBus
 from trading.oms.identity import content_hash
 from trading.oms.journal_reader import JournalReader
@@ -191,7 +186,7 @@ class OrderManager:
         `exchange` and `symbol`, where given, must be the order's own: `InvalidOrder` otherwise.
         An id that no order has is answered with the outcome `not_found`.
         """
-        orders = await self._started()
+        orders = await self._started_for(order_id)
         request = validated(
             {"reason": reason, "wait_s": wait, "exchange": exchange, "symbol": symbol},
             CancelRequest,
@@ -220,7 +215,7 @@ class OrderManager:
 
         In place where the exchange can, else by cancelling and sending the rest.
         """
-        orders = await self._started()
+        orders = await self._started_for(order_id)
         request = validated(
             {"new_quantity": new_quantity, "new_price": new_price, "wait_s": wait}, ModifyRequest
         )
@@ -242,7 +237,7 @@ class OrderManager:
         The journal keeps `reason` and `by` (default: the user of this process). The answer is not
         a success where the order is not in doubt. Raises `OrderNotFound`, `InvalidOrder`.
         """
-        orders = await self._started()
+        orders = await self._started_for(order_id)
         given = {"verdict": verdict, "reason": reason, "by": by or _user(), "wait_s": wait}
         request = validated(given, ResolveRequest)
         if self._store is not None and await self._store.order(order_id) is None:
@@ -278,17 +273,14 @@ class OrderManager:
         Raises `ServiceUnavailable` where an exchange could not be asked: then the halt stays.
         """
         await self._started()
-        self._must_know()
-        assert self._store is not None  # noqa: S101 - `_must_know` has raised otherwise
+        store = self._must_know()
         from activities.store import TradingState
 
         reports = await self.reconcile()
         if failed := [text for report in reports for text in report.failed]:
             msg = f"not resumed, because not everything could be asked: {'; '.join(failed)}"
             raise ServiceUnavailable(msg)
-        await self._store.set_trading_state(
-            "all", TradingState.ACTIVE, reason=reason, by=by or _user()
-        )
+        await store.set_trading_state("all", TradingState.ACTIVE, reason=reason, by=by or _user())
         return reports
 
     async def allow_resending(
@@ -299,14 +291,11 @@ class OrderManager:
         Raises `StateUnavailable` on a remote door without a store.
         """
         await self._started()
-        self._must_know()
-        assert self._store is not None  # noqa: S101 - `_must_know` has raised otherwise
+        store = self._must_know()
         from activities.store import TradingState, resend_scope
 
         scope = resend_scope(exchange, account)
-        await self._store.set_trading_state(
-            scope, TradingState.ACTIVE, reason=reason, by=by or _user()
-        )
+        await store.set_trading_state(scope, TradingState.ACTIVE, reason=reason, by=by or _user())
 
     # Reads.
 
@@ -329,8 +318,11 @@ class OrderManager:
         return self.tracker.get_open_orders(exchange, symbol, strategy_id)
 
     async def fetch_order(self, order_id: str) -> OrderState | None:
-        """Ask the store, or without one the order's workflow, for the state as it is now."""
-        orders = await self._started()
+        """Ask the store, or without one the order's workflow, for the state as it is now.
+
+        None where no order has the id; `InvalidOrder` where none can have it.
+        """
+        orders = await self._started_for(order_id)
         if self._store is not None:
             return await self._store.order(order_id)
         return await orders.state(order_id)
@@ -338,9 +330,9 @@ class OrderManager:
     async def fetch_doubt(self, order_id: str) -> list[str]:
         """What the exchange was asked about an order in doubt, and its last answers, in words.
 
-        Empty where there is no doubt. Raises `OrderNotFound`, `ServiceUnavailable`.
+        Empty where there is no doubt. Raises `OrderNotFound`, `InvalidOrder`, `ServiceUnavailable`.
         """
-        return await (await self._started()).doubt(order_id)
+        return await (await self._started_for(order_id)).doubt(order_id)
 
     # How it works.
 
@@ -369,18 +361,21 @@ class OrderManager:
             raise Closed(msg)
         if self._orders is None:
             await self.start()
-        if self._orders is None:  # pragma: no cover - start raises or sets it
-            msg = "the order manager did not start"
-            raise StartUpError(msg)
-        return self._orders
+        return cast("OrderClient", self._orders)  # `start` raises or sets it.
 
-    def _must_know(self) -> None:
+    async def _started_for(self, order_id: object) -> OrderClient:
+        """Raises `InvalidOrder` for what can be no order's id."""
+        validated({"order_id": order_id}, KnownOrder)
+        return await self._started()
+
+    def _must_know(self) -> Store:
         if self._store is None:
             msg = (
                 "this door has no store to read (or was not started); give store_url, "
                 "or ask with `await fetch_order(order_id)`"
             )
             raise StateUnavailable(msg)
+        return self._store
 
     def _seen(self, state: OrderState | None) -> None:
         """After a command the same process reads at least the state that it answered."""
