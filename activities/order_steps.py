@@ -81,7 +81,7 @@ class Parts(NamedTuple):
     def no_such_account(self, exchange: str, account: str) -> ApplicationError:
         """The error for an account that no connector is named by."""
         known = ", ".join(sorted(f"{e}/{a}" for e, a in self.connectors)) or "none"
-        msg = f"this worker has no account {exchange!r}/{account!r}; those it has are: {known}"
+        msg = f"this worker has no account {exchange}/{account}; those it has are: {known}"
         return ApplicationError(msg, type="NoSuchAccount")
 
 

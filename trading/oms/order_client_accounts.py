@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from temporalio.client import WorkflowFailureError
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.service import RPCError
 
 from trading.oms.commands import validated
-from trading.oms.errors import ServiceUnavailable
+from trading.oms.errors import InvalidOrder, ServiceUnavailable
 from trading.oms.order_client_errors import unavailable
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class AccountCalls:
     ) -> tuple[ReconcileReport, ...]:
         """Run a reconciliation and wait for its reports.
 
-        Raises `InvalidOrder` for a name that no account can have, and `ServiceUnavailable`.
+        Raises `InvalidOrder` for a name that no account has, and `ServiceUnavailable`.
         """
         from activities.reconcile_messages import ReconcileReports, ReconcileRequest
 
@@ -55,7 +55,10 @@ class AccountCalls:
         except RPCError as error:
             raise unavailable(error) from error
         except WorkflowFailureError as error:
-            msg = f"the reconciliation has failed: {_first_cause(error)}"
+            cause = _first_cause(error)
+            if isinstance(cause, ApplicationError) and cause.type == "NoSuchAccount":
+                raise InvalidOrder(cause.message) from None
+            msg = f"the reconciliation has failed: {cause}"
             raise ServiceUnavailable(msg) from error
         return done.reports
 

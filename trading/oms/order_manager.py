@@ -257,6 +257,7 @@ class OrderManager:
         """Compare our orders and fills with the exchange's, and put right what differs.
 
         Without an exchange all of them. One report for each account; a `dry_run` changes nothing.
+        Raises `InvalidOrder` for a name that no account has, and `ServiceUnavailable`.
         """
         return await (await self._started()).accounts.reconcile(exchange, account, dry_run=dry_run)
 
