@@ -99,6 +99,21 @@ def test_an_empty_text_is_refused_and_never_means_all(
     assert "is empty; give it a value, or leave it out" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--limit", "0"), "0 is not in the range x>=1"),
+        (("--limit", "-1"), "-1 is not in the range x>=1"),
+        (("--csv", "--json"), "--csv and --json are two forms; say one"),
+    ],
+)
+def test_a_list_is_of_some_orders_in_one_form(
+    capsys: pytest.CaptureFixture[str], options: tuple[str, ...], says: str
+) -> None:
+    assert oms(["list", *options]) == Exit.BAD_INPUT
+    assert says in capsys.readouterr().err
+
+
 def test_an_account_and_a_strategy_are_halted_one_by_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

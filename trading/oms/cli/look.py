@@ -55,11 +55,20 @@ def _filters(command: "Callable[..., Any]") -> "Callable[..., Any]":
 @_filters
 @click.option("--all", "all_orders", is_flag=True, help="Ended orders too.")
 @click.option("--in-doubt", is_flag=True, help="Only orders whose outcome is not known.")
-@click.option("--limit", default=100, show_default=True, help="At most so many, newest first.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="At most so many, newest first.",
+)
 @click.option("--csv", "as_csv", is_flag=True, help="CSV on stdout.")
 @json_option
 def list_orders(**options: Any) -> None:
     """List open orders, newest first."""
+    if options["as_csv"] and options["as_json"]:
+        msg = "--csv and --json are two forms; say one"
+        raise click.UsageError(msg)
     run(_list(**options))
 
 
