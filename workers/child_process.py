@@ -62,6 +62,16 @@ class ChildProcess:
         """None while it runs; negative when a signal ended it."""
         return self._popen.poll()
 
+    @property
+    def ending(self) -> str:
+        """How it has ended, in words: "has ended with 1", "was told to end"."""
+        code = self.exit_code or 0
+        if code >= 0:
+            return f"has ended with {code}"
+        if code == -signal.SIGTERM:
+            return "was told to end"
+        return f"was ended by signal {-code}"
+
     def send_signal(self, number: signal.Signals) -> None:
         """Send to the whole process group. A process that is gone is no error."""
         if self.exit_code is None:

@@ -34,6 +34,7 @@ async def test_its_output_and_its_exit_code_are_kept(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; print('said'); sys.exit(3)"]
     child = ChildProcess(command, tmp_path / "log")
     assert await child.wait(10) == 3
+    assert child.ending == "has ended with 3"
     assert child.log_tail() == "said"
     child.kill()  # What has ended can be killed again.
 
@@ -43,12 +44,14 @@ async def test_waiting_ends_when_patience_does(tmp_path: Path) -> None:
     assert await child.wait(0.05) is None
     child.kill()
     assert child.exit_code == -signal.SIGKILL
+    assert child.ending == "was ended by signal 9"
 
 
 async def test_it_is_asked_to_end_first(tmp_path: Path) -> None:
     child = ChildProcess(WAIT_FOR_EVER, tmp_path / "log")
     await until_up(child)
     assert await child.stop() == -signal.SIGTERM
+    assert child.ending == "was told to end"
 
 
 async def test_it_is_killed_when_it_does_not_listen(tmp_path: Path) -> None:

@@ -71,9 +71,9 @@ async def _stand_by(out: "Console", stack: "LocalStack") -> None:
             if process.exit_code is None:
                 continue
             if name != "worker":
-                msg = f"{name} has ended with {process.exit_code}: {process.log_tail(3)}"
+                msg = f"{name} {process.ending}: {process.log_tail(3)}"
                 raise Failed(msg, Exit.UNREACHABLE)
-            out.print(f"The worker has ended with {process.exit_code}; another one starts.")
+            out.print(f"The worker {process.ending}; another one starts.")
             await stack.start_worker()
             out.print("It works.")
 
