@@ -63,6 +63,10 @@ def test_every_alarm_of_the_lifecycle_is_one_of_the_list() -> None:
         ("leg 2 was declared dead by ann: why", Alarm.DECLARED_DEAD),
         ("still open 30 s after its expiry", Alarm.LATE_EXPIRY),
         ("reconciliation, price_mismatch: price of order a is 1 here", Alarm.RECONCILIATION),
+        (
+            "leg 1, generation 1 lives, which was proved not to be placed; it carries the order",
+            Alarm.REVIVED,
+        ),
         ("something new", None),
     ],
 )

@@ -250,7 +250,7 @@ async def test_who_resumes_beyond_the_journal_is_told_so_and_gets_what_is_new(
     bus.newest = 18
     subscription = await bus.subscribe("*", taker, after=1000)
     await subscription.drain()
-    assert "wants the events after 1000, the journal's newest is 18" in caplog.text
+    assert "has handled event 1000, and the journal ends with 18" in caplog.text
     for entry in entries:
         await bus.publish(entry)
     await bus.close()

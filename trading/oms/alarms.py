@@ -47,7 +47,10 @@ ALARMS: Mapping[Alarm, Source] = {
     Alarm.DECLARED_DEAD: Source(
         (*_TABLE, "workflows.verdict"), re.compile(r"an operator's verdict$|^leg \d+ was declared")
     ),
-    Alarm.REVIVED: Source(_TABLE, re.compile(r"proof of life revives")),
+    Alarm.REVIVED: Source(
+        (*_TABLE, "activities.carriers"),
+        re.compile(r"proof of life revives|lives, which was .*; it carries the order$"),
+    ),
     Alarm.CONTRADICTION: Source(_TABLE, re.compile(r"the exchange contradicts")),
     Alarm.OVERFILL: Source((*_TABLE, "activities.store.journal"), re.compile(r"overfill")),
     Alarm.UNKNOWN_TRANSITION: Source(
@@ -57,7 +60,8 @@ ALARMS: Mapping[Alarm, Source] = {
         ("activities.look_up",), re.compile(r"^the exchange has another order under our id")
     ),
     Alarm.TWO_SENDS_ALIVE: Source(
-        ("activities.booking",), re.compile(r"^two sends of leg .* cancelled$")
+        ("activities.carriers", "activities.booking"),
+        re.compile(r"^two sends of leg .* cancelled$"),
     ),
     Alarm.LATE_EXPIRY: Source(("workflows.expiry",), re.compile(r"after its expiry$")),
     Alarm.RECONCILIATION: Source(("activities.reconciling",), re.compile(r"^reconciliation, ")),
