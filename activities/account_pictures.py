@@ -93,20 +93,27 @@ async def exchange_picture(connector: IExecutionConnector) -> ExchangePicture:
 
 
 async def _leg(store: Store, order: OrderState) -> OurLeg:
+    """The exchange order that carries the order now.
+
+    Its quantity is not its claim's: a change in place writes none. It is what the order's other
+    exchange orders have left of the order's.
+    """
     if order.leg == 1:
         return OurLeg.of(order)
     claims = await store.claims_of(order.client_order_id)
     claim = next(c for c in claims if c.request.exchange_client_id == order.exchange_client_id)
-    filled = EXACT.create_decimal(0)
+    quantity, filled = order.quantity, EXACT.create_decimal(0)
     for fill in await store.fills(order.client_order_id):
         if fill.exchange_order_id == order.exchange_order_id:
             filled = EXACT.add(filled, fill.quantity)
+        else:
+            quantity = EXACT.subtract(quantity, fill.quantity)
     return OurLeg(
         order_id=order.client_order_id,
         exchange_client_id=claim.request.exchange_client_id,
         symbol=order.symbol,
         side=order.side,
-        quantity=claim.request.quantity,
+        quantity=quantity,
         filled_quantity=filled,
         price=order.price,
         sent_at=claim.claimed_at,

@@ -126,6 +126,23 @@ async def test_a_fill_that_nobody_told_us_of_is_found(desk: Desk, exchange: Exch
     )
 
 
+async def test_an_order_that_was_replaced_and_then_reduced_in_place_differs_in_nothing(
+    desk: Desk, exchange: Exchange
+) -> None:
+    state = await desk.resting()
+    order_id = state.client_order_id
+    exchange.market("SELL", "30000", "0.004")
+    await desk.until_status(order_id, OrderStatus.PARTIALLY_FILLED)
+    assert (await desk.oms.modify_order(order_id, new_price=Decimal(30100))).success
+    assert (await desk.oms.modify_order(order_id, new_quantity=Decimal("0.007"))).success
+    assert (await desk.state(order_id)).leg == 2
+    assert [o["origQty"] for o in exchange.orders(status="NEW")] == ["0.00300000"]
+    await asyncio.sleep(SETTLED_S)
+
+    assert about(await one_pass(desk), state) == []
+    assert await desk.alarms(order_id) == []
+
+
 async def test_the_fills_of_an_order_declared_dead_are_found(
     desk: Desk, exchange: Exchange
 ) -> None:
