@@ -129,7 +129,7 @@ def market(
 
 def smart(
     *markets: VenueMarket,
-    strategy: RoutingStrategy = RoutingStrategy.BEST_PRICE,
+    strategy: str = RoutingStrategy.BEST_PRICE,
     default: str | None = None,
 ) -> SmartOrderRouter:
     by_name = {each.exchange: each for each in markets}
@@ -310,6 +310,37 @@ async def test_the_configured_strategy_looks_at_no_market() -> None:
         default="b",
     )
     assert await router.route_order(order(exchange=None)) == "b"
+
+
+@pytest.mark.parametrize(
+    ("word", "exchange", "splits"),
+    [
+        ("configured", "a", False),
+        ("best_price", "b", False),
+        ("liquidity", "c", False),
+        ("split", "b", True),
+    ],
+)
+async def test_a_strategy_may_be_given_in_the_specifications_words(
+    word: str, exchange: str, splits: bool
+) -> None:
+    books = (market("a"), market("b", [("98", "1")] * 10), market("c", [("99", "100")]))
+    router = smart(*books, strategy=word, default="a")
+    changed = smart(*books, default="a")
+    changed.routing_strategy = word
+    for each in (router, changed):
+        assert each.routing_strategy is RoutingStrategy(word)
+        assert (await each.route_order(order(exchange=None)), each.splits) == (exchange, splits)
+
+
+def test_an_unknown_strategy_is_refused_with_those_there_are() -> None:
+    allowed = "routing_strategy is 'cheapest'; allowed are configured, best_price, liquidity, split"
+    with pytest.raises(ValueError, match=allowed):
+        smart(strategy="cheapest")
+    router = smart()
+    with pytest.raises(ValueError, match=allowed):
+        router.routing_strategy = "cheapest"
+    assert router.routing_strategy is RoutingStrategy.BEST_PRICE
 
 
 async def test_where_no_venue_is_left_each_says_why() -> None:

@@ -52,18 +52,34 @@ class SmartOrderRouter:
     def __init__(
         self,
         get_market: GetMarket,
-        strategy: RoutingStrategy = RoutingStrategy.BEST_PRICE,
+        strategy: str = RoutingStrategy.BEST_PRICE,
         *,
         default_exchange: str | None = None,
         quote_age_s_max: Decimal = QUOTE_AGE_S_MAX,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`default_exchange` serves CONFIGURED and decides between equal offers."""
+        """`default_exchange` serves CONFIGURED and decides between equal offers.
+
+        `strategy` is a `RoutingStrategy` or its word. Raises `ValueError` for another.
+        """
         self.routing_strategy = strategy
         self._simple = SimpleRouter(default_exchange)
         self._get_market = get_market
         self._quote_age_s_max = quote_age_s_max
         self._clock = clock
+
+    @property
+    def routing_strategy(self) -> RoutingStrategy:
+        """How a venue is chosen; may be set by its word. Raises `ValueError` for another."""
+        return self._strategy
+
+    @routing_strategy.setter
+    def routing_strategy(self, strategy: str) -> None:
+        try:
+            self._strategy = RoutingStrategy(strategy)
+        except ValueError:
+            msg = f"routing_strategy is {strategy!r}; allowed are {', '.join(RoutingStrategy)}"
+            raise ValueError(msg) from None
 
     def register_exchange(self, exchange_name: str, connector: IExecutionConnector) -> None:
         """Make a venue known; one connector for each account there."""
