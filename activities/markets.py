@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from activities.quotes import QuoteKey, books_of
 from activities.store import TradingState
-from trading.oms.enums import OrderSide
+from trading.oms.enums import OrderSide, ReasonCode
 from trading.oms.models import utc_now
+from trading.oms.routing.base import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,7 +46,7 @@ class Markets:
         self._rules = rules
         self._books = books_of(connectors)
 
-    async def market(self, exchange: str, order: Order) -> VenueMarket | str | None:
+    async def market(self, exchange: str, order: Order) -> VenueMarket | Refusal | str | None:
         """The book there with the venue's fee; or why the venue does not count; None: no quote.
 
         A book that cannot be had anew comes as it was, with its time: the router has the limit.
@@ -53,7 +54,7 @@ class Markets:
         account = order.account or self._accounts.get(exchange, "")
         state = await self._store.trading_state(exchange, account, order.strategy_id)
         if state is TradingState.HALTED:
-            return "trading is halted there"
+            return Refusal(ReasonCode.TRADING_HALTED, "trading is halted there")
         if self._is_halted(exchange, account, order.symbol):
             return f"the venue has halted {order.symbol}"
         key = QuoteKey(exchange, account, order.symbol)

@@ -10,7 +10,7 @@ import pytest
 from tests.oms.builders import NOW, after, instrument, order, quote
 from trading.oms.enums import OrderSide, OrderType, ReasonCode
 from trading.oms.models import Instrument, Order
-from trading.oms.routing.base import IOrderRouter, RoutingDenied
+from trading.oms.routing.base import IOrderRouter, Refusal, RoutingDenied
 from trading.oms.routing.markets import Level, Offer, VenueMarket, offer_of
 from trading.oms.routing.simple import SimpleRouter
 from trading.oms.routing.smart import RoutingStrategy, SmartOrderRouter
@@ -372,6 +372,21 @@ async def test_where_no_venue_is_left_each_says_why() -> None:
         "unlisted": "it does not list BTC/USDT",
     }
     assert "stale: its quote is 7 s old" in str(denial.value)
+
+
+@pytest.mark.parametrize("strategy", ["best_price", "liquidity", "split"])
+async def test_where_trading_is_halted_everywhere_the_denial_says_so(strategy: str) -> None:
+    async def get_market(exchange: str, order: Order) -> Refusal:
+        return Refusal(ReasonCode.TRADING_HALTED, "trading is halted there")
+
+    router = SmartOrderRouter(get_market, strategy)
+    for exchange in ("a", "b"):
+        router.register_exchange(exchange, connector())
+    router.register_exchange("unlisted", connector(symbols=()))  # It could not take it anyway.
+    wish = order(exchange=None)
+    with pytest.raises(RoutingDenied, match="a: trading is halted there; b: trading") as denial:
+        await (router.divide(wish, wish.quantity, {}) if router.splits else router.offers(wish))
+    assert denial.value.reason_code is ReasonCode.TRADING_HALTED
 
 
 async def test_a_symbol_that_nobody_lists_is_denied_as_unknown() -> None:

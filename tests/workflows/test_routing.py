@@ -75,6 +75,14 @@ async def test_an_order_goes_to_the_exchange_that_offers_most(two: Desk) -> None
     await until(lambda: _is_filled(two), within_s=20)
 
 
+async def test_while_trading_is_halted_the_denial_says_so(two: Desk) -> None:
+    await two.store.set_trading_state("all", TradingState.HALTED, by="test")
+
+    denied = await two.submit()
+
+    assert (denied.status, denied.reason_code) == (OrderStatus.REJECTED, ReasonCode.TRADING_HALTED)
+
+
 async def test_the_fee_of_each_exchange_decides_between_prices_that_are_near(
     temporal_client: Client, sqlite_url: str
 ) -> None:

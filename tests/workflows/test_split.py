@@ -334,6 +334,14 @@ async def test_more_becomes_new_legs_and_those_at_rest_keep_their_place(desk: De
     await ends_of_workflows(desk, order_id)
 
 
+async def test_while_trading_is_halted_the_denial_says_so(desk: Desk) -> None:
+    await desk.store.set_trading_state("all", TradingState.HALTED, by="the test")
+
+    denied = await desk.submit()
+
+    assert (denied.status, denied.reason_code) == (REJECTED, ReasonCode.TRADING_HALTED)
+
+
 async def test_a_leg_that_refuses_its_part_is_named_and_the_sum_is_what_the_legs_have(
     desk: Desk,
 ) -> None:

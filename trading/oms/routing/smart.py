@@ -25,9 +25,9 @@ from trading.oms.routing.rules import refused_by_rules
 from trading.oms.routing.simple import SimpleRouter
 from trading.oms.venue import IExecutionConnector
 
-GetMarket = Callable[[str, Order], Awaitable[VenueMarket | str | None]]
-"""The book at an exchange for an order, with the venue's fee; None where it has none, and in
-words why the venue does not count (trading is halted there)."""
+GetMarket = Callable[[str, Order], Awaitable[VenueMarket | Refusal | str | None]]
+"""The book at an exchange for an order, with the venue's fee; None where it has none. Why the
+venue does not count: in words, or as a `Refusal` that has the denial's code as well."""
 
 
 class RoutingStrategy(StrEnum):
@@ -141,10 +141,8 @@ class SmartOrderRouter:
         rules = self._rules(order, exchange)
         if isinstance(rules, Refusal):
             return rules
-        offer = await self._asked(order, exchange)
-        if isinstance(offer, str):
-            return Refusal(ReasonCode.NO_EXCHANGE, offer)
-        return Venue(exchange, rules, offer)
+        market = await self._asked(order, exchange)
+        return market if isinstance(market, Refusal) else Venue(exchange, rules, market)
 
     def _rules(self, order: Order, exchange: str) -> Instrument | Refusal:
         connectors = self._simple.connectors(exchange)
@@ -163,31 +161,32 @@ class SmartOrderRouter:
         if refused is not None:
             return refused
         market = await self._asked(order, exchange)
-        if isinstance(market, str):
-            return Refusal(ReasonCode.NO_EXCHANGE, market)
+        if isinstance(market, Refusal):
+            return market
         if (too_little := cannot_pay(order, market)) is not None:
             return Refusal(ReasonCode.INSUFFICIENT_FUNDS, too_little)
         offer = offer_of(order, market)
         return Refusal(ReasonCode.NO_EXCHANGE, offer) if isinstance(offer, str) else offer
 
-    async def _asked(self, order: Order, exchange: str) -> VenueMarket | str:
-        """A fresh book, or in words why there is none."""
+    async def _asked(self, order: Order, exchange: str) -> VenueMarket | Refusal:
+        """A fresh book, or why there is none."""
         try:
             market = await self._get_market(exchange, order)
         except Exception as error:  # noqa: BLE001 - one venue's failure must not stop the others
-            return f"its quote cannot be had: {type(error).__name__}: {error}"
-        if market is None:
-            return "it has no quote"
-        if isinstance(market, str):
+            market = f"its quote cannot be had: {type(error).__name__}: {error}"
+        if isinstance(market, VenueMarket):
+            market = too_old(market, self._clock(), self._quote_age_s_max) or market
+        if isinstance(market, VenueMarket | Refusal):
             return market
-        return too_old(market, self._clock(), self._quote_age_s_max) or market
+        return Refusal(ReasonCode.NO_EXCHANGE, market or "it has no quote")
 
 
 def _denied(reasons: dict[str, Refusal]) -> RoutingDenied:
-    """No venue is left: the code that all of them have, and each one's reason."""
+    """No venue is left: the code that all have which list the symbol, and each one's reason."""
     if not reasons:
         return RoutingDenied("no exchange is registered")
-    codes = {reason.code for reason in reasons.values()}
+    unlisted = {ReasonCode.UNKNOWN_SYMBOL}
+    codes = {reason.code for reason in reasons.values()} - unlisted or unlisted
     texts = {exchange: reason.text for exchange, reason in reasons.items()}
     return RoutingDenied(
         f"no exchange can take the order: {said(texts)}",
