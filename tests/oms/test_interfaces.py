@@ -11,6 +11,7 @@ from trading.oms import interfaces
 from trading.oms.event_bus import EventBus
 from trading.oms.interfaces import (
     IEventBus,
+    IInstrumentMapper,
     IOrderManager,
     IOrderRouter,
     IRateLimiter,
@@ -76,6 +77,19 @@ def test_a_method_has_the_specified_parameters_and_further_ones_have_defaults(
     assert [each.name for each in given[: len(parameters)]] == parameters
     assert all(each.default is not inspect.Parameter.empty for each in given[len(parameters) :])
     assert inspect.iscoroutinefunction(found) is (method not in NOT_AWAITED)
+
+
+@pytest.mark.parametrize(
+    "interface", [*OURS, IRateSlots, IRateLimiter, IEventBus, IInstrumentMapper]
+)
+def test_a_subclass_that_lacks_a_method_cannot_be_made(interface: type) -> None:
+    methods = inspect.getmembers(interface, inspect.isfunction)
+    names = {name for name, _ in methods if not name.startswith("_")}
+    for missing in names:
+        others = dict.fromkeys(names - {missing}, lambda *_: None)
+        with pytest.raises(TypeError, match=missing):
+            type("Incomplete", (interface,), others)()
+    assert type("Complete", (interface,), dict.fromkeys(names, lambda *_: None))()
 
 
 def test_every_interface_can_be_imported_from_one_place() -> None:

@@ -19,9 +19,10 @@ from trading.oms.interfaces import IRateLimitGuard
 from trading.oms.models import Balance, Order, utc_now
 from trading.oms.order_manager import OrderManager
 from trading.oms.portfolio import Portfolio
-from trading.oms.risk.base import RiskCheckResult
+from trading.oms.risk.base import CustomCheck, RiskCheckResult
 from trading.oms.risk.checker import RiskChecker
 from trading.oms.routing.simple import SimpleRouter
+from trading.oms.venue import IExecutionConnector
 
 pytestmark = pytest.mark.temporal
 
@@ -81,12 +82,14 @@ class OwnGuard:
         return cast("IRateLimitGuard", self)
 
 
-class OwnChecker(RiskChecker):
+class OwnChecker:
     """Decides alone, whatever the standard checks say."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.seen: list[tuple[str, Portfolio]] = []
+
+    def add_check(self, name: str, check_func: CustomCheck) -> None:
+        raise NotImplementedError
 
     async def check_order(self, order: Order, portfolio: Portfolio) -> RiskCheckResult:
         self.seen.append((order.client_order_id, portfolio))
@@ -107,12 +110,34 @@ class TurningRouter(SimpleRouter):
         return self.exchanges[(self._asked - 1) % len(self.exchanges)]
 
 
-async def test_every_part_may_be_the_users_own(idle: Desk) -> None:
-    bus, guard, checker = OwnBus(), OwnGuard(False, False, True), OwnChecker()
+class OwnKindOfOurs(OwnChecker, RiskChecker):
+    """Is ours in all but its verdict."""
+
+    def __init__(self) -> None:
+        OwnChecker.__init__(self)
+        RiskChecker.__init__(self)
+
+
+class OwnRouter:
+    """Sends all to one exchange."""
+
+    def __init__(self, exchange: str) -> None:
+        self._exchange = exchange
+
+    async def route_order(self, order: Order) -> str:
+        return self._exchange
+
+    def register_exchange(self, exchange_name: str, connector: IExecutionConnector) -> None:
+        """It knows where."""
+
+
+@pytest.mark.parametrize("checks", [OwnChecker, OwnKindOfOurs])
+async def test_every_part_may_be_the_users_own(idle: Desk, checks: type[OwnChecker]) -> None:
+    bus, guard, checker = OwnBus(), OwnGuard(False, False, True), checks()
     money = Balance(asset="USDT", free=Decimal(7), locked=Decimal(0))
     portfolio = Portfolio(balances={"USDT": money})
     first, second = idle.exchanges
-    router = SimpleRouter(default_exchange=second.name)
+    router = OwnRouter(second.name)
     good, bad = an_order(), an_order(quantity="0.013")
     began = utc_now()
 

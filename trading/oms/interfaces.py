@@ -3,8 +3,12 @@
 `IRiskChecker`, `IOrderRouter` and `IExecutionConnector` stand beside what they speak of
 (`trading.oms.risk.base`, `trading.oms.routing.base`, `trading.oms.venue`) and can be imported
 from here as well.
+
+A class need not inherit one. One that does and lacks a method cannot be instantiated (but for a
+connector: its conformance cards tell).
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
@@ -33,6 +37,7 @@ __all__ = [
 class IOrderManager(Protocol):
     """The door of the OMS (specification, "IOrderManager")."""
 
+    @abstractmethod
     async def submit_order(self, order: Order) -> OrderResult:
         """Validate, route, check the risk, wait for the rate limit, send, track, publish.
 
@@ -40,6 +45,7 @@ class IOrderManager(Protocol):
         """
         ...
 
+    @abstractmethod
     async def cancel_order(
         self,
         order_id: str,
@@ -54,6 +60,7 @@ class IOrderManager(Protocol):
         """
         ...
 
+    @abstractmethod
     async def modify_order(
         self,
         order_id: str,
@@ -65,6 +72,7 @@ class IOrderManager(Protocol):
         """Change the total quantity (what is filled included), the price, or both."""
         ...
 
+    @abstractmethod
     def get_order(self, order_id: str) -> OrderState | None:
         """The order's state; None where no such order exists.
 
@@ -72,6 +80,7 @@ class IOrderManager(Protocol):
         """
         ...
 
+    @abstractmethod
     def get_open_orders(
         self,
         exchange: str | None = None,
@@ -81,6 +90,7 @@ class IOrderManager(Protocol):
         """All open orders that match. Raises `StateUnavailable` where this door cannot know."""
         ...
 
+    @abstractmethod
     async def sync_orders(self, exchange: str) -> None:
         """Compare our orders with the exchange's now, and put right what differs."""
         ...
@@ -89,26 +99,32 @@ class IOrderManager(Protocol):
 class IRateLimiter(Protocol):
     """The limits of one exchange account, in one process or shared by all."""
 
+    @abstractmethod
     async def acquire(self, endpoint: str) -> None:
         """Wait until a request may be sent, and count it."""
         ...
 
+    @abstractmethod
     def reserve(self, endpoint: str) -> float:
         """Count a request: 0 means send it now, else the seconds until the slot that is ours."""
         ...
 
+    @abstractmethod
     def is_free(self, endpoint: str) -> bool:
         """Whether `reserve` would say "now"; counts nothing."""
         ...
 
+    @abstractmethod
     def pause(self, seconds: float) -> None:
         """Let nothing leave for so long: the exchange has answered 429 or 418."""
         ...
 
+    @abstractmethod
     def sync(self, used: Mapping[str, int]) -> None:
         """Take the exchange's own counts by rule, from its response headers."""
         ...
 
+    @abstractmethod
     def status(self) -> dict[str, Any]:
         """How much of each limit is used, as plain JSON."""
         ...
@@ -151,18 +167,21 @@ class RateSlot(NamedTuple):
 class IRateLimitGuard(Protocol):
     """Coordinates the limits of all exchanges (specification, "IRateLimitGuard")."""
 
+    @abstractmethod
     async def check_rate_limit(
         self, exchange: str, endpoint: str, account: str | None = None
     ) -> bool:
         """Whether a request may be sent now; counts nothing."""
         ...
 
+    @abstractmethod
     async def acquire_rate_limit(
         self, exchange: str, endpoint: str, account: str | None = None
     ) -> None:
         """Wait until a request may be sent, and count it."""
         ...
 
+    @abstractmethod
     def get_rate_limit_status(self, exchange: str, account: str | None = None) -> dict[str, Any]:
         """How much of each limit is used, who waits, and until when requests pause."""
         ...
@@ -171,6 +190,7 @@ class IRateLimitGuard(Protocol):
 class IRateSlots(IRateLimitGuard, Protocol):
     """A guard that gives orders slots to come, so that each waits for its own and no longer."""
 
+    @abstractmethod
     async def reserve(self, wish: RateWish) -> RateSlot:
         """Count a request: a slot now, one in the future that is the order's, or none in time.
 
@@ -178,6 +198,7 @@ class IRateSlots(IRateLimitGuard, Protocol):
         """
         ...
 
+    @abstractmethod
     def pause(self, exchange: str, seconds: float, account: str | None = None) -> None:
         """Let nothing leave for the exchange for so long (429, 418), cancels included."""
         ...
@@ -186,16 +207,19 @@ class IRateSlots(IRateLimitGuard, Protocol):
 class IEventBus(Protocol):
     """Where events are published (`trading.oms.event_bus.EventBus` in one process)."""
 
+    @abstractmethod
     async def subscribe(
         self, name: str, handler: Handler, *, after: int | None = None, for_ever: bool = False
     ) -> Subscription:
         """Call `handler` with each event whose name matches, see `EventBus.subscribe`."""
         ...
 
+    @abstractmethod
     async def publish(self, event: OrderEvent) -> None:
         """Give the event to all subscribers without waiting for their handlers."""
         ...
 
+    @abstractmethod
     async def close(self) -> None:
         """End the subscriptions; no event is published any more."""
         ...
@@ -204,6 +228,7 @@ class IEventBus(Protocol):
 class IInstrumentMapper(Protocol):
     """Where the rules of a symbol come from (specification, `instrument_mapper`)."""
 
+    @abstractmethod
     def get_instrument(self, symbol: str, exchange: str | None = None) -> Instrument | None:
         """The rules of the symbol at the venue; None where it is not listed."""
         ...

@@ -1,5 +1,6 @@
 """What the OMS asks of a risk checker, and the answer."""
 
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Protocol
@@ -33,10 +34,12 @@ class RiskCheckResult(BaseModel):
 class IRiskChecker(Protocol):
     """Decides before anything is sent (specification, "IRiskChecker")."""
 
+    @abstractmethod
     async def check_order(self, order: Order, portfolio: Portfolio) -> RiskCheckResult:
         """Run the pre-trade checks; a denial is a value, never an exception."""
         ...
 
+    @abstractmethod
     def add_check(self, name: str, check_func: CustomCheck) -> None:
         """Add a check that runs after the standard ones."""
         ...

@@ -1,5 +1,6 @@
 """What the OMS asks of a router, and what a router can say instead of a venue."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -32,10 +33,12 @@ class RoutingDenied(OmsError):
 class IOrderRouter(Protocol):
     """Chooses the venue (specification, "IOrderRouter")."""
 
+    @abstractmethod
     async def route_order(self, order: Order) -> str:
         """The name of the exchange for this order. Raises `RoutingDenied` with the reasons."""
         ...
 
+    @abstractmethod
     def register_exchange(self, exchange_name: str, connector: IExecutionConnector) -> None:
         """Make a venue known; one connector for each account there."""
         ...
