@@ -410,7 +410,8 @@ def checker(given_limits: RiskLimits | None = None, **fields: Any) -> RiskChecke
 async def test_an_order_is_checked_against_the_portfolio_and_the_sources() -> None:
     result = await checker().check_order(order(), portfolio())
     assert result.passed
-    assert result.checks_run == [name for name, _ in STANDARD_CHECKS]
+    assert result.checks_run[0] == "instrument_known"
+    assert result.checks_run[-1] == "exposure_limit"
 
     result = await checker().check_order(order(quantity=d("21")), portfolio())
     assert not result.passed
@@ -418,6 +419,17 @@ async def test_an_order_is_checked_against_the_portfolio_and_the_sources() -> No
     assert result.reason == "the order needs 2100 USDT, 2000 are available"
     assert result.numbers == {"required": 2100, "available": 2000}
     assert result.checks_run[-1] == "sufficient_capital"
+
+
+async def test_alone_it_names_no_check_that_it_cannot_make() -> None:
+    """The store alone knows these, and the number of open orders where nobody gives them."""
+    unknown = {"trading_state", "order_rate", "daily_loss", "balances_fresh"}
+    names = [name for name, _ in STANDARD_CHECKS if name not in unknown]
+    result = await checker(get_open_orders=list).check_order(order(), portfolio())
+    assert result.checks_run == names
+    names.remove("order_count")
+    result = await checker().check_order(order(), portfolio())
+    assert result.checks_run == names
 
 
 async def test_open_orders_count_except_the_order_itself() -> None:
@@ -466,7 +478,7 @@ async def test_custom_checks_run_last_and_in_the_order_they_were_added() -> None
     own = checker()
     own.add_check("first", first)
     own.add_check("max_daily_trades", second)
-    result = await own.check_order(order(), portfolio())
+    result = await own.check(order(), snapshot(), portfolio())
     assert calls == [("first", "order-1", d("2000"))]
     assert (result.passed, result.reason_code) == (False, R.RISK_CHECK_FAILED)
     assert result.reason == "the check max_daily_trades has denied the order"

@@ -15,6 +15,8 @@ from trading.oms.risk.limits import LimitRule, RiskLimits, RiskRules
 from trading.oms.risk.snapshot import Check, Denial, RiskSnapshot
 
 CUSTOM_CHECK_S_MAX = 1.0
+_NEED_THE_STORE = frozenset({"trading_state", "order_rate", "daily_loss", "balances_fresh"})
+"""Checks of what neither a portfolio nor the checker's sources tell."""
 
 GetQuote = Callable[[Order], Awaitable[Quote | None]]
 """The best bid and ask of the order's symbol at its venue; None where there are none."""
@@ -87,15 +89,23 @@ class RiskChecker:
         """Check against the portfolio and the sources given to the constructor.
 
         A portfolio is an account's: limits of a strategy's own numbers, or of a symbol's, are not
-        compared here but where the order is reserved for, in the store.
+        compared here but where the order is reserved for, in the store. The trading state, the
+        order rate, the daily loss and the age of the balances are known there only, so these
+        checks do not run here; nor does the order count without `get_open_orders`.
         """
-        return await self.check(order, await self._snapshot(order, portfolio), portfolio)
+        unknown = _NEED_THE_STORE if self._get_open_orders else {*_NEED_THE_STORE, "order_count"}
+        checks = [(name, check) for name, check in STANDARD_CHECKS if name not in unknown]
+        return await self.check(order, await self._snapshot(order, portfolio), portfolio, checks)
 
     async def check(
-        self, order: Order, snapshot: RiskSnapshot, portfolio: Portfolio
+        self,
+        order: Order,
+        snapshot: RiskSnapshot,
+        portfolio: Portfolio,
+        checks: Iterable[tuple[str, Check]] = STANDARD_CHECKS,
     ) -> RiskCheckResult:
         """Check against a ready snapshot; the custom checks are given the portfolio."""
-        names, denial = run_checks(order, snapshot)
+        names, denial = run_checks(order, snapshot, checks)
         if denial is not None or not self._custom:
             return result_of_checks(names, denial)
         result = await self.check_custom(order, portfolio)
