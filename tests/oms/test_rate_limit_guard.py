@@ -189,6 +189,30 @@ async def test_an_order_that_comes_back_has_its_slot_and_one_too_late_has_none()
     assert (late.wait_s, late.granted) == (20, False)
 
 
+async def test_an_order_that_is_refused_takes_nobodys_slot() -> None:
+    limiter, _ = limited(1)
+    guard = RateLimitGuard({"sandbox": limiter})
+    assert await waits(guard, 1) == [0]
+    for number in range(5):
+        late = RateWish("sandbox", PLACE, order_id=f"late-{number}", within_s=5)
+        assert await guard.reserve(late) == RateSlot(10, granted=False)
+    assert await waits(guard, 1) == [10]
+
+
+async def test_a_slot_that_nobody_comes_for_is_forgotten() -> None:
+    limiter, clock = limited(1)
+    guard = RateLimitGuard({"sandbox": limiter})
+    guard._clock = clock
+    for order_id in ("first", "second", "cancelled"):
+        await guard.reserve(RateWish("sandbox", PLACE, order_id=order_id))
+    clock.now += 15  # The second comes a little late and has its slot; the third never comes.
+    assert (await guard.reserve(RateWish("sandbox", PLACE, order_id="second"))).wait_s == 0
+    assert list(guard._slots) == ["cancelled"]
+    clock.now += 100
+    assert await waits(guard, 1) == [0]
+    assert guard._slots == {}
+
+
 async def test_a_pause_makes_the_slots_of_those_who_wait_void() -> None:
     clock = Clock()
     sleeps: list[float] = []

@@ -8,6 +8,7 @@ A class need not inherit one. One that does and lacks a method cannot be instant
 connector: its conformance cards tell).
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -105,8 +106,11 @@ class IRateLimiter(Protocol):
         ...
 
     @abstractmethod
-    def reserve(self, endpoint: str) -> float:
-        """Count a request: 0 means send it now, else the seconds until the slot that is ours."""
+    def reserve(self, endpoint: str, within_s: float = math.inf) -> float:
+        """Count a request: 0 means send it now, else the seconds until the slot that is ours.
+
+        A slot that would come later than after `within_s` seconds is told and not counted.
+        """
         ...
 
     @abstractmethod

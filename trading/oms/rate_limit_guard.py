@@ -5,12 +5,14 @@ a guard of this kind, given to `OrderManager`, limits the orders of its process 
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from trading.oms.interfaces import IRateLimiter, RateSlot, RateWish
 from trading.oms.rate_limits import RateBook, RateRule
+from trading.oms.rate_queue import KEPT_S
 
 Clock = Callable[[], float]
 """Seconds since the epoch, by the exchange's clock where its windows are aligned to it."""
@@ -34,10 +36,16 @@ class RateLimiter:
         self._sleep = sleep
         self._waiting: dict[object, tuple[str, float]] = {}
 
-    def reserve(self, endpoint: str) -> float:
-        """Count a request: 0 means send it now, else the seconds until the slot that is ours."""
+    def reserve(self, endpoint: str, within_s: float = math.inf) -> float:
+        """Count a request: 0 means send it now, else the seconds until the slot that is ours.
+
+        A slot that would come later than after `within_s` seconds is told and not counted.
+        """
         now = self._clock()
-        return max(0.0, self._book.take(endpoint, now).at - now)
+        wait_s = max(0.0, self._book.look(endpoint, now).at - now)
+        if wait_s <= within_s:
+            self._book.take(endpoint, now)
+        return wait_s
 
     async def acquire(self, endpoint: str) -> None:
         """Wait until a request may be sent, and count it.
@@ -110,9 +118,14 @@ class RateLimitGuard:
         limiter = self._limiter(wish.exchange, wish.account)
         if limiter is None:
             return RateSlot()
+        within_s = math.inf if wish.within_s is None else wish.within_s
+        self._forget_the_abandoned()
         at = self._slots.pop(wish.order_id, None)
-        wait_s = limiter.reserve(wish.endpoint) if at is None else max(0.0, at - self._clock())
-        if wish.within_s is not None and wait_s > wish.within_s:
+        if at is None:
+            wait_s = limiter.reserve(wish.endpoint, within_s)
+        else:
+            wait_s = max(0.0, at - self._clock())
+        if wait_s > within_s:
             return RateSlot(wait_s, granted=False)
         if wish.order_id and wait_s > 0:
             self._slots[wish.order_id] = self._clock() + wait_s
@@ -136,6 +149,13 @@ class RateLimitGuard:
         if limiter is None:
             return {"exchange": exchange, "limited": False}
         return {"exchange": exchange, "limited": True, **limiter.status()}
+
+    def _forget_the_abandoned(self) -> None:
+        """Orders that were cancelled while they waited do not come for their slots."""
+        for order_id, at in list(self._slots.items()):
+            if at + KEPT_S >= self._clock():
+                return  # Those after it were given out later.
+            del self._slots[order_id]
 
     def _limiter(self, exchange: str, account: str | None) -> IRateLimiter | None:
         own = self.limiters.get(f"{exchange}/{account}") if account else None
