@@ -48,7 +48,7 @@ GAUGES = {
     "oms_reconciled_seconds": "How long ago the newest reconciliation of an account began",
     "oms_differences": "What differed in it",
     "oms_store_up": "1 where the store has answered, 0 where it has not",
-    "oms_looked_at_seconds": "When this process has last read the store, in seconds since 1970",
+    "oms_looked_at_seconds": "When this process has last asked the store, in seconds since 1970",
 }
 _STATES = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
 
@@ -107,6 +107,7 @@ class Metrics:
                 self._gauges["oms_store_up"].set(0)
             else:
                 self._tell(found)
+            self._gauges["oms_looked_at_seconds"].set(time.time())  # It lives, store or not.
             await asyncio.sleep(_EVERY_S)
 
     def _tell(self, found: Figures) -> None:
@@ -121,7 +122,6 @@ class Metrics:
             self._gauges[sample.gauge].set(sample.value, dict(sample.labels))
         self._told = now
         self._gauges["oms_store_up"].set(1)
-        self._gauges["oms_looked_at_seconds"].set(time.time())
 
 
 def _samples(found: Figures, now: datetime) -> Iterator[_Sample]:

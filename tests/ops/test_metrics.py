@@ -13,6 +13,7 @@ from activities.store import Store
 from tests.activities.store_builders import new_order
 from trading.oms.alarms import Alarm
 from trading.oms.enums import TradingState
+from trading.oms.errors import StoreUnavailable
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
 from workers.connection import telemetry
@@ -81,6 +82,30 @@ async def test_every_alarm_is_counted_from_nothing_on(sqlite_url: str) -> None:
     alarm = LifecycleEvent(kind=EventKind.ALARM, at=utc_now(), reason="no page has this")
     await store.record(order.client_order_id, [alarm])
     await _text_with(address, ('oms_alarms_total{alarm="unknown"} 1',))
+    await metrics.close()
+    await store.close()
+
+
+async def test_a_worker_whose_store_is_away_is_not_taken_for_dead(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One cause, one page: OmsStoreAway and not OmsNoWorker as well."""
+    address = f"127.0.0.1:{Ports.free().metrics}"
+    runtime = telemetry(address)
+    assert runtime is not None
+    store = await Store.open(sqlite_url, create=True)
+
+    async def away() -> None:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(store.upkeep, "figures", away)
+    began = int(utc_now().timestamp())
+    metrics = Metrics(runtime.metric_meter, store)
+    metrics.start()
+    text = await _text_with(address, ("oms_store_up 0", "oms_looked_at_seconds"))
+    found = re.search(r"^oms_looked_at_seconds (\S+)", text, re.MULTILINE)
+    assert found is not None
+    assert int(found[1].partition(".")[0]) >= began
     await metrics.close()
     await store.close()
 
