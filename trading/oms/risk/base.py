@@ -41,5 +41,5 @@ class IRiskChecker(Protocol):
 
     @abstractmethod
     def add_check(self, name: str, check_func: CustomCheck) -> None:
-        """Add a check that runs after the standard ones."""
+        """Add a check. In a worker it runs before those that the store makes (docs/risk.md)."""
         ...

@@ -42,7 +42,8 @@ def run_checks(
 class RiskChecker:
     """Runs the checks of an order (specification, "IRiskChecker").
 
-    The order of the checks is fixed: `STANDARD_CHECKS`, then the custom ones as they were added.
+    The order of the checks is fixed: `STANDARD_CHECKS`, then the custom ones as they were added. In
+    a worker the custom ones run between `ORDER_CHECKS` and `ACCOUNT_CHECKS`, which the store makes.
     The first denial ends the run. A custom check that raises, or that takes longer than
     `CUSTOM_CHECK_S_MAX` seconds, denies the order: what cannot be checked does not go out.
     """
@@ -79,7 +80,7 @@ class RiskChecker:
         return bool(self._custom)
 
     def add_check(self, name: str, check_func: CustomCheck) -> None:
-        """Add a check that runs after the others. Raises `ValueError` for a name that is taken."""
+        """Add a check, behind those added before. Raises `ValueError` for a name that is taken."""
         if name in self.check_names:
             msg = f"there is already a check {name!r}; the checks are {', '.join(self.check_names)}"
             raise ValueError(msg)
