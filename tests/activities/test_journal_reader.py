@@ -20,7 +20,7 @@ from tests.activities.store_builders import (
     restore,
 )
 from trading.oms import journal_reader
-from trading.oms.errors import StoreUnavailable
+from trading.oms.errors import StateUnavailable, StoreUnavailable
 from trading.oms.event_bus import EventBus
 from trading.oms.events import OrderEvent
 from trading.oms.journal_reader import JournalReader
@@ -69,6 +69,18 @@ async def test_it_is_rebuilt_from_the_store_and_follows_other_processes(store_ur
             await until(lambda: not tracker.get_open_orders(strategy_id="b"))
             head = await store.head()
             assert tracker.freshness[:2] == (head, 0)
+
+
+async def test_an_order_that_had_ended_before_it_began_is_not_called_none(store_url: str) -> None:
+    async with opened(store_url) as store:
+        async with reading(store) as tracker:
+            assert tracker.get_order("nobody-knows-it") is None  # The store was empty.
+            order = await accepted(store, new_order())
+            await store.record(order.client_order_id, [fill_event(order, "t", "10")])
+        async with reading(store) as tracker:
+            for order_id in (order.client_order_id, "nobody-knows-it"):
+                with pytest.raises(StateUnavailable, match="fetch_order"):
+                    tracker.get_order(order_id)
 
 
 async def test_a_handler_goes_on_after_a_restart_where_it_was(store_url: str) -> None:
@@ -186,7 +198,8 @@ async def test_after_a_restoration_it_shows_what_the_store_has_and_goes_on(
 
             here = {state.client_order_id for state in tracker.get_open_orders()}
             assert here == {*kept, *new}
-            assert tracker.get_order(lost[0]) is None
+            with pytest.raises(StateUnavailable, match="not known here"):
+                tracker.get_order(lost[0])
             await until(lambda: tracker.freshness[:2] == (6, 0))
             for told in (live, durable):
                 since = [event.order_id for event in told[-len(new) :]]

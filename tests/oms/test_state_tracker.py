@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.oms.builders import NOW, after, state
 from trading.oms.enums import OrderStatus
+from trading.oms.errors import StateUnavailable
 from trading.oms.events import IJournalEntry
 from trading.oms.models import OrderState
 from trading.oms.state_tracker import Freshness, StateTracker
@@ -96,10 +97,21 @@ def test_ended_orders_are_kept_up_to_a_bound_and_open_ones_without() -> None:
     for number, order_id in enumerate("abc", start=1):
         tracker.apply(entry(2 * number, order_id, 2, status=ENDED))
         tracker.apply(entry(2 * number + 1, "open-" + order_id, 1))
-    assert tracker.get_order("a") is None
+    with pytest.raises(StateUnavailable, match=r"'a' is not known here.*fetch_order\('a'\)"):
+        tracker.get_order("a")
     assert [tracker.get_order(key) is not None for key in "bc"] == [True, True]
     assert len(tracker.get_open_orders()) == 3
     assert (tracker.forgotten, len(tracker)) == (1, 5)
+
+
+def test_none_is_said_of_no_order_that_may_have_ended_unseen() -> None:
+    tracker = StateTracker()
+    tracker.load([], sequence=0, at=NOW)  # A store that was empty holds nothing else.
+    tracker.apply(entry(1, "a", 1))
+    assert tracker.get_order("b") is None
+    tracker.load([known("a")], sequence=1, at=NOW)
+    with pytest.raises(StateUnavailable):
+        tracker.get_order("b")
 
 
 def test_a_repeated_entry_does_not_bring_back_a_forgotten_order() -> None:

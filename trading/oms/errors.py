@@ -4,7 +4,7 @@
     ├── InvalidOrder              bad input at the door: field, value and what is allowed
     ├── OrderExists               the id is taken by an order with other content
     ├── OrderNotFound             no order has this id
-    ├── StateUnavailable          this door has no store to read the state from
+    ├── StateUnavailable          this door cannot know: no store, or an end unseen
     ├── Closed                    this order manager was closed, and nobody has started it again
     ├── StartUpError              a process cannot start; says what is wrong and what to do
     ├── StoreUnavailable          the database did not confirm the write in time; safe to repeat
@@ -38,7 +38,7 @@ class OrderNotFound(OmsError, LookupError):
 
 
 class StateUnavailable(OmsError):
-    """This door cannot know: it was given no store to read."""
+    """This door cannot know: it has no store to read, or the order may have ended unseen here."""
 
 
 class Closed(OmsError):

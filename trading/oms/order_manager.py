@@ -301,9 +301,9 @@ class OrderManager:
     # Reads.
 
     def get_order(self, order_id: str) -> OrderState | None:
-        """The newest state that this process has read; None where no such order is known.
+        """The newest state that this process has read (`tracker.freshness`); None: no such order.
 
-        Raises `StateUnavailable` on a remote door without a store. See `tracker.freshness`.
+        Raises `StateUnavailable` where it cannot know: no store, or one that has ended unseen.
         """
         self._must_know()
         return self.tracker.get_order(order_id)

@@ -2,7 +2,8 @@
 
 Fed by one reader of the journal. Open orders are indexed by every combination of exchange, symbol
 and strategy, so a question costs as much as its answer is long. Ended orders are kept up to a
-bound and then forgotten, oldest end first: None for such an order means "ask the store".
+bound and then forgotten, oldest end first. Of those, and of what had ended before the tracker was
+loaded, it cannot know: it says so instead of None.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta
 from itertools import product
 from typing import NamedTuple
 
+from trading.oms.errors import StateUnavailable
 from trading.oms.events import IJournalEntry
 from trading.oms.models import OrderState
 
@@ -42,6 +44,7 @@ class StateTracker:
         self.sequence = 0
         self.fresh_as_of: datetime | None = None
         self.forgotten = 0
+        self._has_seen_all = True
         self._ended_max = ended_max
         self._head = 0
         self._states: dict[str, OrderState] = {}
@@ -75,12 +78,14 @@ class StateTracker:
         return self._put(state, state.sequence)
 
     def load(self, states: Iterable[OrderState], *, sequence: int, at: datetime) -> None:
-        """Take a whole picture, as read from the store when its journal stood at `sequence`.
+        """Take the open orders, as read from the store when its journal stood at `sequence`.
 
-        What was known before is forgotten: a store that was restored may know less.
+        What was known before is forgotten: a store that was restored may know less. Of what had
+        ended by then nothing is known, unless that is nothing.
         """
         for known in (self._states, self._versions, self._open, self._ended):
             known.clear()
+        self._has_seen_all = sequence == 0
         for state in states:
             self.put(state)
         self.sequence = sequence
@@ -93,8 +98,19 @@ class StateTracker:
             self.fresh_as_of = at if self.fresh_as_of is None else max(self.fresh_as_of, at)
 
     def get_order(self, order_id: str) -> OrderState | None:
-        """The newest known state; None: never seen, or ended and forgotten."""
-        return self._states.get(order_id)
+        """The newest known state; None: there is no such order, as far as `freshness` says.
+
+        Raises `StateUnavailable` where there may be one that has ended and is not known here.
+        """
+        state = self._states.get(order_id)
+        if state is None and not self._has_seen_all:
+            msg = (
+                f"an order {order_id!r} is not known here: it may have ended before this process "
+                f"started, or before the newest {self._ended_max} that have ended; "
+                f"ask with `await fetch_order({order_id!r})`"
+            )
+            raise StateUnavailable(msg)
+        return state
 
     def get_open_orders(
         self,
@@ -147,6 +163,7 @@ class StateTracker:
             order_id = next(iter(self._ended))
             del self._ended[order_id], self._states[order_id], self._versions[order_id]
             self.forgotten += 1
+            self._has_seen_all = False
 
 
 def _place(state: OrderState) -> tuple[bool, str, str, str | None]:
