@@ -302,6 +302,15 @@ def test_a_field_that_is_not_given_is_what_is_specified(model: type[BaseModel]) 
     assert found == wanted
 
 
+def test_what_remains_of_a_state_made_by_hand_is_what_is_not_filled() -> None:
+    given = state().model_dump(exclude={"remaining_quantity"})
+    made = OrderState(**{**given, "quantity": Decimal("0.3"), "filled_quantity": Decimal("0.1")})
+    assert str(made.remaining_quantity) == "0.2"
+    assert OrderState(**{**given, "remaining_quantity": Decimal(7)}).remaining_quantity == 7
+    with pytest.raises(ValidationError, match="quantity"):
+        OrderState(**{**given, "quantity": "much"})
+
+
 def test_a_new_state_is_what_the_order_says_and_nothing_more() -> None:
     wanted = order(strategy_id="s", account="main", parent_order_id="p", metadata={"a": 1})
     known = OrderState.of(wanted)

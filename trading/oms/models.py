@@ -36,6 +36,7 @@ from trading.oms.enums import (
     RejectedBy,
     TimeInForce,
 )
+from trading.oms.exact import EXACT
 
 INTEGER_DIGITS_MAX = 20
 TOTAL_DIGITS_MAX = 40
@@ -240,6 +241,10 @@ class Order(BaseModel):
         }
 
 
+def _not_filled(given: dict[str, Any]) -> Decimal:
+    return EXACT.subtract(given["quantity"], given["filled_quantity"])
+
+
 class OrderState(BaseModel):
     """The complete state of an order as the OMS tracks it (specification, "OrderState").
 
@@ -288,7 +293,7 @@ class OrderState(BaseModel):
     sequence: int = 0
     filled_quantity: Total = Decimal(0)
     filled_notional: Total = Decimal(0)
-    remaining_quantity: Total = Decimal(0)
+    remaining_quantity: Total = Field(default_factory=_not_filled)
     average_fill_price: Exact | None = None
     inferred_quantity: Total = Decimal(0)
     rerouted_quantity: Total = Decimal(0)
