@@ -35,6 +35,7 @@ from trading.oms.errors import StoreUnavailable
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
 from trading.oms.order_workflow import workflow_id
+from trading.oms.reports import elsewhere
 from trading.oms.venue import VenueStatus
 
 if TYPE_CHECKING:
@@ -172,7 +173,8 @@ class Delivery:
     ) -> str | None:
         """One update with all that the order has not booked; then the inbox says so too."""
         known = await self._after_the_send(order_id, items)
-        new = items if was_sent else _not_booked(items, known)
+        own = await self._about(order_id, items, known)
+        new = own if was_sent else _not_booked(own, known)
         if new and not known.is_ours:
             # Somebody else's order: it has a row, and no workflow.
             await self._booking.book(order_id, [item.report for item in new])
@@ -180,6 +182,23 @@ class Delivery:
             return refusal
         await self._store.inbox_delivered([item.id for item in items])
         return None
+
+    async def _about(
+        self, order_id: str, items: list[InboxItem], known: Standing
+    ) -> list[InboxItem]:
+        """Those that speak of the order's exchange, account and symbol; the others are dropped.
+
+        Its workflow would refuse them for ever, and with them what is its own.
+        """
+        own = []
+        for item in items:
+            mismatch = elsewhere([item.report], known.state)
+            if mismatch is None:
+                own.append(item)
+            else:
+                text = f"undelivered: report {item.id} of the inbox is dropped: {shown(mismatch)}"
+                await self._alarm(order_id, item, text)
+        return own
 
     async def _alarm_undelivered(self, order_id: str, item: InboxItem, why: str) -> bool:
         since = item.added_at.isoformat(timespec="seconds")

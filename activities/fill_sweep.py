@@ -96,7 +96,7 @@ class FillSweep:
     ) -> tuple[str | None, ExecutionReport] | None:
         """Whose fills these are; None: nobody can say yet, for a send of ours is in doubt."""
         exchange, account = self._connector.exchange, self._connector.account
-        known = await self._store.find_order(exchange, account, exchange_order_id)
+        known = await self._store.find_order((exchange, account, symbol), exchange_order_id)
         if known is not None:
             return known, _report(fills)
         # A send without an answer has no exchange id here: the list of orders has both.

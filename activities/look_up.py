@@ -119,8 +119,9 @@ class OrderLookUp:
 
     async def _is_ours(self, claim: StoredClaim, exchange_order_id: str) -> bool:
         """A row of somebody else's order explains nothing: a sweep may have made it of it."""
-        where = (claim.request.exchange, claim.request.account)
-        order_id = await self._store.find_order(*where, exchange_order_id)
+        request = claim.request
+        where = (request.exchange, request.account, request.symbol)
+        order_id = await self._store.find_order(where, exchange_order_id)
         return order_id is not None and await self._store.trader_order(order_id) is not None
 
     async def _adopt(self, at: LookUp, claim: StoredClaim, report: ExecutionReport) -> Sighting:

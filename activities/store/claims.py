@@ -128,6 +128,7 @@ class ClaimSend(OnOrder):
             **key._asdict(),
             "exchange": request.exchange,
             "account": request.account,
+            "symbol": request.symbol,
             "exchange_client_id": request.exchange_client_id,
             "exchange_order_id": None,
             "request": request.model_dump_json(),

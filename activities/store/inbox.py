@@ -55,6 +55,7 @@ class InboxAdd:
                 "key": report_key(report),
                 "exchange": report.exchange,
                 "account": report.account,
+                "symbol": report.symbol,
                 "exchange_client_id": report.exchange_client_id,
                 "exchange_order_id": report.exchange_order_id,
                 "report": report.model_dump_json(),
@@ -145,7 +146,8 @@ def undelivered(
 def _undelivered_query(*, but: bool, foreign: bool) -> sa.Select[Any]:
     """The waiting reports of an account, oldest first, with the order that each belongs to.
 
-    The claim's client id decides; a report without one is matched by the exchange's order id.
+    The claim's client id decides; a report without one is matched by the exchange's order id and
+    the symbol: an exchange may count its order ids per symbol.
     """
     by_client, by_exchange = send_claims.alias("by_client"), send_claims.alias("by_exchange")
     same = sa.and_(
@@ -158,16 +160,9 @@ def _undelivered_query(*, but: bool, foreign: bool) -> sa.Select[Any]:
         by_exchange.c.exchange == _INBOX.exchange,
         by_exchange.c.account == _INBOX.account,
         by_exchange.c.exchange_order_id == _INBOX.exchange_order_id,
+        by_exchange.c.symbol == _INBOX.symbol,
     )
-    known = (
-        sa.select(sa.func.min(orders.c.client_order_id))
-        .where(
-            orders.c.exchange == _INBOX.exchange,
-            orders.c.account == _INBOX.account,
-            orders.c.exchange_order_id == _INBOX.exchange_order_id,
-        )
-        .scalar_subquery()
-    )
+    known = _carrier()
     claimed = sa.func.coalesce(by_client.c.order_id, by_exchange.c.order_id)
     query = (
         sa.select(
@@ -192,6 +187,20 @@ def _undelivered_query(*, but: bool, foreign: bool) -> sa.Select[Any]:
         .limit(sa.bindparam("limit"))
     )
     return _left_out(query, sa.func.coalesce(claimed, known), but=but, foreign=foreign)
+
+
+def _carrier() -> sa.ScalarSelect[Any]:
+    """The order that has a report's exchange order id, whether or not there is a claim."""
+    return (
+        sa.select(sa.func.min(orders.c.client_order_id))
+        .where(
+            orders.c.exchange == _INBOX.exchange,
+            orders.c.account == _INBOX.account,
+            orders.c.exchange_order_id == _INBOX.exchange_order_id,
+            orders.c.symbol == _INBOX.symbol,
+        )
+        .scalar_subquery()
+    )
 
 
 def _left_out(

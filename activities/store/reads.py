@@ -146,37 +146,51 @@ def claims_of_order(connection: sa.Connection, order_id: str) -> list[StoredClai
     return [stored_claim(row) for row in rows]
 
 
-def claim_by(connection: sa.Connection, exchange: str, account: str, **ids: str) -> ClaimKey | None:
-    """The newest claim with an id at an exchange."""
+def claim_by(
+    connection: sa.Connection, exchange: str, account: str, exchange_client_id: str
+) -> ClaimKey | None:
+    """The claim with a client id at an exchange."""
     columns = send_claims.c
-    query = (
-        sa.select(columns.order_id, columns.leg, columns.generation)
-        .where(columns.exchange == exchange, columns.account == account)
-        .where(*(columns[name] == value for name, value in ids.items()))
-        .order_by(columns.claimed_at.desc())
-        .limit(1)
+    query = sa.select(columns.order_id, columns.leg, columns.generation).where(
+        columns.exchange == exchange,
+        columns.account == account,
+        columns.exchange_client_id == exchange_client_id,
     )
-    row = (connection.execute(query)).one_or_none()
+    row = connection.execute(query).one_or_none()
     return None if row is None else ClaimKey(*row)
 
 
 def order_id_by_exchange_id(
-    connection: sa.Connection, exchange: str, account: str, exchange_order_id: str
+    connection: sa.Connection, where: tuple[str, str, str], exchange_order_id: str
 ) -> str | None:
-    """The order that carries (or carried, by its claims) an exchange's order id."""
-    claim = claim_by(connection, exchange, account, exchange_order_id=exchange_order_id)
-    if claim is not None:
-        return claim.order_id
-    columns = orders.c
-    found: str | None = connection.scalar(
-        sa.select(columns.client_order_id)
+    """The order that carries (or carried, by its claims) an exchange's order id.
+
+    `where` is exchange, account and symbol: an exchange may count its order ids per symbol.
+    """
+    exchange, account, symbol = where
+    claims = send_claims.c
+    claimed = (
+        sa.select(claims.order_id)
         .where(
-            columns.exchange == exchange,
-            columns.account == account,
-            columns.exchange_order_id == exchange_order_id,
+            claims.exchange == exchange,
+            claims.account == account,
+            claims.symbol == symbol,
+            claims.exchange_order_id == exchange_order_id,
+        )
+        .order_by(claims.claimed_at.desc())
+        .limit(1)
+    )
+    carried = (
+        sa.select(orders.c.client_order_id)
+        .where(
+            orders.c.exchange == exchange,
+            orders.c.account == account,
+            orders.c.symbol == symbol,
+            orders.c.exchange_order_id == exchange_order_id,
         )
         .limit(1)
     )
+    found: str | None = connection.scalar(claimed) or connection.scalar(carried)
     return found
 
 

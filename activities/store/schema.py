@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from activities.store.columns import Exact, Json, UtcTime
 
-SCHEMA_VERSION = "0010"
+SCHEMA_VERSION = "0011"
 """The newest migration; a store with another version is refused when it is opened."""
 
 metadata = sa.MetaData()
@@ -133,6 +133,7 @@ send_claims = sa.Table(
     sa.Column("generation", sa.Integer(), primary_key=True, autoincrement=False),
     sa.Column("exchange", sa.String(32), nullable=False),
     sa.Column("account", sa.String(32), nullable=False),
+    sa.Column("symbol", sa.String(32), nullable=False),
     sa.Column("exchange_client_id", sa.String(64), nullable=False),
     sa.Column("exchange_order_id", sa.String(64)),
     sa.Column("request", sa.Text(), nullable=False),
@@ -165,6 +166,7 @@ execution_inbox = sa.Table(
     sa.Column("key", sa.String(64), nullable=False, unique=True),
     sa.Column("exchange", sa.String(32), nullable=False),
     sa.Column("account", sa.String(32), nullable=False),
+    sa.Column("symbol", sa.String(32)),
     sa.Column("exchange_client_id", sa.String(64)),
     sa.Column("exchange_order_id", sa.String(64)),
     sa.Column("report", sa.Text(), nullable=False),

@@ -278,14 +278,15 @@ class Store:
         self, exchange: str, account: str, exchange_client_id: str
     ) -> ClaimKey | None:
         """Which send has this client id at the exchange; None: it is not ours."""
-        return await self._read(
-            lambda c: reads.claim_by(c, exchange, account, exchange_client_id=exchange_client_id)
-        )
+        return await self._read(lambda c: reads.claim_by(c, exchange, account, exchange_client_id))
 
-    async def find_order(self, exchange: str, account: str, exchange_order_id: str) -> str | None:
-        """Our id of the order that has, or one of whose legs had, this id at the exchange."""
+    async def find_order(self, where: tuple[str, str, str], exchange_order_id: str) -> str | None:
+        """Our id of the order that has, or one of whose legs had, this id at the exchange.
+
+        `where` is exchange, account and symbol.
+        """
         return await self._read(
-            lambda c: reads.order_id_by_exchange_id(c, exchange, account, exchange_order_id)
+            lambda c: reads.order_id_by_exchange_id(c, where, exchange_order_id)
         )
 
     # Trading states.

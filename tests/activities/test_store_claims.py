@@ -23,6 +23,7 @@ from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import Order, utc_now
 
 ROUTED = event(EventKind.ROUTED, exchange="sandbox", account="main")
+HERE = ("sandbox", "main", "BTC/USDT")
 REJECTED = event(EventKind.REJECTED, rejected_by=RejectedBy.EXCHANGE, reason="no")
 
 
@@ -358,13 +359,27 @@ async def test_claims_are_found_by_the_ids_of_the_exchange(store: Store) -> None
     key = ClaimKey(order.client_order_id, 1, 1)
     assert await store.find_claim("sandbox", "main", client_id) == key
     assert await store.find_claim("sandbox", "other", client_id) is None
-    assert await store.find_order("sandbox", "main", "x-77") == order.client_order_id
-    assert await store.find_order("sandbox", "main", "x-78") is None
+    assert await store.find_order(HERE, "x-77") == order.client_order_id
+    assert await store.find_order(HERE, "x-78") is None
     other = new_order()
     await store.admit(other)
     late = event(EventKind.ACCEPTED, exchange_order_id="x-79")
     await store.record(other.client_order_id, [ROUTED, late])
-    assert await store.find_order("sandbox", "main", "x-79") == other.client_order_id
+    assert await store.find_order(HERE, "x-79") == other.client_order_id
+
+
+async def test_an_exchanges_order_id_is_of_one_symbol(store: Store) -> None:
+    """Binance counts its order ids per symbol: two orders of an account may share one."""
+    eth = new_order(symbol="ETH/USDT")
+    btc = await accepted(store, new_order(), "x-80")
+    await store.admit(eth)
+    late = event(EventKind.ACCEPTED, exchange_order_id="x-80")
+    await store.record(eth.client_order_id, [ROUTED, late])
+
+    assert await store.find_order(HERE, "x-80") == btc.client_order_id
+    there = ("sandbox", "main", "ETH/USDT")
+    assert await store.find_order(there, "x-80") == eth.client_order_id
+    assert await store.find_order(("sandbox", "main", "SOL/USDT"), "x-80") is None
 
 
 @pytest.mark.parametrize(

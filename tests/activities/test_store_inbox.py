@@ -12,7 +12,8 @@ from sqlalchemy.util import await_only
 from activities.store import ClaimKey, InboxItem, Store
 from activities.store.prepared import Prepared
 from tests.activities.store_builders import accepted, claimed, new_order, opened, report
-from tests.oms.builders import after, fill
+from tests.oms.builders import after, event, fill
+from trading.oms.lifecycle import EventKind
 from trading.oms.models import utc_now
 from trading.oms.venue import VenueStatus
 
@@ -106,6 +107,27 @@ async def test_a_report_without_our_id_is_matched_by_the_exchanges(store: Store)
     assert ours.order_id == order.client_order_id
     assert ours.claim == ClaimKey(order.client_order_id, 1, 1)
     assert foreign.external
+
+
+async def test_a_report_without_our_id_goes_to_the_order_of_its_symbol(store: Store) -> None:
+    """Binance counts its order ids per symbol: two orders of an account may share one."""
+    symbols = ("ETH/USDT", "BTC/USDT")
+    eth, btc = [await accepted(store, new_order(symbol=one), "x-5") for one in symbols]
+    routed = event(EventKind.ROUTED, exchange="sandbox", account="main")
+    late = event(EventKind.ACCEPTED, exchange_order_id="x-6")
+    unclaimed = [new_order(symbol=one) for one in symbols]
+    for order in unclaimed:
+        await store.admit(order)
+        await store.record(order.client_order_id, [routed, late])
+    ids = ("x-5", "x-6")
+    await store.inbox_add(
+        [report(symbol=one, exchange_order_id=id_) for id_ in ids for one in symbols]
+    )
+    await store.inbox_add([report(symbol="SOL/USDT", exchange_order_id="x-5")])
+
+    items = await undelivered(store)
+    expected = [order.client_order_id for order in (eth, btc, *unclaimed)]
+    assert [item.order_id for item in items] == [*expected, None]
 
 
 async def test_a_stuck_order_does_not_hide_the_reports_behind_it(store: Store) -> None:

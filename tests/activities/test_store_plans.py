@@ -58,7 +58,7 @@ async def a_life(store: Store) -> None:
     await store.fills(order_id)
     await store.events_after(0)
     await store.find_claim("sandbox", "main", request.exchange_client_id)
-    await store.find_order("sandbox", "main", "1")
+    await store.find_order(("sandbox", "main", order.symbol), "1")
     await store.risk.book("sandbox", "main")
     await store.risk.mend()
     await store.risk.mend("sandbox", "main")

@@ -19,10 +19,10 @@ from activities.store.engine import masked, store_url
 from activities.store.migrate import LOCK, alembic_config, migrate_url
 from activities.store.reservations import MendSums
 from activities.store.rows import STATE_COLUMNS
-from activities.store.schema import SCHEMA_VERSION, fills, metadata, orders
+from activities.store.schema import SCHEMA_VERSION, execution_inbox, fills, metadata, orders
 from activities.store.types import StoreSettings
 from tests.activities.risk_builders import HERE, buy, fetched, reserve
-from tests.activities.store_builders import QUICK, new_order, opened
+from tests.activities.store_builders import QUICK, accepted, new_order, opened, report
 from trading.oms.errors import StartUpError, StoreRefused, StoreUnavailable
 from trading.oms.models import Fill, OrderState
 
@@ -130,6 +130,30 @@ async def test_the_running_sums_are_filled_from_the_reservations_that_are_there(
         await store._engines.writes.run(migrate_again)
         assert (await store.risk.book(*HERE)).held == before
         assert await store.risk._writer.do(MendSums(*HERE)) == []
+
+
+async def test_reports_that_wait_get_their_symbol_when_they_are_migrated(store_url: str) -> None:
+    def migrate_again(connection: sa.Connection) -> None:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0010")
+        unreadable = sa.update(execution_inbox).where(execution_inbox.c.id == spoilt)
+        connection.execute(unreadable.values(report="{"))
+        command.upgrade(config, "head")
+
+    async with opened(store_url) as store:
+        order = await accepted(store, new_order(symbol="ETH/USDT"), "x-1")
+        waits, spoilt = [
+            (await store.inbox_add([report(symbol=order.symbol, exchange_order_id=one)]))[0]
+            for one in ("x-1", "x-2")
+        ]
+        await store._engines.writes.run(migrate_again)
+
+        found = await store.inbox_undelivered("sandbox", "main")
+        assert [(item.id, item.order_id) for item in found] == [
+            (waits, order.client_order_id),
+            (spoilt, None),
+        ]
 
 
 def test_the_command_line_can_migrate(tmp_path: Path) -> None:

@@ -81,11 +81,18 @@ class Exchange:
     def clear(self, which: str = "all") -> None:
         self._control.set_faults({"clear": which})
 
-    def market(self, side: str, price: str, quantity: str, time_in_force: str = "IOC") -> None:
+    def market(
+        self,
+        side: str,
+        price: str,
+        quantity: str,
+        time_in_force: str = "IOC",
+        symbol: str = "BTCUSDT",
+    ) -> None:
         """Somebody else's order; GTC rests in the book."""
         self._control.market_order(
             {
-                "symbol": "BTCUSDT",
+                "symbol": symbol,
                 "side": side,
                 "price": price,
                 "quantity": quantity,
@@ -137,6 +144,10 @@ class Exchange:
     def deposit(self, asset: str, amount: str) -> None:
         """Money comes to the account, or with a minus goes."""
         self._control.deposit({"account": KEY, "asset": asset, "amount": amount})
+
+    def next_order_id(self, symbol: str, order_id: str) -> None:
+        """The exchange gives this id to its next order of the symbol."""
+        self.server.exchange.engine.markets[symbol]._order_id = int(order_id) - 1
 
     def disconnect(self) -> None:
         """Cut the user data stream."""

@@ -19,7 +19,7 @@ from trading.oms.alarms import Alarm, alarm_of
 from trading.oms.enums import OrderStatus
 from trading.oms.models import utc_now
 from trading.oms.order_workflow import workflow_id
-from trading.oms.venue import ExecutionReport
+from trading.oms.venue import ExecutionReport, VenueStatus
 
 pytestmark = pytest.mark.temporal
 FILLED = OrderStatus.FILLED
@@ -78,6 +78,48 @@ async def test_a_report_that_cannot_be_read_is_kept_and_alarmed_and_the_others_g
     text = first.model_dump_json()
     execute(desk, "UPDATE execution_inbox SET report = ? WHERE id = ?", (text, poisoned))
     await desk.until_status(order_id, FILLED)
+
+
+async def test_a_report_about_another_symbol_does_not_keep_an_order_from_its_own(
+    desk: Desk, exchange: Exchange
+) -> None:
+    order = await desk.resting()
+    order_id = order.client_order_id
+    trade = report(order.exchange_order_id, "0.01", exchange.name, "s-1")
+    strange = trade.model_copy(
+        update={
+            "symbol": "ETH/USDT",
+            "exchange_client_id": order.exchange_client_id,
+            "fills": (),
+            "status": VenueStatus.CANCELLED,
+        }
+    )
+    await desk.store.inbox_add([strange, trade])
+
+    await desk.until_status(order_id, FILLED)
+    texts = await until(lambda: desk.alarms(order_id))
+    assert [alarm_of(text) for text in texts] == [Alarm.UNDELIVERED]
+    assert "ETH/USDT" in texts[0]
+    await until(lambda: waiting_is(desk))
+
+
+async def test_two_orders_that_share_an_exchange_id_both_have_their_missed_fill(
+    desk: Desk, exchange: Exchange
+) -> None:
+    """Binance counts its order ids per symbol, and what it lists as a trade has no client id."""
+    btc = await desk.resting()
+    exchange.next_order_id("ETHUSDT", str(btc.exchange_order_id))
+    eth = await desk.resting(symbol="ETH/USDT", price="2000", quantity="0.1")
+    assert btc.exchange_order_id == eth.exchange_order_id
+    exchange.fault("stream_drop")
+    exchange.market("SELL", "2000", "0.1", symbol="ETHUSDT")
+    exchange.market("SELL", "30000", "0.01")
+    exchange.clear()
+    exchange.disconnect()  # A gap makes the feed ask for what it may have missed.
+
+    for order in (eth, btc):
+        await desk.until_status(order.client_order_id, FILLED)
+        assert await desk.alarms(order.client_order_id) == []
 
 
 async def test_an_error_in_one_delivery_delays_that_order_alone(
@@ -186,6 +228,7 @@ def kept_as(desk: Desk, kept: ExecutionReport, text: str) -> int:
         "key": report_key(kept),
         "exchange": kept.exchange,
         "account": kept.account,
+        "symbol": kept.symbol,
         "exchange_order_id": kept.exchange_order_id,
         "report": text,
         "added_at": utc_now().isoformat(timespec="microseconds"),
