@@ -44,10 +44,13 @@ class CatchUp:
         orders = await self._store.open_orders(
             exchange=self._connector.exchange, account=self._connector.account
         )
+        oldest_by: dict[str, datetime] = {}
+        for order in orders:
+            known = oldest_by.get(order.symbol, order.created_at)
+            oldest_by[order.symbol] = min(known, order.created_at)
         found: list[ExecutionReport] = []
         unread: ExchangeUnavailable | None = None
-        for symbol in sorted({order.symbol for order in orders}):
-            oldest = min(order.created_at for order in orders if order.symbol == symbol)
+        for symbol, oldest in sorted(oldest_by.items()):
             try:
                 found += await self._missed_fills(symbol, oldest - _OVERLAP)
             except ExchangeUnavailable as error:

@@ -1,5 +1,6 @@
 """What the catch-up and the sweep of fills ask an exchange for, and what stops them."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -50,16 +51,32 @@ class FakeConnector:
         self.looked_for.append(ref.symbol)
 
 
+class Counted(list[Any]):
+    """A list that counts how often it is gone through."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.passes += 1
+        return super().__iter__()
+
+
+def resting(symbol: str, name: str = "1", made: datetime = MADE) -> Any:
+    """An order that rests by our book."""
+    times = {"created_at": made, "last_updated_at": made}
+    names = dict.fromkeys(("exchange_order_id", "client_order_id", "exchange_client_id"), name)
+    return SimpleNamespace(symbol=symbol, status=OrderStatus.ACCEPTED, **times, **names)
+
+
 class FakeStore:
     """Cursors, the open orders, and fills that are all booked."""
 
     def __init__(self, **cursors: str) -> None:
         self.cursors = dict(cursors)
+        self.orders: list[Any] = Counted(resting(one) for one in (BTC, ETH))
 
     async def open_orders(self, **_: str) -> list[Any]:
-        shared = {"status": OrderStatus.ACCEPTED, "created_at": MADE, "last_updated_at": MADE}
-        names = {"exchange_order_id": "1", "client_order_id": "1", "exchange_client_id": "1"}
-        return [SimpleNamespace(symbol=one, **shared, **names) for one in (BTC, ETH)]
+        return self.orders
 
     async def cursor(self, name: str) -> str | None:
         return self.cursors.get(name)
@@ -94,6 +111,20 @@ async def test_the_catch_up_asks_behind_its_cursor_for_orders_of_any_age() -> No
     await CatchUp(cast("Any", store), cast("Any", connector)).run()
 
     assert connector.asked == [(BTC, "7", None), (ETH, None, MADE - MINUTE)]
+
+
+async def test_the_catch_up_goes_through_the_orders_as_often_for_many_symbols_as_for_few() -> None:
+    """With 50,000 orders of hundreds of symbols it kept the worker from all else for seconds."""
+    passes = []
+    for number in (2, 200):
+        connector, store = FakeConnector(), FakeStore()
+        made = [MADE + n * MINUTE for n in (2, 1, 3)]
+        store.orders = Counted(resting(f"{n}/USDT", made=at) for n in range(number) for at in made)
+        await CatchUp(cast("Any", store), cast("Any", connector)).run()
+        assert {since for _, _, since in connector.asked} == {MADE}
+        passes.append(store.orders.passes)
+
+    assert passes[0] == passes[1]
 
 
 async def test_the_sweep_names_a_time_beside_its_cursor() -> None:
