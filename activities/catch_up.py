@@ -84,7 +84,10 @@ class CatchUp:
     async def _missed_ends(
         self, orders: Sequence[OrderState], before: datetime
     ) -> list[ExecutionReport]:
-        """Orders that rest by our book and not by the exchange's: each is asked after."""
+        """Orders that rest by our book and not by the exchange's: each is asked after.
+
+        What is found of one is kept at once: the question for the next may fail.
+        """
         resting = [
             order for order in orders if order.status in _RESTING and order.last_updated_at < before
         ]
@@ -97,9 +100,8 @@ class CatchUp:
                 continue
             report = await self._asked_after(order, order.exchange_client_id)
             if report is not None:
+                await self._store.inbox_add([report])
                 reports.append(report)
-        if reports:
-            await self._store.inbox_add(reports)
         return reports
 
     async def _asked_after(self, order: OrderState, client_id: str) -> ExecutionReport | None:

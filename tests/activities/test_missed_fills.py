@@ -12,11 +12,12 @@ from activities.connectors.binance_connector import BinanceConnector
 from activities.connectors.classify import LOCAL_UNREADABLE
 from activities.connectors.settings import ConnectorSettings
 from activities.fill_sweep import FillSweep
+from tests.activities.store_builders import report
 from tests.oms.builders import fill
 from trading.oms.enums import OrderStatus
 from trading.oms.errors import ExchangeUnavailable
 from trading.oms.models import Fill
-from trading.oms.venue import OrderRef
+from trading.oms.venue import ExecutionReport, OrderRef, VenueStatus
 from workers.sandbox.config import SandboxConfig, parse_account
 from workers.sandbox.server import SandboxServer
 
@@ -35,6 +36,7 @@ class FakeConnector:
         self.fills = fills
         self.asked: list[tuple[str, str | None, datetime | None]] = []
         self.looked_for: list[str] = []
+        self.silent_about: str | None = None
 
     async def fills_after(
         self, symbol: str, *, trade_id: str | None, since: datetime | None
@@ -47,8 +49,13 @@ class FakeConnector:
     async def open_orders(self) -> tuple[()]:
         return ()
 
-    async def find_order(self, ref: OrderRef) -> None:
+    async def find_order(self, ref: OrderRef) -> ExecutionReport | None:
         self.looked_for.append(ref.symbol)
+        if ref.exchange_client_id == self.silent_about:
+            raise ExchangeUnavailable("nobody answers")
+        if self.silent_about is None:
+            return None
+        return report(exchange_client_id=ref.exchange_client_id, status=VenueStatus.CANCELLED)
 
 
 class Counted(list[Any]):
@@ -73,6 +80,7 @@ class FakeStore:
 
     def __init__(self, **cursors: str) -> None:
         self.cursors = dict(cursors)
+        self.inbox: list[ExecutionReport] = []
         self.orders: list[Any] = Counted(resting(one) for one in (BTC, ETH))
 
     async def open_orders(self, **_: str) -> list[Any]:
@@ -85,6 +93,9 @@ class FakeStore:
         assert self.cursors.get(name) == expected
         self.cursors[name] = new
         return True
+
+    async def inbox_add(self, reports: list[ExecutionReport]) -> None:
+        self.inbox += reports
 
     async def fills_known(self, ids: list[str]) -> set[str]:
         return set(ids)
@@ -103,6 +114,16 @@ async def test_fills_that_cannot_be_read_keep_no_other_symbol_and_no_end_waiting
 
     assert [symbol for symbol, _, _ in connector.asked] == [BTC, ETH]
     assert connector.looked_for == [BTC, ETH]
+
+
+async def test_an_order_that_cannot_be_asked_after_takes_no_other_orders_end_with_it() -> None:
+    connector, store = FakeConnector(), FakeStore()
+    store.orders = [resting(BTC, name) for name in ("1", "2", "3")]
+    connector.silent_about = "3"
+    with pytest.raises(ExchangeUnavailable, match="nobody answers"):
+        await CatchUp(cast("Any", store), cast("Any", connector)).run()
+
+    assert [one.exchange_client_id for one in store.inbox] == ["1", "2"]
 
 
 async def test_the_catch_up_asks_behind_its_cursor_for_orders_of_any_age() -> None:
