@@ -16,7 +16,7 @@ from trading.oms.reconciliation import unbooked
 from trading.oms.venue import ExecutionReport, ReportSource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from activities.order_door import OrderDoor
     from activities.order_steps import Parts
@@ -69,10 +69,19 @@ class FillSweep:
         by_order: dict[str, list[Fill]] = {}
         for fill in unbooked(settled, booked):
             by_order.setdefault(fill.exchange_order_id or "", []).append(fill)
-        owned = [await self._owned(symbol, id_, found) for id_, found in by_order.items()]
-        if None in owned:
+        where = (self._connector.exchange, self._connector.account, symbol)
+        owned: list[tuple[str | None, ExecutionReport]] = []
+        unknown: dict[str, list[Fill]] = {}
+        for id_, found in by_order.items():
+            order_id = await self._store.find_order(where, id_)
+            if order_id is None:
+                unknown[id_] = found
+            else:
+                owned.append((order_id, _report(found)))
+        listed = await self._listed(symbol, unknown) if unknown else []
+        if len(listed) < len(unknown):
             self._newest[symbol] = (cursor, None)  # They are asked for again.
-        return [one for one in owned if one is not None]
+        return owned + listed
 
     async def deliver(self, order_id: str | None, report: ExecutionReport) -> bool:
         """Let the order book its fills; somebody else's are booked on a row of their own."""
@@ -91,27 +100,30 @@ class FillSweep:
             at_s = str(int(newest.timestamp.timestamp()))
             await self._store.advance_cursor(name, await self._store.cursor(name), at_s)
 
-    async def _owned(
-        self, symbol: str, exchange_order_id: str, fills: Sequence[Fill]
-    ) -> tuple[str | None, ExecutionReport] | None:
-        """Whose fills these are; None: nobody can say yet, for a send of ours is in doubt."""
+    async def _listed(
+        self, symbol: str, unknown: Mapping[str, Sequence[Fill]]
+    ) -> list[tuple[str | None, ExecutionReport]]:
+        """Whose fills these are, by exchange order; left out are those of which nobody can say yet.
+
+        A send without an answer has no exchange id here: the list of orders has both.
+        """
         exchange, account = self._connector.exchange, self._connector.account
-        known = await self._store.find_order((exchange, account, symbol), exchange_order_id)
-        if known is not None:
-            return known, _report(fills)
-        # A send without an answer has no exchange id here: the list of orders has both.
-        since = min(fill.timestamp for fill in fills) - _RECENT
-        orders = await self._connector.orders_since(symbol, since)
-        for listed in orders:
-            if listed.exchange_order_id == exchange_order_id:
-                report = listed.model_copy(update={"fills": tuple(fills)})
+        oldest = min(fill.timestamp for fills in unknown.values() for fill in fills)
+        orders = await self._connector.orders_since(symbol, oldest - _RECENT)
+        there = {order.exchange_order_id: order for order in orders}
+        undecided = orders.gap is not None or await self._waits_for_an_answer(symbol)
+        found: list[tuple[str | None, ExecutionReport]] = []
+        for id_, fills in unknown.items():
+            order = there.get(id_)
+            if order is not None:
+                report = order.model_copy(update={"fills": tuple(fills)})
                 claim = await self._store.find_claim(
-                    exchange, account, listed.exchange_client_id or ""
+                    exchange, account, order.exchange_client_id or ""
                 )
-                return (claim.order_id if claim else None), report
-        if orders.gap is not None or await self._waits_for_an_answer(symbol):
-            return None
-        return None, _report(fills)
+                found.append((claim.order_id if claim else None, report))
+            elif not undecided:
+                found.append((None, _report(fills)))
+        return found
 
     async def _waits_for_an_answer(self, symbol: str) -> bool:
         """Whether a send of ours may have traded that has no exchange id yet."""

@@ -17,7 +17,7 @@ from tests.oms.builders import fill
 from trading.oms.enums import OrderStatus
 from trading.oms.errors import ExchangeUnavailable
 from trading.oms.models import Fill
-from trading.oms.venue import ExecutionReport, OrderRef, VenueStatus
+from trading.oms.venue import ExecutionReport, OrderList, OrderRef, VenueStatus
 from workers.sandbox.config import SandboxConfig, parse_account
 from workers.sandbox.server import SandboxServer
 
@@ -36,6 +36,7 @@ class FakeConnector:
         self.fills = fills
         self.asked: list[tuple[str, str | None, datetime | None]] = []
         self.looked_for: list[str] = []
+        self.listed_since: list[tuple[str, datetime]] = []
         self.silent_about: str | None = None
 
     async def fills_after(
@@ -48,6 +49,10 @@ class FakeConnector:
 
     async def open_orders(self) -> tuple[()]:
         return ()
+
+    async def orders_since(self, symbol: str, since: datetime) -> OrderList:
+        self.listed_since.append((symbol, since))
+        return OrderList(())
 
     async def find_order(self, ref: OrderRef) -> ExecutionReport | None:
         self.looked_for.append(ref.symbol)
@@ -81,10 +86,16 @@ class FakeStore:
     def __init__(self, **cursors: str) -> None:
         self.cursors = dict(cursors)
         self.inbox: list[ExecutionReport] = []
+        self.owners: dict[str, str] = {}
+        self.not_booked: set[str] = set()
         self.orders: list[Any] = Counted(resting(one) for one in (BTC, ETH))
 
-    async def open_orders(self, **_: str) -> list[Any]:
+    async def open_orders(self, *_: str, **_named: str) -> list[Any]:
         return self.orders
+
+    async def find_order(self, where: tuple[str, str, str], exchange_order_id: str) -> str | None:
+        assert where == ("sandbox", "main", BTC)
+        return self.owners.get(exchange_order_id)
 
     async def cursor(self, name: str) -> str | None:
         return self.cursors.get(name)
@@ -98,7 +109,7 @@ class FakeStore:
         self.inbox += reports
 
     async def fills_known(self, ids: list[str]) -> set[str]:
-        return set(ids)
+        return set(ids) - self.not_booked
 
 
 def a_sweep(store: FakeStore, connector: FakeConnector) -> FillSweep:
@@ -169,6 +180,23 @@ async def test_the_sweep_goes_on_where_it_was_although_all_its_orders_are_younge
         (BTC, None, MADE - 2 * MINUTE),
         (BTC, "4000", MADE - MINUTE),
     ]
+
+
+async def test_the_sweep_asks_once_for_the_orders_that_nobody_knows() -> None:
+    fills = tuple(
+        fill(
+            f"f{n}", trade_id=str(n), exchange_order_id=f"unknown-{n}", timestamp=MADE + n * MINUTE
+        )
+        for n in range(3)
+    )
+    connector, store = FakeConnector(fills=fills), FakeStore()
+    store.not_booked, store.orders = {one.fill_id for one in fills}, []
+    missing = await a_sweep(store, connector).missing(BTC, MADE)
+
+    assert [report.exchange_order_id for _, report in missing] == [
+        "unknown-0", "unknown-1", "unknown-2",
+    ]  # fmt: skip
+    assert connector.listed_since == [(BTC, MADE - timedelta(days=1))]
 
 
 async def test_binance_is_never_asked_for_an_id_and_a_time_at_once(
