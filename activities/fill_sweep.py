@@ -7,7 +7,7 @@ id is still seen. Orders that have ended are swept too, and those that were decl
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from activities.foreign_orders import ForeignOrders
 from trading.oms.enums import OrderStatus, Pending
@@ -29,6 +29,14 @@ _OVERLAP_IDS = 1000
 _SETTLING = timedelta(seconds=2)
 
 
+class _Look(NamedTuple):
+    """One look at a symbol's list: where it began, what was compared, what nobody has taken."""
+
+    cursor: str | None
+    settled: Sequence[Fill]
+    left: list[Fill]
+
+
 class FillSweep:
     """One account's sweep. `looked_at` counts the fills of the symbol asked for last."""
 
@@ -38,7 +46,7 @@ class FillSweep:
         self._door = door
         self._connector = connector
         self._foreign = ForeignOrders(parts.store)
-        self._newest: dict[str, tuple[str | None, Fill | None]] = {}
+        self._looks: dict[str, _Look] = {}
         self.looked_at = 0
 
     async def symbols(self) -> dict[str, datetime]:
@@ -61,10 +69,10 @@ class FillSweep:
         start = min(since, await self._swept_until(symbol) or since) - _MARGIN
         fills = await self._connector.fills_after(symbol, trade_id=first, since=start)
         self.looked_at = len(fills)
-        numbered = [fill for fill in fills if (fill.trade_id or "").isdecimal()]
-        newest = max(numbered, key=lambda fill: int(fill.trade_id or 0), default=None)
-        self._newest[symbol] = (cursor, newest)
-        settled = [f for f in fills if f.timestamp < utc_now() - _SETTLING]
+        settled_before = utc_now() - _SETTLING
+        settled = [fill for fill in fills if fill.timestamp < settled_before]
+        left = [fill for fill in fills if fill.timestamp >= settled_before]
+        self._looks[symbol] = _Look(cursor, settled, left)
         booked = await self._store.fills_known([fill.fill_id for fill in settled])
         by_order: dict[str, list[Fill]] = {}
         for fill in unbooked(settled, booked):
@@ -78,21 +86,24 @@ class FillSweep:
                 unknown[id_] = found
             else:
                 owned.append((order_id, _report(found)))
-        listed = await self._listed(symbol, unknown) if unknown else []
-        if len(listed) < len(unknown):
-            self._newest[symbol] = (cursor, None)  # They are asked for again.
-        return owned + listed
+        return owned + await self._listed(symbol, unknown) if unknown else owned
 
     async def deliver(self, order_id: str | None, report: ExecutionReport) -> bool:
         """Let the order book its fills; somebody else's are booked on a row of their own."""
         if order_id is None or await self._store.trader_order(order_id) is None:
             await self._foreign.record(report)
             return True
-        return await self._door.tell(order_id, [report])
+        taken = await self._door.tell(order_id, [report])
+        if not taken:
+            self._looks[report.symbol].left.extend(report.fills)
+        return taken
 
     async def done_with(self, symbol: str) -> None:
-        """Move the cursor; the overlap still covers what was left out."""
-        cursor, newest = self._newest[symbol]
+        """Move the cursor up to the oldest fill that nobody has taken: that is asked for again."""
+        cursor, settled, left = self._looks[symbol]
+        end = min((_number(fill) for fill in left if _is_numbered(fill)), default=None)
+        passed = [f for f in settled if _is_numbered(f) and (end is None or _number(f) < end)]
+        newest = max(passed, key=_number, default=None)
         if newest is None or newest.trade_id is None:
             return
         if await self._store.advance_cursor(self._name(symbol), cursor, newest.trade_id):
@@ -121,7 +132,9 @@ class FillSweep:
                     exchange, account, order.exchange_client_id or ""
                 )
                 found.append((claim.order_id if claim else None, report))
-            elif not undecided:
+            elif undecided:
+                self._looks[symbol].left.extend(fills)
+            else:
                 found.append((None, _report(fills)))
         return found
 
@@ -142,6 +155,14 @@ class FillSweep:
 
     def _name(self, symbol: str, kind: str = "swept") -> str:
         return f"{kind}:{self._connector.exchange}:{self._connector.account}:{symbol}"
+
+
+def _is_numbered(fill: Fill) -> bool:
+    return (fill.trade_id or "").isdecimal()
+
+
+def _number(fill: Fill) -> int:
+    return int(fill.trade_id or 0)
 
 
 def _report(fills: Sequence[Fill]) -> ExecutionReport:

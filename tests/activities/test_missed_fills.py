@@ -16,7 +16,7 @@ from tests.activities.store_builders import report
 from tests.oms.builders import fill
 from trading.oms.enums import OrderStatus
 from trading.oms.errors import ExchangeUnavailable
-from trading.oms.models import Fill
+from trading.oms.models import Fill, utc_now
 from trading.oms.venue import ExecutionReport, OrderList, OrderRef, VenueStatus
 from workers.sandbox.config import SandboxConfig, parse_account
 from workers.sandbox.server import SandboxServer
@@ -108,13 +108,35 @@ class FakeStore:
     async def inbox_add(self, reports: list[ExecutionReport]) -> None:
         self.inbox += reports
 
+    async def trader_order(self, order_id: str) -> object:
+        return order_id
+
     async def fills_known(self, ids: list[str]) -> set[str]:
         return set(ids) - self.not_booked
 
 
-def a_sweep(store: FakeStore, connector: FakeConnector) -> FillSweep:
+class FakeDoor:
+    """Orders that take what they are told, but one."""
+
+    def __init__(self, busy: str) -> None:
+        self.busy = busy
+
+    async def tell(self, order_id: str, _reports: list[ExecutionReport]) -> bool:
+        return order_id != self.busy
+
+
+def a_sweep(store: FakeStore, connector: FakeConnector, busy: str = "") -> FillSweep:
     parts = cast("Any", SimpleNamespace(store=store))
-    return FillSweep(parts, cast("Any", None), cast("Any", connector))
+    return FillSweep(parts, cast("Any", FakeDoor(busy)), cast("Any", connector))
+
+
+async def swept(store: FakeStore, connector: FakeConnector, busy: str = "") -> str | None:
+    """Where the cursor stands after one sweep."""
+    sweep = a_sweep(store, connector, busy)
+    for order_id, told in await sweep.missing(BTC, MADE):
+        await sweep.deliver(order_id, told)
+    await sweep.done_with(BTC)
+    return store.cursors.get(f"swept:sandbox:main:{BTC}")
 
 
 async def test_fills_that_cannot_be_read_keep_no_other_symbol_and_no_end_waiting() -> None:
@@ -197,6 +219,28 @@ async def test_the_sweep_asks_once_for_the_orders_that_nobody_knows() -> None:
         "unknown-0", "unknown-1", "unknown-2",
     ]  # fmt: skip
     assert connector.listed_since == [(BTC, MADE - timedelta(days=1))]
+
+
+async def test_the_sweep_does_not_pass_a_fill_that_its_order_has_not_taken() -> None:
+    """An order between two others may be busy for longer than the overlap lasts."""
+    ids = ("4000", "5000", "9000")
+    fills = tuple(fill(one, trade_id=one, exchange_order_id=one, timestamp=MADE) for one in ids)
+    connector, store = FakeConnector(fills=fills), FakeStore()
+    store.owners, store.not_booked = {one: f"of-{one}" for one in ids}, set(ids)
+
+    assert await swept(store, connector, busy="of-5000") == "4000"
+    assert await swept(store, connector) == "9000"
+
+
+async def test_the_sweep_does_not_pass_a_fill_that_it_has_left_out() -> None:
+    """The newest may be on their way: they are looked after in the next pass."""
+    ages = {"5000": 60 * 60, "7000": 1, "9000": 0}
+    fills = tuple(
+        fill(one, trade_id=one, timestamp=utc_now() - timedelta(seconds=age))
+        for one, age in ages.items()
+    )
+
+    assert await swept(FakeStore(), FakeConnector(fills=fills)) == "5000"
 
 
 async def test_binance_is_never_asked_for_an_id_and_a_time_at_once(
