@@ -7,6 +7,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from activities.asked_until import AskedUntil
 from activities.connectors.classify import LOCAL_UNREADABLE
 from trading.oms.enums import OrderStatus
 from trading.oms.errors import ExchangeUnavailable
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _RESTING = frozenset({OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
 _OVERLAP = timedelta(minutes=1)
+_LISTED_LATE = timedelta(minutes=10)
+"""The sweep of reconciliation looks back further; it is made less often."""
 _SETTLING = timedelta(seconds=2)
 
 
@@ -34,6 +37,7 @@ class CatchUp:
         """Take the store and the account's connector."""
         self._store = store
         self._connector = connector
+        self._asked_until = AskedUntil(store, connector, "fills_at")
 
     async def run(self) -> bool:
         """Look once; True where anything was put into the inbox. Raises `ExchangeError`.
@@ -65,11 +69,13 @@ class CatchUp:
         return bool(found)
 
     async def _missed_fills(self, symbol: str, since: datetime) -> list[ExecutionReport]:
-        """The fills from the cursor on; the cursor moves only after they are in the inbox."""
+        """The fills from the cursor on; cursor and time move only after they are in the inbox."""
         name = f"fills:{self._connector.exchange}:{self._connector.account}:{symbol}"
         cursor = await self._store.cursor(name)
+        asked_at = self._connector.exchange_now()
+        asked = await self._asked_until.but(_LISTED_LATE, symbol)
         # Behind a cursor may be fills of orders that have ended: older than those that are open.
-        start = since if cursor is None else None
+        start = asked if cursor is not None else max(since, asked or since)
         fills = await self._connector.fills_after(symbol, trade_id=cursor, since=start)
         known = await self._store.fills_known([fill.fill_id for fill in fills])
         reports = [_report_of(fill) for fill in fills if fill.fill_id not in known]
@@ -79,6 +85,7 @@ class CatchUp:
         trade_ids = [int(trade_id) for trade_id in ids if trade_id.isdecimal()]
         if trade_ids:
             await self._store.advance_cursor(name, cursor, str(max(trade_ids)))
+        await self._asked_until.move(symbol, asked_at)
         return reports
 
     async def _missed_ends(

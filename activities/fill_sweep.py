@@ -1,14 +1,16 @@
 """The fills of an account by the exchange's own list, against those that are booked.
 
 The list is read by trade id, from a cursor with an overlap: a fill that came late under an older
-id is still seen. Orders that have ended are swept too, and those that were declared dead.
+id is still seen. Beside it stands until when the list was read, for exchanges that list by time.
+Orders that have ended are swept too, and those that were declared dead.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from activities.asked_until import AskedUntil
 from activities.foreign_orders import ForeignOrders
 from trading.oms.enums import OrderStatus, Pending
 from trading.oms.models import utc_now
@@ -17,6 +19,7 @@ from trading.oms.venue import ExecutionReport, ReportSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from activities.order_door import OrderDoor
     from activities.order_steps import Parts
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 _RECENT = timedelta(days=1)
 _MARGIN = timedelta(minutes=1)
 _OVERLAP_IDS = 1000
+_LISTED_LATE = timedelta(hours=1)
 _SETTLING = timedelta(seconds=2)
 
 
@@ -33,6 +37,7 @@ class _Look(NamedTuple):
     """One look at a symbol's list: where it began, what was compared, what nobody has taken."""
 
     cursor: str | None
+    asked_at: datetime
     settled: Sequence[Fill]
     left: list[Fill]
 
@@ -46,6 +51,7 @@ class FillSweep:
         self._door = door
         self._connector = connector
         self._foreign = ForeignOrders(parts.store)
+        self._asked_until = AskedUntil(parts.store, connector, "swept_at")
         self._looks: dict[str, _Look] = {}
         self.looked_at = 0
 
@@ -66,13 +72,16 @@ class FillSweep:
         first = None if cursor is None else str(max(int(cursor) - _OVERLAP_IDS, 0))
         # An exchange that lists by time needs one beside the id: the account may have no trade of
         # the symbol that is as old as the id, and its whole history would be read for it.
-        start = min(since, await self._swept_until(symbol) or since) - _MARGIN
+        asked_at = self._connector.exchange_now()
+        oldest = since - _MARGIN
+        asked = await self._asked_until.but(_LISTED_LATE, symbol) or oldest
+        start = asked if cursor is not None else max(oldest, asked)
         fills = await self._connector.fills_after(symbol, trade_id=first, since=start)
         self.looked_at = len(fills)
         settled_before = utc_now() - _SETTLING
         settled = [fill for fill in fills if fill.timestamp < settled_before]
         left = [fill for fill in fills if fill.timestamp >= settled_before]
-        self._looks[symbol] = _Look(cursor, settled, left)
+        self._looks[symbol] = _Look(cursor, asked_at, settled, left)
         booked = await self._store.fills_known([fill.fill_id for fill in settled])
         by_order: dict[str, list[Fill]] = {}
         for fill in unbooked(settled, booked):
@@ -99,17 +108,15 @@ class FillSweep:
         return taken
 
     async def done_with(self, symbol: str) -> None:
-        """Move the cursor up to the oldest fill that nobody has taken: that is asked for again."""
-        cursor, settled, left = self._looks[symbol]
+        """Move cursor and time up to the oldest fill that nobody has taken: it comes again."""
+        cursor, asked_at, settled, left = self._looks[symbol]
         end = min((_number(fill) for fill in left if _is_numbered(fill)), default=None)
         passed = [f for f in settled if _is_numbered(f) and (end is None or _number(f) < end)]
-        newest = max(passed, key=_number, default=None)
-        if newest is None or newest.trade_id is None:
-            return
-        if await self._store.advance_cursor(self._name(symbol), cursor, newest.trade_id):
-            name = self._name(symbol, "swept_at")
-            at_s = str(int(newest.timestamp.timestamp()))
-            await self._store.advance_cursor(name, await self._store.cursor(name), at_s)
+        if passed:
+            newest = str(max(_number(fill) for fill in passed))
+            await self._store.advance_cursor(self._name(symbol), cursor, newest)
+        until = min([asked_at, *(fill.timestamp for fill in left)])
+        await self._asked_until.move(symbol, until)
 
     async def _listed(
         self, symbol: str, unknown: Mapping[str, Sequence[Fill]]
@@ -148,13 +155,8 @@ class FillSweep:
             for order in await self._store.open_orders(exchange, account, symbol)
         )
 
-    async def _swept_until(self, symbol: str) -> datetime | None:
-        """When the cursor's fill was made: an order that nobody swept may be older than others."""
-        at_s = await self._store.cursor(self._name(symbol, "swept_at"))
-        return datetime.fromtimestamp(int(at_s), UTC) if at_s is not None else None
-
-    def _name(self, symbol: str, kind: str = "swept") -> str:
-        return f"{kind}:{self._connector.exchange}:{self._connector.account}:{symbol}"
+    def _name(self, symbol: str) -> str:
+        return f"swept:{self._connector.exchange}:{self._connector.account}:{symbol}"
 
 
 def _is_numbered(fill: Fill) -> bool:

@@ -23,7 +23,7 @@ from workers.sandbox.server import SandboxServer
 
 BTC, ETH = "BTC/USDT", "ETH/USDT"
 MADE = datetime(2026, 1, 10, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 class FakeConnector:
@@ -38,6 +38,10 @@ class FakeConnector:
         self.looked_for: list[str] = []
         self.listed_since: list[tuple[str, datetime]] = []
         self.silent_about: str | None = None
+        self.now = MADE + timedelta(days=40)
+
+    def exchange_now(self) -> datetime:
+        return self.now
 
     async def fills_after(
         self, symbol: str, *, trade_id: str | None, since: datetime | None
@@ -167,6 +171,49 @@ async def test_the_catch_up_asks_behind_its_cursor_for_orders_of_any_age() -> No
     assert connector.asked == [(BTC, "7", None), (ETH, None, MADE - MINUTE)]
 
 
+async def test_the_catch_up_asks_no_further_back_than_it_has_read() -> None:
+    """With a cursor and without one, although nothing was traded: only what is listed late."""
+    connector = FakeConnector()
+    store, first = FakeStore(**{f"fills:sandbox:main:{BTC}": "7"}), connector.now
+    catch_up = CatchUp(cast("Any", store), cast("Any", connector))
+    await catch_up.run()
+    connector.asked.clear()
+    connector.now += HOUR
+    await catch_up.run()
+
+    assert connector.asked == [(BTC, "7", first - 10 * MINUTE), (ETH, None, first - 10 * MINUTE)]
+
+    # A younger order asks for nothing that is older than itself.
+    connector.asked.clear()
+    connector.now += timedelta(days=9)
+    store.orders = [resting(ETH, made=connector.now)]
+    await catch_up.run()
+    assert connector.asked == [(ETH, None, connector.now - MINUTE)]
+
+
+async def test_a_read_that_failed_moves_no_time() -> None:
+    connector, store = FakeConnector(BTC), FakeStore()
+    store.orders = [resting(BTC)]
+    catch_up = CatchUp(cast("Any", store), cast("Any", connector))
+    for _ in range(2):
+        with pytest.raises(ExchangeUnavailable, match="no such pair"):
+            await catch_up.run()
+
+    assert connector.asked == 2 * [(BTC, None, MADE - MINUTE)]
+
+
+async def test_a_clock_that_was_ahead_leaves_nothing_unasked() -> None:
+    connector, store = FakeConnector(), FakeStore()
+    store.orders = [resting(BTC)]
+    catch_up = CatchUp(cast("Any", store), cast("Any", connector))
+    connector.now += timedelta(days=365)
+    await catch_up.run()
+    connector.now -= timedelta(days=365)
+    await catch_up.run()
+
+    assert connector.asked[-1] == (BTC, None, connector.now - 10 * MINUTE)
+
+
 async def test_the_catch_up_goes_through_the_orders_as_often_for_many_symbols_as_for_few() -> None:
     """With 50,000 orders of hundreds of symbols it kept the worker from all else for seconds."""
     passes = []
@@ -191,17 +238,32 @@ async def test_the_sweep_names_a_time_beside_its_cursor() -> None:
 
 
 async def test_the_sweep_goes_on_where_it_was_although_all_its_orders_are_younger() -> None:
-    swept = fill("a", trade_id="5000", timestamp=MADE)
-    connector = FakeConnector(fills=(swept, fill("b", trade_id="4999", timestamp=MADE)))
-    sweep = a_sweep(FakeStore(), connector)
-    await sweep.missing(BTC, MADE - MINUTE)
-    await sweep.done_with(BTC)
-    await sweep.missing(BTC, MADE + timedelta(days=9))
+    newest = fill("a", trade_id="5000", timestamp=MADE)
+    connector = FakeConnector(fills=(newest, fill("b", trade_id="4999", timestamp=MADE)))
+    store, first = FakeStore(), connector.now
+    await swept(store, connector)
+    connector.now += timedelta(days=9)
+    await a_sweep(store, connector).missing(BTC, connector.now)
 
-    assert connector.asked == [
-        (BTC, None, MADE - 2 * MINUTE),
-        (BTC, "4000", MADE - MINUTE),
-    ]
+    assert connector.asked == [(BTC, None, MADE - MINUTE), (BTC, "4000", first - HOUR)]
+
+
+async def test_the_sweep_asks_again_since_the_oldest_fill_that_nobody_has_taken() -> None:
+    """Also where trades have no numbers, so that there is no cursor."""
+    names = ("of-a-busy-order", "taken")
+    fills = tuple(
+        fill(one, trade_id=one, exchange_order_id=one, timestamp=MADE + n * HOUR)
+        for n, one in enumerate(names, 30)
+    )
+    connector, store = FakeConnector(fills=fills), FakeStore()
+    store.owners, store.not_booked = {one: one for one in names}, set(names)
+    await swept(store, connector, busy=names[0])
+    await swept(store, connector)
+    await a_sweep(store, connector).missing(BTC, MADE)
+
+    assert [since for _, _, since in connector.asked] == [
+        MADE - MINUTE, MADE + 29 * HOUR, connector.now - HOUR,
+    ]  # fmt: skip
 
 
 async def test_the_sweep_asks_once_for_the_orders_that_nobody_knows() -> None:

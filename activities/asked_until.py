@@ -1,0 +1,46 @@
+"""Until when a list of fills was read whole: a time beside each cursor.
+
+A cursor moves with the fills alone. Where there are none, an exchange that lists by time would be
+asked for everything since the cursor's fill, or since the oldest open order, again and again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from activities.store import Store
+    from trading.oms.venue import IExecutionConnector
+
+
+class AskedUntil:
+    """The times of one account, by symbol, in the exchange's own clock."""
+
+    def __init__(self, store: Store, connector: IExecutionConnector, kind: str) -> None:
+        """`kind` is whose times these are: the first part of their names among the cursors."""
+        self._store = store
+        self._connector = connector
+        self._kind = kind
+
+    async def but(self, overlap: timedelta, symbol: str) -> datetime | None:
+        """From when on to ask; None: nobody has yet.
+
+        It is earlier by `overlap`: an exchange may list a fill some time after it was made.
+        """
+        at_s = await self._store.cursor(self._name(symbol))
+        if at_s is None:
+            return None
+        # A time that a wrong clock has set lies ahead of a right one.
+        return min(datetime.fromtimestamp(int(at_s), UTC), self._connector.exchange_now()) - overlap
+
+    async def move(self, symbol: str, until: datetime) -> None:
+        """The list was read, and all that it has up to then is seen to; it never goes back."""
+        name = self._name(symbol)
+        known = await self._store.cursor(name)
+        await self._store.advance_cursor(name, known, str(int(until.timestamp())))
+
+    def _name(self, symbol: str) -> str:
+        return f"{self._kind}:{self._connector.exchange}:{self._connector.account}:{symbol}"
