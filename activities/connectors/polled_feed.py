@@ -136,16 +136,17 @@ class PolledFeed:
         is_whole = self._whole_at is None or started - self._whole_at >= _WHOLE_EVERY
         there = await self._there(started, is_whole=is_whole)
         is_first, told = self._looked_at is None, list[ExecutionReport]()
+        after = dict(self._seen)
         for order_id, report in there.items():
             seen = self._seen.get(order_id)
             if seen is not None and _same(seen.report, report) and not self._is_owed(seen, started):
                 continue
             fills = () if is_first else await self._new_fills(report, seen)
-            self._seen[order_id] = _Seen(report, dict(seen.fills) if seen else {})
-            self._seen[order_id].fills |= {fill.fill_id: fill for fill in fills}
+            after[order_id] = _Seen(report, dict(seen.fills) if seen else {})
+            after[order_id].fills |= {fill.fill_id: fill for fill in fills}
             if not is_first and (fills or seen is None or not _same(seen.report, report)):
                 told.append(report.model_copy(update={"fills": tuple(fills)}))
-        self._looked_at = started
+        self._seen, self._looked_at = after, started
         self._whole_at = started if is_whole else self._whole_at
         self._forget(started)
         return told

@@ -13,8 +13,15 @@ from activities.connectors.venues.connector import CcxtConnector
 from tests.conformance import generic
 from tests.conformance.venue import SANDBOXES
 from trading.oms.enums import OrderSide, OrderType
+from trading.oms.errors import ExchangeUnavailable
 from trading.oms.identity import exchange_client_id
-from trading.oms.venue import ExecutionReport, OrderRequest, StreamState, VenueStatus
+from trading.oms.venue import (
+    ExecutionReport,
+    OrderRef,
+    OrderRequest,
+    StreamState,
+    VenueStatus,
+)
 from workers.sandbox.server import SandboxServer
 
 BUILDERS = {"binance": generic.binance, "kraken": generic.kraken}
@@ -109,6 +116,37 @@ async def test_every_change_is_told_once_and_what_was_before_is_not(kind: str) -
 
     fills = [fill for report in told for fill in report.fills]
     assert len({fill.fill_id for fill in fills}) == len(fills) == 4
+
+
+async def test_a_question_that_fails_loses_no_change_that_was_found_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with (
+        connected("binance", 500) as (connector, server),
+        aclosing(connector.executions()) as events,  # type: ignore[type-var]
+    ):
+        assert await anext(events) is StreamState.CONNECTED
+        both = [an_order(connector, number) for number in (1, 2)]
+        names = [order.exchange_client_id for order in both]
+        for order in both:
+            await connector.place(order)
+            await of(events, VenueStatus.NEW)
+        find_order, asked = CcxtConnector.find_order, list[str]()
+
+        async def second_fails(self: CcxtConnector, ref: OrderRef) -> ExecutionReport | None:
+            asked.append(ref.exchange_client_id)
+            if len(asked) == 2:
+                raise ExchangeUnavailable("nobody answers")
+            return await find_order(self, ref)
+
+        monkeypatch.setattr(CcxtConnector, "find_order", second_fails)
+        sell(server, "0.02")
+        told = await of(events, VenueStatus.FILLED)
+        told += await of(events, VenueStatus.FILLED)
+
+    assert sorted(asked[:2]) == sorted(names)
+    assert sorted(str(report.exchange_client_id) for report in told) == sorted(names)
+    assert all(report.fills for report in told)
 
 
 async def test_a_cancel_by_somebody_else_is_noticed() -> None:
