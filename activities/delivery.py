@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from activities.messages import Account
     from activities.store import InboxItem, Standing, Store
     from trading.oms.models import OrderState
+    from trading.oms.venue import ExecutionReport
 
 _log = logging.getLogger(__name__)
 _BEFORE_ANSWER = frozenset(
@@ -302,10 +303,21 @@ def _is_booked(item: InboxItem, state: OrderState, known: frozenset[str]) -> boo
     if report.status in _LIVES:
         total = report.cumulative_quantity or 0
         return (
-            (is_newest or is_old_leg)
+            (is_old_leg or (is_newest and not _is_less(report, state)))
             and state.status not in _NO_SIGN_OF_LIFE
             and total <= state.filled_quantity
         )
     if report.status is VenueStatus.REJECTED:
         return state.is_terminal
     return is_old_leg or state.status in _ENDED_THERE
+
+
+def _is_less(report: ExecutionReport, state: OrderState) -> bool:
+    """Whether the exchange works less than the state says: somebody has reduced the order there.
+
+    A late report from before an increase of ours looks the same, and so does one of a leg that has
+    the rest of an earlier one: booking tells them apart.
+    """
+    if report.status is VenueStatus.FILLED:
+        return state.status is not OrderStatus.FILLED
+    return state.is_open and report.quantity is not None and report.quantity < state.quantity

@@ -17,7 +17,7 @@ from tests.workflows.desk import Desk, Exchange, until, working
 from tests.workflows.test_fills import report
 from trading.oms.alarms import Alarm, alarm_of
 from trading.oms.enums import OrderStatus
-from trading.oms.models import utc_now
+from trading.oms.models import OrderState, utc_now
 from trading.oms.order_workflow import workflow_id
 from trading.oms.venue import ExecutionReport, VenueStatus
 
@@ -101,6 +101,52 @@ async def test_a_report_about_another_symbol_does_not_keep_an_order_from_its_own
     assert [alarm_of(text) for text in texts] == [Alarm.UNDELIVERED]
     assert "ETH/USDT" in texts[0]
     await until(lambda: waiting_is(desk))
+
+
+@pytest.mark.parametrize("traded", ["0", "0.004"])
+async def test_an_order_that_its_owner_reduces_at_the_exchange_is_reduced_here(
+    desk: Desk, exchange: Exchange, traded: str
+) -> None:
+    """The report tells no fill that is not booked, and of a life that is known."""
+    order = await desk.resting()
+    order_id = order.client_order_id
+    if Decimal(traded):
+        exchange.market("SELL", "30000", traded)
+        await desk.until_status(order_id, OrderStatus.PARTIALLY_FILLED)
+    reduced = said_of(order, VenueStatus.NEW, quantity="0.006", total=traded)
+    await desk.store.inbox_add([reduced])
+
+    after = await desk.until(order_id, lambda state: state.quantity == Decimal("0.006"))
+    assert after.is_open
+
+
+async def test_an_order_that_its_owner_reduces_to_what_has_traded_is_filled(
+    desk: Desk, exchange: Exchange
+) -> None:
+    order = await desk.resting()
+    order_id = order.client_order_id
+    exchange.market("SELL", "30000", "0.004")
+    await desk.until_status(order_id, OrderStatus.PARTIALLY_FILLED)
+    await desk.store.inbox_add(
+        [said_of(order, VenueStatus.FILLED, quantity="0.004", total="0.004")]
+    )
+
+    after = await desk.until_status(order_id, FILLED)
+    assert after.quantity == Decimal("0.004")
+
+
+async def test_a_report_from_before_an_increase_of_ours_changes_nothing(
+    desk: Desk, exchange: Exchange
+) -> None:
+    order = await desk.resting()
+    order_id = order.client_order_id
+    assert (await desk.oms.modify_order(order_id, new_quantity=Decimal("0.02"))).success
+    larger = await desk.state(order_id)
+    await desk.store.inbox_add([said_of(larger, VenueStatus.NEW, quantity="0.01", total="0")])
+
+    await until(lambda: waiting_is(desk))
+    assert (await desk.state(order_id)).quantity == Decimal("0.02")
+    assert await desk.alarms(order_id) == []
 
 
 async def test_two_orders_that_share_an_exchange_id_both_have_their_missed_fill(
@@ -214,6 +260,21 @@ async def wedge(desk: Desk, order_id: str) -> None:
     await desk.handle(order_id).terminate("wedged by the test")
     await desk.client.start_workflow(
         "Order", {"resume": order_id}, id=workflow_id(order_id), task_queue="nobody-works-here"
+    )
+
+
+def said_of(
+    order: OrderState, status: VenueStatus, *, quantity: str, total: str
+) -> ExecutionReport:
+    """What the exchange says of an order, without a fill."""
+    return report(order.exchange_order_id, quantity, order.exchange, "none").model_copy(
+        update={
+            "exchange_client_id": order.exchange_client_id,
+            "status": status,
+            "quantity": Decimal(quantity),
+            "cumulative_quantity": Decimal(total),
+            "fills": (),
+        }
     )
 
 
