@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from activities.account_pictures import SETTLING
 from activities.reconcile_messages import Finding, Outcome, ReconcileReport
 from trading.oms.enums import Pending
+from trading.oms.errors import ExchangeError
 from trading.oms.exact import EXACT
 from trading.oms.inference import executed, inferred_fill
 from trading.oms.models import utc_now
@@ -33,16 +34,20 @@ INFERRED = "inferred_fill"
 
 
 class WithheldFills:
-    """The orders of one pass whose totals are above what is booked."""
+    """The orders of one pass whose totals are above what is booked.
+
+    `failed` says which orders could not be asked after; they hide nothing of the others.
+    """
 
     def __init__(self, parts: Parts, door: OrderDoor, connector: IExecutionConnector) -> None:
         """Nothing is asked yet."""
         self._store = parts.store
         self._door = door
         self._connector = connector
+        self.failed: list[str] = []
 
     async def findings(self, order_ids: Iterable[str], *, dry_run: bool) -> list[Finding]:
-        """Look after orders that may lack fills. Raises `ExchangeError`."""
+        """Look after orders that may lack fills."""
         suspects = sorted(set(order_ids))
         if not suspects:
             return []
@@ -52,12 +57,23 @@ class WithheldFills:
             state = await self._store.order(order_id)
             if state is None or not _is_quiet(state):
                 continue
-            for claim in await self._store.claims_of(order_id):
-                if claim.exchange_order_id is None:
-                    continue
-                finding = await self._of_claim(state, claim, noted, dry_run=dry_run)
-                if finding is not None:
-                    found.append(finding)
+            try:
+                found += await self._of_order(state, noted, dry_run=dry_run)
+            except ExchangeError as error:
+                self.failed.append(f"withheld fills of order {order_id}: {error}")
+        return found
+
+    async def _of_order(
+        self, state: OrderState, noted: set[tuple[str, str]], *, dry_run: bool
+    ) -> list[Finding]:
+        """What its exchange orders lack; a claim without an exchange's id has none."""
+        found = []
+        for claim in await self._store.claims_of(state.client_order_id):
+            if claim.exchange_order_id is None:
+                continue
+            finding = await self._of_claim(state, claim, noted, dry_run=dry_run)
+            if finding is not None:
+                found.append(finding)
         return found
 
     async def _of_claim(

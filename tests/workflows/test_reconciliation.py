@@ -32,7 +32,7 @@ from trading.oms.errors import ExchangeUnavailable, InvalidOrder
 from trading.oms.identity import exchange_client_id
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import OrderState, utc_now
-from trading.oms.venue import OrderList
+from trading.oms.venue import ExecutionReport, OrderList, OrderRef
 from workers.order_marks import newest_orders
 from workers.schedules import keep_schedules, last_marks, schedule_id
 
@@ -208,6 +208,34 @@ async def test_fills_that_the_exchange_counts_and_does_not_list_are_inferred_and
     assert after.position("BTC/USDT") == held.position("BTC/USDT") - fees
     assert len(await desk.alarms(order_id)) == len(set(await desk.alarms(order_id)))
     assert (await desk.until_closed(order_id)).status is OrderStatus.FILLED
+
+
+async def test_an_order_that_cannot_be_asked_after_hides_no_fills_of_another(
+    desk: Desk, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resting = [await desk.resting(), await desk.resting()]
+    silent, other = sorted(resting, key=lambda state: state.client_order_id)
+    assert desk.runtime is not None
+    connector = desk.runtime.parts.connectors[exchange.name, "main"]
+    find_order = connector.find_order
+
+    async def silent_about_one(ref: OrderRef) -> ExecutionReport | None:
+        if ref.exchange_client_id == silent.exchange_client_id:
+            raise ExchangeUnavailable("nobody answers")
+        return await find_order(ref)
+
+    monkeypatch.setattr(connector, "find_order", silent_about_one)
+    exchange.fault("stream_drop")
+    exchange.fault("rest_lag_ms", ms=3_600_000, endpoint="GET myTrades")
+    exchange.market("SELL", "29000", "0.02")
+    await asyncio.sleep(SETTLED_S)
+
+    await one_pass(desk)
+    await until(lambda: noted_as_withheld(desk, other))
+    (newest,) = await desk.store.upkeep.reports(exchange.name, "main", limit=1)
+    failed = ReconcileReport.model_validate(newest).failed
+    text = f"withheld fills of order {silent.client_order_id}: nobody answers"
+    assert text in failed
 
 
 async def test_an_account_that_nobody_has_is_named_with_those_that_there_are(desk: Desk) -> None:
