@@ -95,15 +95,13 @@ class WorkflowCheck:
 
         The step that ended the order was committed, and its result lost with the Temporal server.
         """
-        for order_id in sorted(running):
+        # The server's list has those of all accounts of the exchange: the store is asked once.
+        before = utc_now() - SETTLING
+        for order_id in await self._store.upkeep.ended(self._connector.account, running, before):
             order = await self._store.order(order_id)
-            if (
-                order is not None
-                and order.account == self._connector.account
-                and order.is_terminal
-                and utc_now() - order.last_updated_at > SETTLING
-                and await self._is_still_running(order_id)
-            ):
+            if order is None or not order.is_terminal:
+                continue  # A late fill has opened it again.
+            if await self._is_still_running(order_id):
                 await self._ended_unknown(order)
 
     async def _is_still_running(self, order_id: str) -> bool:

@@ -1,6 +1,6 @@
 """What the running of a deployment needs beside its orders: leases, reports, what to sweep."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from activities.store.figures import Figures, figures
 from activities.store.schema import account_leases, orders, reconcile_reports
-from activities.store.statements import IS_SENT, beside
+from activities.store.statements import IS_SENT, Among, beside
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES
 from trading.oms.models import utc_now
@@ -17,6 +17,16 @@ KEPT = timedelta(days=30)
 """How long reports are kept."""
 _Found = TypeVar("_Found")
 _REPORTS = reconcile_reports.c
+_ENDED = (
+    sa.select(orders.c.client_order_id)
+    .where(
+        Among(orders.c.client_order_id),
+        beside(orders.c.account) == sa.bindparam("account"),
+        orders.c.status.not_in(sorted(OPEN_STATUSES)),
+        orders.c.last_updated_at < sa.bindparam("before"),
+    )
+    .order_by(orders.c.client_order_id)
+)
 
 
 class _Read(Protocol):
@@ -88,6 +98,15 @@ class Upkeep:
         since = sa.func.min(meant.c.created_at).label("since")
         query = sa.select(meant.c.symbol, since).group_by(meant.c.symbol)
         return await self._read(lambda c: {row.symbol: row.since for row in c.execute(query)})
+
+    async def ended(
+        self, account: str, among: Collection[str], changed_before: datetime
+    ) -> list[str]:
+        """Those of the orders that are an account's and have ended; unchanged since then."""
+        values = {"keys": sorted(among), "account": account, "before": changed_before}
+        return await self._read(
+            lambda c: [row.client_order_id for row in c.execute(_ENDED, values)]
+        )
 
     async def take_lease(self, exchange: str, account: str, deployment: str) -> Lease:
         """Take an account for a deployment, or find who has it: a lease does not end by itself."""

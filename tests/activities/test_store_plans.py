@@ -63,6 +63,7 @@ async def a_life(store: Store) -> None:
     await store.risk.mend()
     await store.risk.mend("sandbox", "main")
     await store.upkeep.symbols("sandbox", "main", utc_now())
+    await store.upkeep.ended("main", [order_id], utc_now())
     await store.open_orders("sandbox", "main")
     await store.orders(OrderFilter("sandbox", "main", in_doubt_only=True))
     await store.orders(OrderFilter("sandbox", "main"), limit=50)

@@ -2,9 +2,14 @@
 
 import asyncio
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
-from tests.activities.store_builders import claimed, new_order, opened
+import pytest
+
+from activities.store import Store
+from activities.workflow_check import WorkflowCheck
+from tests.activities.store_builders import accepted, claimed, new_order, opened
 from tests.oms.builders import NOW, event
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import OrderState, utc_now
@@ -57,6 +62,72 @@ async def test_a_symbol_of_which_nothing_was_sent_is_not_swept(store_url: str) -
             symbols = await store.upkeep.symbols("sandbox", "main", NOW - timedelta(days=1))
             assert set(symbols) == {"ETH/USDT"}
             await store.record(denied.client_order_id, [event(EventKind.DENIED)])
+
+
+async def ended(store: Store, account: str) -> str:
+    """The id of an order of the account that has ended."""
+    order = new_order(account=account)
+    await store.admit(order)
+    there = LifecycleEvent(kind=EventKind.ROUTED, at=utc_now(), exchange="sandbox", account=account)
+    over = LifecycleEvent(kind=EventKind.CANCELLED, at=utc_now())
+    await store.record(order.client_order_id, [there, over])
+    return order.client_order_id
+
+
+async def test_the_orders_of_an_account_that_have_ended_are_told_from_others(
+    store_url: str,
+) -> None:
+    async with opened(store_url) as store:
+        ours, another = await ended(store, "main"), await ended(store, "other")
+        is_open = new_order()
+        await store.admit(is_open)
+        meant = [another, "nobody's", is_open.client_order_id, ours]
+        soon = utc_now() + timedelta(minutes=1)
+
+        assert await store.upkeep.ended("main", meant, soon) == [ours]
+        assert await store.upkeep.ended("main", meant, soon - timedelta(hours=1)) == []
+        assert await store.upkeep.ended("main", [], soon) == []
+
+
+class Door:
+    """Temporal lists these orders as running."""
+
+    def __init__(self, running: set[str]) -> None:
+        self.running = running
+
+    async def all_running(self, _exchange: str) -> set[str]:
+        return self.running
+
+    async def is_running(self, _order_id: str) -> bool:
+        return True
+
+
+async def test_a_pass_reads_no_open_orders_of_other_accounts_one_by_one(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of running workflows has those of all accounts of the exchange."""
+    monkeypatch.setattr("activities.workflow_check.SETTLING", timedelta(0))
+    async with opened(sqlite_url) as store:
+        over = await ended(store, "main")
+        running = {over}
+        for _ in range(5):
+            order = await accepted(store, new_order(account="other"))
+            running.add(order.client_order_id)
+        read: list[str] = []
+        order_of = store.order
+
+        async def noted(order_id: str) -> Any:
+            read.append(order_id)
+            return await order_of(order_id)
+
+        monkeypatch.setattr(store, "order", noted)
+        connector: Any = SimpleNamespace(exchange="sandbox", account="main")
+        door: Any = Door(running)
+        check = WorkflowCheck(store, door, connector, dry_run=True)
+        await check.run()
+
+    assert [(one.kind, one.order_id) for one in check.findings] == [("ended_unknown", over)]
+    assert set(read) == {over}
 
 
 async def test_an_account_belongs_to_the_first_deployment_until_it_lets_go(store_url: str) -> None:
