@@ -141,6 +141,12 @@ class Exchange:
             {"account": KEY, "symbol": order["symbol"], "order_id": order["orderId"]}
         )
 
+    def forget(self, order: dict[str, Any]) -> None:
+        """The exchange drops an order that has ended from its records."""
+        for account in self.server.exchange.engine.accounts.values():
+            account.orders.get(order["symbol"], {}).pop(order["orderId"], None)
+            account.by_client_id.pop((order["symbol"], order["clientOrderId"]), None)
+
     def deposit(self, asset: str, amount: str) -> None:
         """Money comes to the account, or with a minus goes."""
         self._control.deposit({"account": KEY, "asset": asset, "amount": amount})

@@ -8,8 +8,9 @@ from temporalio.client import WorkflowUpdateFailedError
 
 from activities.store import TradingState
 from tests.workflows.desk import Desk, Exchange, an_order, until
+from trading.oms.alarms import Alarm, alarm_of
 from trading.oms.commands import ResolveRequest
-from trading.oms.enums import OrderStatus, ReasonCode, RejectedBy, Verdict
+from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode, RejectedBy, Verdict
 from trading.oms.errors import InvalidOrder, OrderNotFound
 from trading.oms.identity import exchange_client_id
 from trading.oms.models import OrderState
@@ -107,14 +108,94 @@ async def test_retry_sends_the_next_generation_once(desk: Desk, exchange: Exchan
     assert names.index("order_resolved") < names.index("order_resent")
 
 
-async def test_an_order_that_is_not_in_doubt_cannot_be_resolved(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    ("verdict", "error"),
+    [
+        ("dead", "the exchange has the order"),
+        ("retry", "the order is accepted and not in doubt"),
+    ],
+)
+async def test_an_order_that_the_exchange_has_can_be_neither_dead_nor_sent_again(
+    desk: Desk, verdict: str, error: str
+) -> None:
     state = await desk.resting()
+
+    result = await desk.oms.resolve_order(state.client_order_id, verdict, "a slip", by="ann")
+
+    assert (result.success, result.status) == (False, OrderStatus.ACCEPTED)
+    assert result.error == error
+    names = await desk.names(state.client_order_id)
+    assert "order_message_refused" in names
+    assert "order_resolved" not in names
+
+
+async def test_an_ended_order_cannot_be_resolved(desk: Desk) -> None:
+    state = await desk.resting()
+    assert (await desk.cancel(state.client_order_id)).success
 
     result = await desk.oms.resolve_order(state.client_order_id, "dead", "a slip", by="ann")
 
+    assert result.error == "the order is cancelled and not in doubt"
+
+
+async def forgotten(desk: Desk, exchange: Exchange) -> OrderState:
+    """An order that rested, ended while nobody listened, and is in no record any more."""
+    state = await desk.resting()
+    exchange.fault("stream_drop")
+    [there] = exchange.orders(clientOrderId=str(state.exchange_client_id))
+    exchange.cancel(there)
+    exchange.forget(there)
+    return state
+
+
+@pytest.mark.parametrize("taken_up_again", [False, True])
+async def test_a_confirmed_order_that_the_exchange_has_forgotten_can_be_declared_dead(
+    desk: Desk, exchange: Exchange, *, taken_up_again: bool
+) -> None:
+    state = await forgotten(desk, exchange)
+    order_id = state.client_order_id
+    if taken_up_again:
+        await desk.handle(order_id).terminate("an operator's slip")
+    cancelled = await desk.cancel(order_id, wait=0.5)
+    assert (cancelled.success, cancelled.outcome) == (False, CancelOutcome.PENDING)
+    adopted = await desk.oms.resolve_order(order_id, "adopt", "is it there?", by="ann")
+    assert (adopted.success, adopted.error) == (False, "the exchange has no such order")
+
+    result = await desk.oms.resolve_order(order_id, "dead", "their desk has none", by="bob")
+
+    assert (result.success, result.status) == (True, OrderStatus.CANCELLED)
+    await desk.until_closed(order_id)
+    ended = await desk.state(order_id)
+    assert (ended.rejected_by, ended.reason_code) == (RejectedBy.OMS, ReasonCode.OPERATOR_DEAD)
+    names = await desk.names(order_id)
+    assert names.index("order_resolved") < names.index("order_cancelled")
+    (alarm,) = await desk.alarms(order_id)
+    assert alarm_of(alarm) is Alarm.DECLARED_DEAD
+
+
+async def test_a_confirmed_order_is_not_dead_while_the_exchange_does_not_answer(
+    desk: Desk, exchange: Exchange
+) -> None:
+    state = await desk.resting()
+    blind(exchange)
+
+    result = await desk.oms.resolve_order(state.client_order_id, "dead", "a guess", by="ann")
+
     assert (result.success, result.status) == (False, OrderStatus.ACCEPTED)
-    assert result.error == "the order is accepted and not in doubt"
-    assert "order_message_refused" in await desk.names(state.client_order_id)
+    assert "-1003" in (result.error or "")
+
+
+async def test_adopt_of_a_confirmed_order_takes_the_end_that_nobody_told_us_of(
+    desk: Desk, exchange: Exchange
+) -> None:
+    state = await desk.resting()
+    exchange.fault("stream_drop")
+    exchange.cancel(exchange.orders(status="NEW")[0])
+
+    result = await desk.oms.resolve_order(state.client_order_id, "adopt", "look again", by="ann")
+
+    assert result.status is OrderStatus.EXPIRED
+    assert "order_resolved" in await desk.names(state.client_order_id)
 
 
 async def test_a_verdict_without_reason_author_or_sense_is_refused(desk: Desk) -> None:

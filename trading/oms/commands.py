@@ -85,8 +85,9 @@ class ModifyRequest(BaseModel):
 class ResolveRequest(BaseModel):
     """An operator's verdict on an order in doubt; the journal keeps who gave it, and why.
 
-    `adopt`: look it up, and take what the exchange has. `dead`: end it as ERROR. `retry`: send it
-    again as its next generation. `wait_s` is how long the answer may wait, in seconds.
+    `adopt`: look it up, and take what the exchange has. `dead`: end it as ERROR; a confirmed one
+    that the exchange has no more, as CANCELLED. `retry`: send it again as its next generation.
+    `wait_s` is how long the answer may wait, in seconds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)

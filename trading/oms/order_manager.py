@@ -234,8 +234,9 @@ class OrderManager:
     ) -> OrderResult:
         """Give an operator's verdict on an order in doubt: adopt, dead or retry.
 
-        The journal keeps `reason` and `by` (default: the user of this process). The answer is not
-        a success where the order is not in doubt. Raises `OrderNotFound`, `InvalidOrder`.
+        Or on a confirmed one: adopt, and dead where the exchange has it no more. The journal keeps
+        `reason` and `by` (default: the user of this process). The answer is not a success where
+        the verdict does not fit. Raises `OrderNotFound`, `InvalidOrder`.
         """
         orders = await self._started_for(order_id)
         given = {"verdict": verdict, "reason": reason, "by": by or _user(), "wait_s": wait}

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 @click.option("--wait", default=10.0, show_default=True, help="Seconds to wait for the outcome.")
 @json_option
 def resolve(order_id: str, verdict: str, *, as_json: bool, **given: Any) -> None:
-    """Give a verdict on an order in doubt.
+    """Give a verdict on an order in doubt or forgotten.
 
     adopt: look it up, and take what the exchange has. dead: end it as an error; proof of life
-    revives it. retry: send it again, as its next generation.
+    revives it. One that the exchange had confirmed is looked up first, and ends as cancelled where
+    the exchange has it no more. retry: send it again, as its next generation.
     """
     run(_resolve(order_id, verdict, as_json=as_json, given=given))
 
