@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from activities.store import OrderFilter
 from trading.oms.enums import OPEN_STATUSES
+from trading.oms.errors import UnreadableOrder
 from trading.oms.exact import EXACT
 from trading.oms.models import utc_now
 from trading.oms.reconciliation import ExchangePicture, OurLeg, OurPicture
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from activities.store import Store
+    from activities.store import Listing, Store
     from trading.oms.models import OrderState
     from trading.oms.venue import ExecutionReport, IExecutionConnector
 
@@ -24,17 +25,15 @@ SETTLING = timedelta(seconds=2)
 
 
 class Pictures(NamedTuple):
-    """Both pictures; `orders` are our open ones, `began_at` is our time when it began."""
+    """Both pictures."""
 
     ours: OurPicture
     theirs: ExchangePicture
-    orders: Sequence[OrderState]
-    began_at: datetime
 
 
 async def our_orders(
     store: Store, connector: IExecutionConnector, *, external: bool | None = None
-) -> list[OrderState]:
+) -> Listing:
     """The account's open orders; by `external` only ours or only those of others."""
     wanted = OrderFilter(
         exchange=connector.exchange,
@@ -42,7 +41,7 @@ async def our_orders(
         statuses=OPEN_STATUSES,
         external=external,
     )
-    return await store.orders(wanted, limit=None)
+    return await store.listing(wanted)
 
 
 async def both_pictures(store: Store, deployment: str, connector: IExecutionConnector) -> Pictures:
@@ -50,39 +49,52 @@ async def both_pictures(store: Store, deployment: str, connector: IExecutionConn
 
     Raises `ExchangeError`.
     """
-    began_at = utc_now()
+    untouched_since = utc_now() - SETTLING
     theirs = await exchange_picture(connector)
-    orders = await our_orders(store, connector)
-    untouched = began_at - SETTLING
-    touched = {o.exchange_client_id for o in orders if o.last_updated_at >= untouched}
-    reports = [r for r in theirs.reports if r.exchange_client_id not in touched]
-    ours = await our_picture(store, deployment, orders, reports, untouched)
-    return Pictures(ours, theirs._replace(reports=reports), orders, began_at)
+    here = await our_orders(store, connector)
+    ours = await our_picture(store, deployment, here, theirs.reports, untouched_since)
+    return Pictures(ours, theirs)
 
 
 async def our_picture(
     store: Store,
     deployment: str,
-    orders: Sequence[OrderState],
+    here: Listing,
     theirs: Sequence[ExecutionReport],
     untouched_since: datetime,
 ) -> OurPicture:
     """Our open legs, and whose the exchange's other open orders are."""
-    legs = [
-        await _leg(store, order)
-        for order in orders
-        if order.exchange_client_id is not None and order.last_updated_at < untouched_since
-    ]
-    ours = {order.exchange_client_id for order in orders}
+    left_out = {order.exchange_client_id for order in here.unreadable}
+    unreadable = {order.client_order_id: str(order) for order in here.unreadable}
+    legs = []
+    for order in here.orders:
+        if order.last_updated_at >= untouched_since:
+            left_out.add(order.exchange_client_id)
+        elif order.exchange_client_id is not None:
+            legs.append(await _leg(store, order))
+    ours = left_out | {leg.exchange_client_id for leg in legs}
     ended = {}
     for report in theirs:
         client_id = report.exchange_client_id
         if client_id is None or client_id in ours:
             continue
         claim = await store.find_claim(report.exchange, report.account, client_id)
-        if claim is not None:
+        if claim is None:
+            continue
+        try:
+            await store.order(claim.order_id)
+        except UnreadableOrder as error:
+            left_out.add(client_id)
+            unreadable[claim.order_id] = str(error)
+        else:
             ended[client_id] = claim.order_id
-    return OurPicture(deployment=deployment, legs=legs, ended=ended)
+    return OurPicture(
+        deployment=deployment,
+        legs=legs,
+        ended=ended,
+        left_out={one for one in left_out if one is not None},
+        unreadable=list(unreadable.values()),
+    )
 
 
 async def exchange_picture(connector: IExecutionConnector) -> ExchangePicture:

@@ -41,8 +41,9 @@ class CancellingAll:
         theirs = OrderFilter(
             wish.exchange, wish.account, wish.symbol, statuses=OPEN_STATUSES, external=True
         )
-        if known := await self._store.orders(theirs, limit=1):
-            return _not_asked(f"{known[0].client_order_id} is somebody else's")
+        known = await self._store.listing(theirs, limit=1)
+        for order_id in known.order_ids:
+            return _not_asked(f"{order_id} is somebody else's")
         ours = await self._ours(wish)
         await self._note(ours, wish.reason)
         # The look comes last: from here to the request nothing but the request is waited for.

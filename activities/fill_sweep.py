@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from activities.asked_until import AskedUntil
 from activities.foreign_orders import ForeignOrders
-from trading.oms.enums import OrderStatus, Pending
+from activities.store import OrderFilter
+from trading.oms.enums import OPEN_STATUSES, OrderStatus, Pending
 from trading.oms.models import utc_now
 from trading.oms.reconciliation import unbooked
 from trading.oms.venue import ExecutionReport, ReportSource
@@ -148,11 +149,13 @@ class FillSweep:
     async def _waits_for_an_answer(self, symbol: str) -> bool:
         """Whether a send of ours may have traded that has no exchange id yet."""
         exchange, account = self._connector.exchange, self._connector.account
-        return any(
+        wanted = OrderFilter(exchange, account, symbol, statuses=OPEN_STATUSES)
+        orders, unreadable = await self._store.listing(wanted)
+        return bool(unreadable) or any(
             order.status is OrderStatus.SUBMITTED
             or order.in_doubt_since is not None
             or order.pending is Pending.MODIFY
-            for order in await self._store.open_orders(exchange, account, symbol)
+            for order in orders
         )
 
     def _name(self, symbol: str) -> str:

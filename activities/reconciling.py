@@ -8,6 +8,7 @@ the exchange was asked are left to the next pass.
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -39,14 +40,14 @@ from activities.reconcile_messages import (
 from activities.store_marks import halt_if_gone_back, mark_of
 from activities.withheld_fills import WithheldFills
 from activities.workflow_check import WorkflowCheck
-from trading.oms.errors import ExchangeError
+from trading.oms.errors import ExchangeError, UnreadableOrder
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
 from trading.oms.reconciliation import Difference, DifferenceKind, compare
 from trading.oms.venue import OrderRef
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from decimal import Decimal
 
     from temporalio.client import Client
@@ -124,7 +125,7 @@ class _Pass:
             looked_at=self._looked_at,
             findings=tuple(self._findings[:_FINDINGS_MAX]),
             balances=balances,
-            failed=tuple(self._failed),
+            failed=tuple(dict.fromkeys(self._failed)),
             store=mark,
         )
         await self._store.upkeep.add_report(
@@ -168,17 +169,27 @@ class _Pass:
             return
         self._looked_at["orders_here"] = len(pictures.ours.legs)
         self._looked_at["orders_there"] = len(pictures.theirs.reports)
+        self._failed += pictures.ours.unreadable
         if pictures.theirs.gap is not None:
             self._failed.append(f"open orders: {pictures.theirs.gap}")
         found = compare(pictures.ours, pictures.theirs)
         if found and not self._request.dry_run:
             for difference in found:
-                await self._act_on(difference)
+                with self._noting_unreadable():
+                    await self._act_on(difference)
             found = await self._what_is_left(found, pictures)
         else:
             for difference in found:
                 self._add(difference, Outcome.LEFT)
         self._lacking.update(d.order_id for d in found if d.order_id is not None)
+
+    @contextmanager
+    def _noting_unreadable(self) -> Iterator[None]:
+        """What needs an order's row that cannot be read is left, and the others go on."""
+        try:
+            yield
+        except UnreadableOrder as error:
+            self._failed.append(str(error))
 
     async def _act_on(self, difference: Difference) -> None:
         report = difference.report
@@ -225,9 +236,9 @@ class _Pass:
         else:
             # What a list with a gap does not show is not mended.
             theirs = again if again.gap is None or theirs.gap is not None else theirs
-        orders = await our_orders(self._store, self._connector)
+        here = await our_orders(self._store, self._connector)
         ours = await our_picture(
-            self._store, self._parts.deployment, orders, theirs.reports, utc_now() + SETTLING
+            self._store, self._parts.deployment, here, theirs.reports, utc_now() + SETTLING
         )
         left = {(d.kind, d.exchange_client_id) for d in compare(ours, theirs)}
         for difference in found:
@@ -269,7 +280,9 @@ class _Pass:
                 missing = await sweep.missing(symbol, since)
                 self._looked_at["fills"] = self._looked_at.get("fills", 0) + sweep.looked_at
                 for order_id, report in missing:
-                    done = not self._request.dry_run and await sweep.deliver(order_id, report)
+                    done = False
+                    with self._noting_unreadable():
+                        done = not self._request.dry_run and await sweep.deliver(order_id, report)
                     text = f"{len(report.fills)} fills of exchange order {report.exchange_order_id}"
                     self._note("missing_fills", symbol, text, order_id, mended=done)
                 if not self._request.dry_run:
@@ -282,7 +295,10 @@ class _Pass:
     async def _withheld(self) -> None:
         """Fills that no list has although the totals demand them: noted, then inferred."""
         sweep = WithheldFills(self._parts, self._door, self._connector)
-        self._findings += await sweep.findings(self._lacking, dry_run=self._request.dry_run)
+        try:
+            self._findings += await sweep.findings(self._lacking, dry_run=self._request.dry_run)
+        except UnreadableOrder as error:
+            self._failed.append(f"withheld fills: {error}")
         self._failed += sweep.failed
 
     # What the orders hold, and what the account has.

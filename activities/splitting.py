@@ -127,7 +127,9 @@ class Splitting:
     @activity.defn(name="load_legs")
     async def load_legs(self, order_id: str) -> Legs:
         """The order as it is, with its legs."""
-        legs = await self._store.orders(OrderFilter(parent_order_id=order_id), limit=None)
+        legs, unreadable = await self._store.listing(OrderFilter(parent_order_id=order_id))
+        if unreadable:
+            raise unreadable[0]
         mine = sorted(filter(is_leg, legs), key=lambda leg: leg_number(leg.client_order_id))
         state = await self._store.order(order_id)
         if state is None:

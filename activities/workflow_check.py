@@ -11,6 +11,7 @@ from activities.account_pictures import SETTLING, our_orders
 from activities.reconcile_messages import Finding, Outcome
 from activities.store import OrderFilter
 from trading.oms.enums import OPEN_STATUSES, Pending
+from trading.oms.errors import UnreadableOrder
 from trading.oms.models import utc_now
 
 if TYPE_CHECKING:
@@ -46,13 +47,17 @@ class WorkflowCheck:
 
     async def run(self) -> None:
         """Every open order has a workflow that works on it."""
-        orders = await our_orders(self._store, self._connector, external=False)
+        here = await our_orders(self._store, self._connector, external=False)
+        orders = here.orders
         # Not routed yet, or split over several exchanges: every account's pass looks after them,
         # whatever account they name, and after those that name the exchange and wait for their
         # account to be chosen.
         for exchange, account in (("", None), (self._connector.exchange, "")):
             unrouted = OrderFilter(exchange, account, statuses=OPEN_STATUSES, external=False)
-            orders += await self._store.orders(unrouted, limit=None)
+            more = await self._store.listing(unrouted)
+            here.orders.extend(more.orders)
+            here.unreadable.extend(more.unreadable)
+        self.failed += map(str, here.unreadable)
         self.looked_at = len(orders)
         running = await self._running()
         # Of few each is asked after; of many those that the server's list, a moment old, lacks.
@@ -67,7 +72,7 @@ class WorkflowCheck:
                 self.failed.append(f"workflow of order {order.client_order_id}: {error}")
                 continue
             await self._without_workflow(order)
-        await self._run_on(running - {order.client_order_id for order in orders})
+        await self._run_on(running.difference(here.order_ids))
 
     async def _running(self) -> set[str]:
         """The orders that the server lists as running; none where it cannot be asked."""
@@ -98,7 +103,11 @@ class WorkflowCheck:
         # The server's list has those of all accounts of the exchange: the store is asked once.
         before = utc_now() - SETTLING
         for order_id in await self._store.upkeep.ended(self._connector.account, running, before):
-            order = await self._store.order(order_id)
+            try:
+                order = await self._store.order(order_id)
+            except UnreadableOrder as error:
+                self.failed.append(str(error))
+                continue
             if order is None or not order.is_terminal:
                 continue  # A late fill has opened it again.
             if await self._is_still_running(order_id):

@@ -1,6 +1,7 @@
 """Queries that only read, each on a connection of the caller's."""
 
 import asyncio
+import logging
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,10 +21,19 @@ from activities.store.schema import (
     send_claims,
 )
 from activities.store.statements import FILLS_OF_ORDER, KNOWN_FILLS, TRADING_STATES, beside
-from activities.store.types import ClaimKey, JournalEntry, OrderFilter, Standing, StoredClaim
+from activities.store.types import (
+    ClaimKey,
+    JournalEntry,
+    Listing,
+    OrderFilter,
+    Standing,
+    StoredClaim,
+)
 from trading.oms.enums import OPEN_STATUSES, TradingState
+from trading.oms.errors import UnreadableOrder
 from trading.oms.models import Fill, Order, OrderState
 
+_log = logging.getLogger(__name__)
 _STATE = Prepared(
     sa.select(*STATE_COLUMNS).where(orders.c.client_order_id == sa.bindparam("order_id"))
 )
@@ -96,12 +106,17 @@ def order_rows(
     return list(connection.execute(_orders_query(wanted, limit)))
 
 
-async def states_of(rows: Sequence[sa.Row[Any]]) -> list[OrderState]:
+async def states_of(rows: Sequence[sa.Row[Any]]) -> Listing:
     """The states in the rows; of tens of thousands it takes seconds, and others go on meanwhile."""
-    found: list[OrderState] = []
-    for start in range(0, len(rows), _STATES_AT_ONCE):
-        await asyncio.sleep(0)
-        found += [state_of(row._asdict()) for row in rows[start : start + _STATES_AT_ONCE]]
+    found = Listing([], [])
+    for number, row in enumerate(rows):
+        if number % _STATES_AT_ONCE == 0:
+            await asyncio.sleep(0)
+        try:
+            found.orders.append(state_of(row._asdict()))
+        except UnreadableOrder as error:
+            found.unreadable.append(error)
+            _log.warning("%s; it is left out of the list", error)
     return found
 
 

@@ -37,6 +37,7 @@ from activities.store.splitting import Split, SplitDenied
 from activities.store.statements import IS_SENT, beside
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES, TradingState
+from trading.oms.errors import UnreadableOrder
 from trading.oms.exact import EXACT
 from trading.oms.lifecycle import LifecycleEvent
 from trading.oms.models import Balance, Order, OrderState, utc_now
@@ -196,12 +197,20 @@ class RiskStore:
         for start in range(0, len(rows), _MEND_AT_ONCE):
             some = rows[start : start + _MEND_AT_ONCE]
             changed = await asyncio.gather(
-                *(self._writer.do(Mend(row.client_order_id, external=row.external)) for row in some)
+                *(self._mend(row.client_order_id, external=row.external) for row in some)
             )
             pairs = zip(some, changed, strict=True)
             mended += [row.client_order_id for row, is_new in pairs if is_new]
         await self._mend_sums(exchange, account)
         return mended
+
+    async def _mend(self, order_id: str, *, external: bool) -> bool:
+        """Whether it was mended; what holds an order that cannot be read stays as it is."""
+        try:
+            return await self._writer.do(Mend(order_id, external=external))  # type: ignore[no-any-return]
+        except UnreadableOrder as error:
+            _log.warning("%s; what it holds is not checked", error)
+            return False
 
     async def _mend_sums(self, exchange: str | None, account: str | None) -> None:
         if exchange is not None and account is not None:

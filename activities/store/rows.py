@@ -16,6 +16,7 @@ from trading.oms.enums import (
     RejectedBy,
     TimeInForce,
 )
+from trading.oms.errors import UnreadableOrder
 from trading.oms.models import Fill, OrderState, state_with
 
 _FIXED = (
@@ -45,7 +46,14 @@ _PENDINGS = {pending.value: pending for pending in Pending}
 
 
 def state_of(row: Mapping[str, Any]) -> OrderState:
-    """The state in a row that has the `STATE_COLUMNS`."""
+    """The state in a row that has the `STATE_COLUMNS`. Raises `UnreadableOrder`."""
+    try:
+        return _state_of(row)
+    except (ArithmeticError, KeyError, ValueError) as error:
+        raise UnreadableOrder(row, error) from error
+
+
+def _state_of(row: Mapping[str, Any]) -> OrderState:
     values = {name: row[name] for name in OrderState.model_fields}
     values["side"] = _SIDES[values["side"]]
     values["order_type"] = _TYPES[values["order_type"]]

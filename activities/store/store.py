@@ -31,6 +31,7 @@ from activities.store.types import (
     ClaimOutcome,
     InboxItem,
     JournalEntry,
+    Listing,
     OrderFilter,
     Sent,
     Standing,
@@ -184,8 +185,12 @@ class Store:
     async def orders(
         self, wanted: OrderFilter | None = None, *, limit: int | None = 100
     ) -> list[OrderState]:
+        """Those of the `listing` that can be read; the log names the others."""
+        return (await self.listing(wanted or OrderFilter(), limit)).orders
+
+    async def listing(self, wanted: OrderFilter, limit: int | None = None) -> Listing:
         """The orders that pass a filter, newest first, at most `limit` (None: all)."""
-        rows = await self._read(lambda c: reads.order_rows(c, wanted or OrderFilter(), limit))
+        rows = await self._read(lambda c: reads.order_rows(c, wanted, limit))
         return await reads.states_of(rows)
 
     async def fills(self, order_id: str) -> list[Fill]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from trading.oms.enums import OrderStatus, ReasonCode, TradingState
+from trading.oms.errors import UnreadableOrder
 from trading.oms.models import Fill, Order, OrderState
 from trading.oms.venue import ExecutionReport, OrderRequest
 
@@ -142,6 +143,19 @@ class JournalEntry:
     exchange_at: datetime
     received_at: datetime
     committed_at: datetime
+
+
+class Listing(NamedTuple):
+    """The orders of a list that could be read, and those that could not."""
+
+    orders: list[OrderState]
+    unreadable: list[UnreadableOrder]
+
+    @property
+    def order_ids(self) -> list[str]:
+        """Our ids of both."""
+        known = [order.client_order_id for order in self.orders]
+        return known + [order.client_order_id for order in self.unreadable]
 
 
 class InboxItem(NamedTuple):

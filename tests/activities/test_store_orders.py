@@ -1,8 +1,11 @@
 """Admission, events, fills and the lists of orders, on both databases."""
 
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from activities.store import OrderFilter, Store
 from tests.activities.store_builders import accepted, fill_event, new_order, opened
 from tests.oms.builders import NOW, event, fill, state
 from trading.oms.enums import OrderStatus, OrderType, Pending, ReasonCode, RejectedBy, TimeInForce
-from trading.oms.errors import OrderNotFound
+from trading.oms.errors import OrderNotFound, UnreadableOrder
 from trading.oms.lifecycle import EventKind
 from trading.oms.models import OrderState
 
@@ -43,6 +46,30 @@ async def test_an_admitted_order_is_there_as_the_trader_gave_it(store: Store) ->
     assert found == admission.state
     assert found == OrderState.of(order).model_copy(update={"sequence": 1})
     assert found.status is OrderStatus.CREATED
+
+
+async def test_an_order_whose_row_cannot_be_read_keeps_no_other_from_being_listed(
+    tmp_path: Path,
+) -> None:
+    """A worker of a newer version has written it, beside one that is not replaced yet."""
+    async with opened(f"sqlite:///{tmp_path}/store.sqlite3") as store:
+        newer, known = new_order(), new_order()
+        for order in (newer, known):
+            await store.admit(order)
+        with contextlib.closing(sqlite3.connect(tmp_path / "store.sqlite3")) as there:
+            change = "UPDATE orders SET reason_code = 'of_tomorrow' WHERE client_order_id = ?"
+            there.execute(change, (newer.client_order_id,))
+            there.commit()
+
+        orders, unreadable = await store.listing(OrderFilter())
+        assert [one.client_order_id for one in orders] == [known.client_order_id]
+        (error,) = unreadable
+        assert error.client_order_id == newer.client_order_id
+        assert "of_tomorrow" in str(error)
+        assert await store.open_orders() == orders
+        assert await store.risk.mend() == []
+        with pytest.raises(UnreadableOrder):
+            await store.order(newer.client_order_id)
 
 
 async def test_the_same_order_again_is_the_order_that_exists(store: Store) -> None:

@@ -111,6 +111,33 @@ async def test_an_order_is_not_missed_in_a_list_that_cannot_be_read_whole(
     assert (await desk.cancel(there.client_order_id)).success
 
 
+async def test_an_order_whose_row_cannot_be_read_keeps_no_other_from_being_looked_after(
+    desk: Desk, exchange: Exchange
+) -> None:
+    """A worker of a newer version has written it, beside one that is not replaced yet."""
+    there = await desk.resting(price="28000")
+    ended = await desk.resting(price="29000")
+    exchange.fault("stream_drop")
+    exchange.cancel(exchange.orders(clientOrderId=str(ended.exchange_client_id))[0])
+    await asyncio.sleep(SETTLED_S)
+    given = "UPDATE orders SET reason_code = ? WHERE client_order_id = ?"
+    change(desk, given, "of_tomorrow", there.client_order_id)
+
+    report = await one_pass(desk)
+
+    assert [one.outcome for one in about(report, ended)] == [Outcome.MENDED]
+    assert about(report, there) == []
+    (failed,) = report.failed
+    assert there.client_order_id in failed
+    assert "of_tomorrow" in failed
+    change(
+        desk,
+        "UPDATE orders SET reason_code = NULL WHERE client_order_id = ?",
+        there.client_order_id,
+    )
+    assert (await desk.cancel(there.client_order_id)).success
+
+
 async def test_a_fill_that_nobody_told_us_of_is_found(desk: Desk, exchange: Exchange) -> None:
     state = await desk.resting()
     exchange.fault("stream_drop")

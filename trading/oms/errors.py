@@ -10,6 +10,7 @@
     ├── StoreUnavailable          the database did not confirm the write in time; safe to repeat
     ├── StoreRefused              the database refused the values; repeating will not help
     ├── JournalWentBack           the journal has lost what was read of it: a restored store
+    ├── UnreadableOrder           an order's row is of a version that this program does not know
     ├── ServiceUnavailable        Temporal did not answer; the same call may be repeated
     └── ExchangeError             the classification of every call to an exchange
         ├── ExchangeRejected      definite: the exchange said no, nothing was placed or changed
@@ -19,6 +20,9 @@
 
 Denials are values (`RiskCheckResult`, `OrderResult`); only the edges raise.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class OmsError(Exception):
@@ -67,6 +71,21 @@ class JournalWentBack(OmsError):
         """Keep from where to go on."""
         super().__init__(text)
         self.shared = shared
+
+
+class UnreadableOrder(OmsError):
+    """A row of an order that this program cannot read; as a rule a newer version has written it.
+
+    It names the order by our id, its symbol and the exchange's two ids.
+    """
+
+    def __init__(self, row: Mapping[str, Any], error: Exception) -> None:
+        """`row` as it is stored, `error` is what it was read with."""
+        self.client_order_id: str = row["client_order_id"]
+        self.symbol: str = row["symbol"]
+        self.exchange_client_id: str | None = row["exchange_client_id"]
+        self.exchange_order_id: str | None = row["exchange_order_id"]
+        super().__init__(f"the row of order {self.client_order_id} cannot be read: {error}")
 
 
 class ServiceUnavailable(OmsError):

@@ -86,11 +86,17 @@ class OurLeg(NamedTuple):
 
 
 class OurPicture(NamedTuple):
-    """The legs open here, and whose the ids of our ended ones were (exchange client id: order)."""
+    """The legs open here, and whose the ids of our ended ones were (exchange client id: order).
+
+    `left_out` are the exchange client ids of orders that are not compared now, because they were
+    touched a moment ago or their rows cannot be read; `unreadable` says in words which those are.
+    """
 
     deployment: str
     legs: Sequence[OurLeg]
     ended: Mapping[str, str] = {}
+    left_out: Collection[str] = ()
+    unreadable: Sequence[str] = ()
 
 
 class ExchangePicture(NamedTuple):
@@ -123,7 +129,8 @@ class Difference(NamedTuple):
 def compare(ours: OurPicture, theirs: ExchangePicture) -> list[Difference]:
     """Everything that differs, the gravest kind first. Equal pictures give an empty list."""
     legs = {leg.exchange_client_id: leg for leg in ours.legs}
-    newest = _newest_reports(theirs.reports)
+    reports = [one for one in theirs.reports if one.exchange_client_id not in ours.left_out]
+    newest = _newest_reports(reports)
     found: list[Difference] = []
     for leg in ours.legs:
         report = newest.get(leg.exchange_client_id)
@@ -133,7 +140,7 @@ def compare(ours: OurPicture, theirs: ExchangePicture) -> list[Difference]:
             found.append(_missing(leg))
     owners = {client_id: leg.order_id for client_id, leg in legs.items()}
     found += _two_alive(newest, {**ours.ended, **owners})
-    for report in theirs.reports:
+    for report in reports:
         if report.status in LIVE and (report.exchange_client_id or "") not in legs:
             found.append(_not_open_here(report, ours))
     order = {kind: place for place, kind in enumerate(DifferenceKind)}
