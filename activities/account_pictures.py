@@ -10,7 +10,7 @@ from trading.oms.enums import OPEN_STATUSES
 from trading.oms.errors import UnreadableOrder
 from trading.oms.exact import EXACT
 from trading.oms.models import utc_now
-from trading.oms.reconciliation import ExchangePicture, OurLeg, OurPicture
+from trading.oms.reconciliation import ExchangePicture, OurLeg, OurPicture, is_unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,10 +82,13 @@ async def our_picture(
         if claim is None:
             continue
         try:
-            await store.order(claim.order_id)
+            owner = await store.order(claim.order_id)
         except UnreadableOrder as error:
             left_out.add(client_id)
             unreadable[claim.order_id] = str(error)
+            continue
+        if owner is not None and owner.last_updated_at >= untouched_since:
+            left_out.add(client_id)  # It may have ended since the exchange was asked.
         else:
             ended[client_id] = claim.order_id
     return OurPicture(
@@ -129,5 +132,5 @@ async def _leg(store: Store, order: OrderState) -> OurLeg:
         filled_quantity=filled,
         price=order.price,
         sent_at=claim.claimed_at,
-        in_doubt=order.in_doubt_since is not None,
+        in_doubt=is_unconfirmed(order),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from temporalio.client import (
+    Client,
     ScheduleActionExecutionStartWorkflow,
     ScheduleHandle,
     ScheduleOverlapPolicy,
@@ -19,12 +20,13 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities import account_pictures
 from activities.order_door import OrderDoor
 from activities.reconcile_messages import Finding, Outcome, ReconcileReport
 from activities.store import TradingState
 from activities.store.engine import store_url
 from activities.store.schema import execution_inbox
-from tests.workflows.desk import Desk, Exchange, an_order, until, working
+from tests.workflows.desk import Desk, Exchange, a_desk, an_order, until, working
 from tests.workflows.elsewhere import place_elsewhere
 from trading.oms.alarms import Alarm, alarm_of
 from trading.oms.enums import OrderStatus, ReasonCode
@@ -32,7 +34,8 @@ from trading.oms.errors import ExchangeUnavailable, InvalidOrder
 from trading.oms.identity import exchange_client_id
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import OrderState, utc_now
-from trading.oms.venue import ExecutionReport, OrderList, OrderRef
+from trading.oms.reconciliation import ExchangePicture
+from trading.oms.venue import ExecutionReport, IExecutionConnector, OrderList, OrderRef
 from workers.order_marks import newest_orders
 from workers.schedules import keep_schedules, last_marks, schedule_id
 
@@ -323,6 +326,47 @@ async def test_an_order_that_ends_during_the_pass_does_not_lack_a_workflow(
     report = await one_pass(desk)
 
     assert [one for one in about(report, state) if one.kind == "no_workflow"] == []
+
+
+async def test_an_order_that_ends_after_the_exchange_was_asked_is_not_alive_after_its_end(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = await desk.resting()
+    order_id = state.client_order_id
+    await asyncio.sleep(SETTLED_S)
+    run_id = (await desk.handle(order_id).describe()).run_id
+    asked = account_pictures.exchange_picture
+
+    async def and_then_it_ends(connector: IExecutionConnector) -> ExchangePicture:
+        found = await asked(connector)
+        await desk.cancel(order_id)
+        await desk.until_closed(order_id)
+        return found
+
+    monkeypatch.setattr(account_pictures, "exchange_picture", and_then_it_ends)
+    report = await one_pass(desk)
+
+    assert about(report, state) == []
+    assert (await desk.handle(order_id).describe()).run_id == run_id
+
+
+async def test_a_send_under_way_is_not_missing_at_the_exchange(
+    temporal_client: Client, sqlite_url: str
+) -> None:
+    async with a_desk(temporal_client, sqlite_url, timeout_ms=8000) as desk:
+        desk.exchange.fault(
+            "accept_delayed_ms", ms=5000, ignore_fence=True, count=1, endpoint="POST order"
+        )
+        order = an_order()
+        submitting = asyncio.create_task(desk.oms.submit_order(order))
+        await desk.until_status(order.client_order_id, OrderStatus.SUBMITTED)
+        await asyncio.sleep(SETTLED_S)
+
+        report = await one_pass(desk)
+
+        assert [one.kind for one in report.findings] == []
+        assert (await submitting).status is OrderStatus.ACCEPTED
+        assert await desk.alarms(order.client_order_id) == []
 
 
 async def test_a_difference_that_the_exchange_cannot_be_asked_about_is_left_to_the_next_pass(

@@ -2,7 +2,7 @@
 
 Compared are exchange orders ("legs"): an order that was modified may have had several, and the
 exchange counts the fills of each on its own. A leg in doubt is left out, because its look-up has
-rules of its own; so is one that was sent after the exchange was asked.
+rules of its own; so is one whose send is under way, or was made after the exchange was asked.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
-from trading.oms.enums import OrderSide
+from trading.oms.enums import OrderSide, OrderStatus
 from trading.oms.exact import EXACT
 from trading.oms.identity import HEXADECIMAL, deployment_mark
 from trading.oms.models import Fill, OrderState
@@ -50,6 +50,7 @@ class DifferenceKind(StrEnum):
 class OurLeg(NamedTuple):
     """An exchange order that we take to be open; `quantity` and `filled_quantity` are its own.
 
+    `in_doubt`: the exchange need not have it, for its send has no answer or an unknown outcome.
     `sent_at` is the time of its send claim, in the exchange's clock where that is known.
     """
 
@@ -81,8 +82,16 @@ class OurLeg(NamedTuple):
             filled_quantity=state.filled_quantity,
             price=state.price,
             sent_at=state.submitted_at,
-            in_doubt=state.in_doubt_since is not None,
+            in_doubt=is_unconfirmed(state),
         )
+
+
+def is_unconfirmed(state: OrderState) -> bool:
+    """Whether the exchange has not said of the present leg that it is there."""
+    is_sending = state.status is OrderStatus.SUBMITTED
+    if state.leg > 1:
+        is_sending = state.exchange_order_id is None
+    return is_sending or state.in_doubt_since is not None
 
 
 class OurPicture(NamedTuple):
