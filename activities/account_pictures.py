@@ -10,7 +10,14 @@ from trading.oms.enums import OPEN_STATUSES
 from trading.oms.errors import UnreadableOrder
 from trading.oms.exact import EXACT
 from trading.oms.models import utc_now
-from trading.oms.reconciliation import ExchangePicture, OurLeg, OurPicture, is_unconfirmed
+from trading.oms.reconciliation import (
+    ExchangePicture,
+    Key,
+    OurLeg,
+    OurPicture,
+    is_unconfirmed,
+    key_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,16 +71,16 @@ async def our_picture(
     untouched_since: datetime,
 ) -> OurPicture:
     """Our open legs, and whose the exchange's other open orders are."""
-    left_out = {order.exchange_client_id for order in here.unreadable}
+    left_out = {key_of(order) for order in here.unreadable}
     unreadable = {order.client_order_id: str(order) for order in here.unreadable}
     legs = []
     for order in here.orders:
         if order.last_updated_at >= untouched_since:
-            left_out.add(order.exchange_client_id)
-        elif order.exchange_client_id is not None:
+            left_out.add(key_of(order))
+        elif key_of(order) is not None:
             legs.append(await _leg(store, order))
-    ours = left_out | {leg.exchange_client_id for leg in legs}
-    ended = {}
+    ours = left_out | {leg.key for leg in legs}
+    ended: dict[Key, str] = {}
     for report in theirs:
         client_id = report.exchange_client_id
         if client_id is None or client_id in ours:
@@ -95,7 +102,7 @@ async def our_picture(
         deployment=deployment,
         legs=legs,
         ended=ended,
-        left_out={one for one in left_out if one is not None},
+        left_out={key for key in left_out if key is not None},
         unreadable=list(unreadable.values()),
     )
 

@@ -10,6 +10,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from activities.booking import Booking
 from activities.store import ClaimOutcome
 from trading.oms.enums import OrderSide, OrderType
 from trading.oms.lifecycle import EventKind, LifecycleEvent
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from trading.oms.venue import ExecutionReport
 
 _CLAIMANT = "reconciliation"
+_ADMITTED = 1
+"""The number of the entry that admits an order, which is its first."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,18 +34,22 @@ class ForeignOrders:
     def __init__(self, store: Store) -> None:
         """Take the store."""
         self._store = store
+        self._booking = Booking(store)
 
     async def record(self, report: ExecutionReport) -> bool:
         """Record somebody else's order as the exchange describes it; True where that was news."""
-        known = await self._store.order(_external_id(report))
-        events = []
+        order_id = _external_id(report)
+        known = await self._store.order(order_id)
         if known is None:
             known = await self._store.admit_external(_external(report))
-            text = "external: the account has an order that this deployment has not sent"
-            events = [LifecycleEvent(kind=EventKind.ALARM, at=report.at, reason=text)]
-        events += events_of(report, 1, known)
-        after = await self._store.record(known.client_order_id, events)
-        return after.sequence != known.sequence or known.sequence <= 1
+        if known.sequence > _ADMITTED:
+            after = (await self._booking.book(order_id, [report])).state
+            return after.sequence != known.sequence
+        # With its first word, so that a try that was cut off before it is made again.
+        text = "external: the account has an order that this deployment has not sent"
+        alarm = LifecycleEvent(kind=EventKind.ALARM, at=report.at, reason=text)
+        await self._store.record(order_id, [alarm, *events_of(report, 1, known)])
+        return True
 
     async def recover(self, report: ExecutionReport) -> str | None:
         """Make a lost order of ours known again, and alarm it; its id, None where it cannot be."""

@@ -44,7 +44,7 @@ from trading.oms.errors import ExchangeError, UnreadableOrder
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
 from trading.oms.reconciliation import Difference, DifferenceKind, compare
-from trading.oms.venue import OrderRef
+from trading.oms.venue import ExecutionReport, OrderRef, ReportSource, VenueStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,11 +53,13 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
     from activities.order_steps import Parts
-    from trading.oms.venue import ExecutionReport
+    from trading.oms.models import OrderState
 
 _log = logging.getLogger(__name__)
 _FINDINGS_MAX = 500
 _INBOX_KEPT = timedelta(days=7)
+_SEEN_LATE = timedelta(days=1)
+"""Somebody else's order may be older than what we have seen of it first."""
 
 
 class Reconciling:
@@ -206,14 +208,36 @@ class _Pass:
 
     async def _ask_after(self, difference: Difference) -> ExecutionReport | None:
         """The exchange's word on the very order, newer than the list was."""
-        if difference.exchange_client_id is None:
-            return difference.report
-        ref = OrderRef(symbol=difference.symbol, exchange_client_id=difference.exchange_client_id)
+        client_id, report = difference.exchange_client_id, difference.report
         try:
-            return await self._connector.find_order(ref)
+            if client_id is not None:
+                ref = OrderRef(symbol=difference.symbol, exchange_client_id=client_id)
+                report = await self._connector.find_order(ref)
+            if report is None and await self._is_somebody_elses(difference):
+                report = await self._end_of(difference)
         except ExchangeError as error:
             self._failed.append(f"order {difference.order_id}: {error}")
             return None
+        return report
+
+    async def _is_somebody_elses(self, difference: Difference) -> bool:
+        return await self._store.trader_order(difference.order_id or "") is None
+
+    async def _end_of(self, difference: Difference) -> ExecutionReport | None:
+        """How somebody else's order ended that is open no more.
+
+        No workflow waits for it and no operator is asked about it. So one that the list of all
+        orders does not have either is over: the exchange has forgotten it.
+        """
+        state = await self._store.order(difference.order_id or "")
+        if state is None:
+            return None
+        since = state.created_at - _SEEN_LATE
+        listed = await self._connector.orders_since(difference.symbol, since)
+        for report in listed:
+            if report.exchange_order_id == state.exchange_order_id:
+                return report
+        return None if listed.gap is not None else _forgotten(state)
 
     async def _tell(self, order_id: str, report: ExecutionReport) -> None:
         if await self._store.trader_order(order_id) is None:
@@ -240,19 +264,19 @@ class _Pass:
         ours = await our_picture(
             self._store, self._parts.deployment, here, theirs.reports, utc_now() + SETTLING
         )
-        left = {(d.kind, d.exchange_client_id) for d in compare(ours, theirs)}
+        left = {difference.key for difference in compare(ours, theirs)}
         for difference in found:
             if difference.kind is DifferenceKind.EXTERNAL:
                 self._add(difference, Outcome.RECORDED)
             elif difference.kind is DifferenceKind.UNKNOWN_HERE:
                 self._add(difference, Outcome.ALARMED)
-            elif (difference.kind, difference.exchange_client_id) not in left:
+            elif difference.key not in left:
                 self._add(difference, Outcome.MENDED)
             elif theirs is before.theirs:
                 self._add(difference, Outcome.LEFT)
             else:
                 await self._alarm(difference)
-        return [d for d in found if (d.kind, d.exchange_client_id) in left]
+        return [difference for difference in found if difference.key in left]
 
     async def _alarm(self, difference: Difference) -> None:
         state = await self._store.order(difference.order_id or "")
@@ -348,3 +372,18 @@ class _Pass:
         self._findings.append(
             Finding(kind=kind, symbol=symbol, message=message, order_id=order_id, outcome=outcome)
         )
+
+
+def _forgotten(state: OrderState) -> ExecutionReport:
+    return ExecutionReport(
+        exchange=state.exchange,
+        account=state.account,
+        symbol=state.symbol,
+        exchange_client_id=state.exchange_client_id,
+        exchange_order_id=state.exchange_order_id,
+        status=VenueStatus.CANCELLED,
+        reason="the exchange has it in no list any more",
+        at=utc_now(),
+        received_at=utc_now(),
+        source=ReportSource.QUERY,
+    )

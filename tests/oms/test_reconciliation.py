@@ -14,6 +14,7 @@ from trading.oms.reconciliation import (
     Difference,
     DifferenceKind,
     ExchangePicture,
+    Key,
     OurLeg,
     OurPicture,
     compare,
@@ -69,7 +70,7 @@ def differences(
     legs: list[OurLeg],
     reports: list[ExecutionReport],
     *,
-    ended: dict[str, str] | None = None,
+    ended: dict[Key, str] | None = None,
     symbols: list[str] | None = None,
     gap: str | None = None,
 ) -> list[Difference]:
@@ -267,3 +268,18 @@ def test_unbooked_fills_are_listed_once_and_oldest_first() -> None:
         fill("f3", timestamp=after(3)),
     ]
     assert [each.fill_id for each in unbooked(fills, {"f2"})] == ["f1", "f3"]
+
+
+def test_an_order_without_a_client_id_is_known_by_its_symbol_and_the_exchanges_id() -> None:
+    nameless: dict[str, Any] = {"exchange_client_id": None, "exchange_order_id": "7"}
+    by_hand = leg("external-1", **nameless)
+    assert differences([by_hand], [report(**nameless)]) == []
+    (missing, other) = differences([by_hand], [report(symbol="ETH/USDT", **nameless)])
+    assert (missing.kind, missing.order_id) == (K.MISSING_AT_EXCHANGE, "external-1")
+    assert (other.kind, other.symbol) == (K.EXTERNAL, "ETH/USDT")
+
+
+def test_what_is_left_out_is_neither_missing_nor_anybodys() -> None:
+    nameless: dict[str, Any] = {"exchange_client_id": None, "exchange_order_id": "7"}
+    ours = OurPicture("prod", [], left_out={client_id(), ("BTC/USDT", "7")})
+    assert compare(ours, ExchangePicture(NOW, [report(), report(**nameless)])) == []

@@ -2,6 +2,9 @@
 
 from decimal import Decimal
 
+from activities.connectors.classify import Operation
+from activities.connectors.kraken_connector import KrakenConnector
+from activities.connectors.wire import Call
 from tests.workflows.desk import Desk
 from trading.oms.enums import OrderSide, OrderType
 from trading.oms.venue import OrderRequest
@@ -25,3 +28,13 @@ async def place_elsewhere(desk: Desk, client_id: str) -> None:
             window_ms=600,
         )
     )
+
+
+async def place_by_hand(desk: Desk) -> None:
+    """An order on Kraken's page, which gives it no client id."""
+    assert desk.runtime is not None
+    connector = desk.runtime.parts.connectors[desk.exchange.name, "main"]
+    assert isinstance(connector, KrakenConnector)
+    terms = {"ordertype": "limit", "type": "buy", "volume": "0.02", "price": "29000"}
+    wish = {**terms, "pair": connector._pair("BTC/USDT")}
+    await connector._wire.call(Call(Operation.PLACE, symbol="BTC/USDT"), "POST", "AddOrder", wish)

@@ -27,7 +27,7 @@ from activities.store import TradingState
 from activities.store.engine import store_url
 from activities.store.schema import execution_inbox
 from tests.workflows.desk import Desk, Exchange, a_desk, an_order, until, working
-from tests.workflows.elsewhere import place_elsewhere
+from tests.workflows.elsewhere import place_by_hand, place_elsewhere
 from trading.oms.alarms import Alarm, alarm_of
 from trading.oms.enums import OrderStatus, ReasonCode
 from trading.oms.errors import ExchangeUnavailable, InvalidOrder
@@ -461,6 +461,34 @@ async def test_somebody_elses_order_is_recorded_and_never_touched(
 
     exchange.market("SELL", "29000", "0.02")
     await desk.until_status(known.client_order_id, OrderStatus.FILLED)
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "forgotten"])
+async def test_somebody_elses_order_without_a_client_id_ends_too(
+    temporal_client: Client, sqlite_url: str, *, listed: bool
+) -> None:
+    """It was cancelled on the exchange's page while nobody listened."""
+    async with a_desk(temporal_client, sqlite_url, protocols=("kraken",)) as desk:
+        await place_by_hand(desk)
+        await one_pass(desk)
+        (known,) = await desk.store.open_orders()
+        assert (known.exchange_client_id, known.status) == (None, OrderStatus.ACCEPTED)
+        desk.exchange.fault("stream_drop")
+        (there,) = desk.exchange.orders(status="NEW")
+        desk.exchange.cancel(there)
+        if not listed:
+            desk.exchange.forget(there)
+        await asyncio.sleep(SETTLED_S)
+
+        report = await one_pass(desk)
+
+        assert [(one.kind, one.outcome) for one in about(report, known)] == [
+            ("missing_at_exchange", Outcome.MENDED)
+        ]
+        assert not (await desk.state(known.client_order_id)).is_open
+        assert await one_pass(desk) is not None
+        (alarm,) = await desk.alarms(known.client_order_id)
+        assert alarm_of(alarm) is Alarm.EXTERNAL_ORDER
 
 
 async def test_what_the_inbox_delivered_long_ago_is_forgotten(

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from trading.oms.enums import OrderSide, OrderStatus
+from trading.oms.errors import UnreadableOrder
 from trading.oms.exact import EXACT
 from trading.oms.identity import HEXADECIMAL, deployment_mark
 from trading.oms.models import Fill, OrderState
@@ -47,6 +48,10 @@ class DifferenceKind(StrEnum):
     """An open order of somebody else on this account: counted, never touched."""
 
 
+Key = str | tuple[str, str]
+"""Names an exchange order: by its client id, else by symbol and the exchange's own id."""
+
+
 class OurLeg(NamedTuple):
     """An exchange order that we take to be open; `quantity` and `filled_quantity` are its own.
 
@@ -55,7 +60,7 @@ class OurLeg(NamedTuple):
     """
 
     order_id: str
-    exchange_client_id: str
+    exchange_client_id: str | None
     symbol: str
     side: OrderSide
     quantity: Decimal
@@ -63,6 +68,12 @@ class OurLeg(NamedTuple):
     price: Decimal | None = None
     sent_at: datetime | None = None
     in_doubt: bool = False
+    exchange_order_id: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """What the exchange's reports are found by: somebody else's may have no client id."""
+        return self.exchange_client_id or (self.symbol, self.exchange_order_id or "")
 
     @classmethod
     def of(cls, state: OrderState) -> "OurLeg":
@@ -70,7 +81,7 @@ class OurLeg(NamedTuple):
 
         Raises `ValueError` for one that was: its fills by leg have to be counted first.
         """
-        if state.leg != 1 or state.exchange_client_id is None:
+        if state.leg != 1 or key_of(state) is None:
             msg = f"order {state.client_order_id} has leg {state.leg}; give its legs one by one"
             raise ValueError(msg)
         return cls(
@@ -83,7 +94,15 @@ class OurLeg(NamedTuple):
             price=state.price,
             sent_at=state.submitted_at,
             in_doubt=is_unconfirmed(state),
+            exchange_order_id=state.exchange_order_id,
         )
+
+
+def key_of(order: OrderState | UnreadableOrder) -> Key | None:
+    """What reports of an order are found by; None: it was not sent yet."""
+    if order.exchange_client_id is None and order.exchange_order_id is not None:
+        return (order.symbol, order.exchange_order_id)
+    return order.exchange_client_id
 
 
 def is_unconfirmed(state: OrderState) -> bool:
@@ -97,14 +116,14 @@ def is_unconfirmed(state: OrderState) -> bool:
 class OurPicture(NamedTuple):
     """The legs open here, and whose the ids of our ended ones were (exchange client id: order).
 
-    `left_out` are the exchange client ids of orders that are not compared now, because they were
-    touched a moment ago or their rows cannot be read; `unreadable` says in words which those are.
+    `left_out` are the keys of orders that are not compared now, because they were touched a moment
+    ago or their rows cannot be read; `unreadable` says in words which those are.
     """
 
     deployment: str
     legs: Sequence[OurLeg]
-    ended: Mapping[str, str] = {}
-    left_out: Collection[str] = ()
+    ended: Mapping[Key, str] = {}
+    left_out: Collection[Key] = frozenset()
     unreadable: Sequence[str] = ()
 
 
@@ -134,23 +153,27 @@ class Difference(NamedTuple):
     numbers: Mapping[str, Decimal] = {}
     report: ExecutionReport | None = None
 
+    @property
+    def key(self) -> tuple[DifferenceKind, str, str | None]:
+        """The same for the same difference between two later pictures."""
+        return (self.kind, self.symbol, self.exchange_client_id or self.exchange_order_id)
+
 
 def compare(ours: OurPicture, theirs: ExchangePicture) -> list[Difference]:
     """Everything that differs, the gravest kind first. Equal pictures give an empty list."""
-    legs = {leg.exchange_client_id: leg for leg in ours.legs}
-    reports = [one for one in theirs.reports if one.exchange_client_id not in ours.left_out]
+    owners = {leg.key: leg.order_id for leg in ours.legs}
+    reports = [one for one in theirs.reports if _keys(one).isdisjoint(ours.left_out)]
     newest = _newest_reports(reports)
     found: list[Difference] = []
     for leg in ours.legs:
-        report = newest.get(leg.exchange_client_id)
+        report = newest.get(leg.key)
         if report is not None:
             found += _of_leg(leg, report)
         elif _should_be_there(leg, theirs):
             found.append(_missing(leg))
-    owners = {client_id: leg.order_id for client_id, leg in legs.items()}
     found += _two_alive(newest, {**ours.ended, **owners})
     for report in reports:
-        if report.status in LIVE and (report.exchange_client_id or "") not in legs:
+        if report.status in LIVE and _keys(report).isdisjoint(owners):
             found.append(_not_open_here(report, ours))
     order = {kind: place for place, kind in enumerate(DifferenceKind)}
     return sorted(found, key=lambda d: (order[d.kind], d.symbol, d.exchange_client_id or ""))
@@ -172,17 +195,24 @@ def is_marked(exchange_client_id: str | None, deployment: str) -> bool:
     )
 
 
-def _newest_reports(reports: Iterable[ExecutionReport]) -> dict[str, ExecutionReport]:
-    """By exchange client id, the report that knows most: an end, then the greater total."""
-    newest: dict[str, ExecutionReport] = {}
+def _newest_reports(reports: Iterable[ExecutionReport]) -> dict[Key, ExecutionReport]:
+    """By each key, the report that knows most: an end, then the greater total."""
+    newest: dict[Key, ExecutionReport] = {}
     for report in reports:
-        client_id = report.exchange_client_id
-        if client_id is None or report.status is None:
-            continue
-        known = newest.get(client_id)
-        if known is None or _knowledge(report) > _knowledge(known):
-            newest[client_id] = report
+        for key in _keys(report) if report.status is not None else ():
+            known = newest.get(key)
+            if known is None or _knowledge(report) > _knowledge(known):
+                newest[key] = report
     return newest
+
+
+def _keys(report: ExecutionReport) -> set[Key]:
+    keys: set[Key] = set()
+    if report.exchange_client_id is not None:
+        keys.add(report.exchange_client_id)
+    if report.exchange_order_id is not None:
+        keys.add((report.symbol, report.exchange_order_id))
+    return keys
 
 
 def _knowledge(report: ExecutionReport) -> tuple[bool, Decimal, datetime]:
@@ -204,6 +234,7 @@ def _missing(leg: OurLeg) -> Difference:
         f"order {leg.order_id} is open here, and the exchange does not list it",
         leg.order_id,
         leg.exchange_client_id,
+        leg.exchange_order_id,
     )
 
 
@@ -247,12 +278,12 @@ def _about(kind: DifferenceKind, leg: OurLeg, report: ExecutionReport, text: str
 
 
 def _two_alive(
-    newest: Mapping[str, ExecutionReport], owners: Mapping[str, str]
+    newest: Mapping[Key, ExecutionReport], owners: Mapping[Key, str]
 ) -> Iterable[Difference]:
     alive: dict[str, list[ExecutionReport]] = {}
-    for client_id, report in newest.items():
-        if report.status in LIVE and client_id in owners:
-            alive.setdefault(owners[client_id], []).append(report)
+    for key, report in newest.items():
+        if report.status in LIVE and key in owners:
+            alive.setdefault(owners[key], []).append(report)
     for order_id, reports in alive.items():
         for report in sorted(reports, key=lambda each: each.at)[1:]:
             yield Difference(
