@@ -73,20 +73,18 @@ class ForeignOrders:
         routed = LifecycleEvent(
             kind=EventKind.ROUTED, at=report.at, exchange=report.exchange, account=report.account
         )
-        claim = await self._store.claim_send(
-            order_id, 1, 1, _request(report), claimant=_CLAIMANT, before=[routed]
-        )
-        if claim.refusal is not None:
-            return None
         text = "recovered: the exchange had it under our mark, and the store did not know it"
         alarm = LifecycleEvent(kind=EventKind.ALARM, at=report.at, reason=text)
+        claim = await self._store.upkeep.claim_what_is_there(
+            order_id, _request(report), _CLAIMANT, [routed, alarm]
+        )
         await self._store.settle_claim(
             order_id,
             1,
             1,
             outcome=ClaimOutcome.ACCEPTED,
             answer={"exchange_order_id": report.exchange_order_id},
-            events=[*events_of(report, 1, claim.state), alarm],
+            events=events_of(report, 1, claim.state),
         )
         return order_id
 

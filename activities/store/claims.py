@@ -35,7 +35,7 @@ class ClaimRequest:
     `events` go with a won claim. A LEG_STARTED among them replaces the one that the claim makes
     itself; with a REPLACE_STARTED the order stays on its leg until the exchange has the new one.
     `stamp` is 0 for a first claim; to claim again, it is the stamp that the
-    caller knows to have failed.
+    caller knows to have failed. Of a send that `is_there` already nothing can be refused.
     """
 
     key: ClaimKey
@@ -45,6 +45,7 @@ class ClaimRequest:
     before: Sequence[LifecycleEvent] = ()
     events: Sequence[LifecycleEvent] = ()
     stamp: int = 0
+    is_there: bool = False
 
 
 class ClaimSend(OnOrder):
@@ -74,7 +75,7 @@ class ClaimSend(OnOrder):
         claim = batch.claims.get(self._wish.key)
         if self.has_won(batch) or not self._may_take(claim):
             return
-        self._refusal = self._reason_against(batch, state)
+        self._refusal = None if self._wish.is_there else self._reason_against(batch, state)
         events = list(self._wish.before)
         if self._refusal is None:
             events += self._take(batch, claim)

@@ -1,17 +1,21 @@
 """What the running of a deployment needs beside its orders: leases, reports, what to sweep."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import sqlalchemy as sa
 
+from activities.store.claims import ClaimRequest, ClaimSend
 from activities.store.figures import Figures, figures
 from activities.store.schema import account_leases, orders, reconcile_reports
 from activities.store.statements import IS_SENT, Among, beside
+from activities.store.types import Claim, ClaimKey
 from activities.store.writer import Writer
 from trading.oms.enums import OPEN_STATUSES
+from trading.oms.lifecycle import LifecycleEvent
 from trading.oms.models import utc_now
+from trading.oms.venue import OrderRequest
 
 KEPT = timedelta(days=30)
 """How long reports are kept."""
@@ -73,6 +77,17 @@ class Upkeep:
         if account:
             query = query.where(_REPORTS.account == account)
         return await self._read(lambda c: [row.report for row in c.execute(query)])
+
+    async def claim_what_is_there(
+        self, order_id: str, request: OrderRequest, claimant: str, before: Sequence[LifecycleEvent]
+    ) -> Claim:
+        """Claim the first send of an order that the exchange has: nothing can refuse it any more.
+
+        It is no send: neither a halt nor that the order has ended here speaks against it.
+        """
+        key = ClaimKey(order_id, 1, 1)
+        wish = ClaimRequest(key, request, claimant, before=before, is_there=True)
+        return await self._writer.do(ClaimSend(wish))  # type: ignore[no-any-return]
 
     async def figures(self) -> Figures:
         """What an operator watches."""

@@ -5,7 +5,7 @@ import contextlib
 import re
 import sqlite3
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -523,6 +523,45 @@ async def test_an_order_with_our_mark_that_the_store_does_not_know_is_recovered(
     assert any("recovered" in alarm for alarm in await desk.alarms(order_id))
     assert len(exchange.orders(status="NEW")) == 1
     assert (await desk.cancel(order_id)).success
+
+
+@pytest.mark.parametrize("trouble", ["cut off", "halted"])
+async def test_a_lost_order_of_ours_is_recovered_whatever_would_refuse_its_send(
+    desk: Desk, exchange: Exchange, trouble: str
+) -> None:
+    """The try before had admitted it only; or a restored store has halted everything."""
+    lost = exchange_client_id(desk.settings.deployment, f"lost: {trouble}", 1, 1)
+    order_id = f"recovered-{lost}"
+    await place_elsewhere(desk, lost)
+    if trouble == "halted":
+        await desk.store.set_trading_state("all", TradingState.HALTED, by="ann")
+    else:
+        await admitted_and_denied(desk, order_id)
+
+    await one_pass(desk)
+    await desk.store.set_trading_state("all", TradingState.ACTIVE, by="ann")
+
+    state = await desk.until_status(order_id, OrderStatus.ACCEPTED)
+    (there,) = exchange.orders(clientOrderId=lost)
+    assert (there["status"], state.exchange_order_id) == ("NEW", str(there["orderId"]))
+    alarms = [alarm_of(text) for text in await desk.alarms(order_id)]
+    assert alarms.count(Alarm.RECOVERED) == 1
+    assert (await desk.cancel(order_id)).success
+
+
+async def admitted_and_denied(desk: Desk, order_id: str) -> None:
+    """The first pass died before its claim, and the next one's look at the workflows began one."""
+    order = an_order(
+        client_order_id=order_id,
+        exchange=desk.exchange.name,
+        account="main",
+        quantity="0.02",
+        price="29000",
+        send_by=datetime.fromtimestamp(0, UTC),
+    )
+    await desk.store.admit(order)
+    await OrderDoor(desk.client, desk.task_queue).take_up_again(order_id)
+    await desk.until_status(order_id, OrderStatus.REJECTED)
 
 
 async def test_a_query_that_fails_is_no_observation(desk: Desk, exchange: Exchange) -> None:
