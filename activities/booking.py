@@ -153,8 +153,7 @@ class Booking:
         """
         if not state.revision or report.status not in LIVES:
             return False
-        entries = await self._store.events_of(state.client_order_id)
-        return any(entry.state.quantity == total for entry in entries)
+        return await self._store.past.had_quantity(state.client_order_id, total)
 
     async def _not_replaced(self, state: OrderState, *, was_replacing: bool) -> None:
         """Filled by its old leg: the exchange has not cancelled that, and so not replaced it."""
@@ -169,8 +168,8 @@ class Booking:
 
         What an operator has cleared is not stopped again by a repeated report of the same send.
         """
-        known = {entry.alarm for entry in await self._store.events_of(order_id) if entry.alarm}
-        return any(e.kind is EventKind.ALARM and e.reason not in known for e in events)
+        texts = {e.reason for e in events if e.kind is EventKind.ALARM and e.reason}
+        return bool(texts) and texts > await self._store.past.alarms(order_id, texts)
 
     async def _stop_resending(self, state: OrderState, why: str) -> None:
         """Absence cannot be proved there: nothing is sent again until an operator says so."""

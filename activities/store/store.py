@@ -22,6 +22,7 @@ from activities.store.export import Exports
 from activities.store.failures import translated
 from activities.store.follow import Followers
 from activities.store.orders import Admit, AdmitExternal, Record
+from activities.store.past import Past
 from activities.store.rate_store import RateStore
 from activities.store.risk_store import RiskStore
 from activities.store.types import (
@@ -63,6 +64,7 @@ class Store:
         self._followers = Followers(self._engines, settings, self.events_after)
         self._writer = Writer(self._engines.writes, settings, self._followers.committed)
         self.exports = Exports(self._read)
+        self.past = Past(self._read)
         self.risk = RiskStore(self._writer, self._read, url.get_backend_name())
         self.upkeep = Upkeep(self._writer, self._read)
         self.rates = RateStore(self._engines.leases, self._read, masked(url))
@@ -135,8 +137,7 @@ class Store:
     async def admit(self, order: Order) -> Admission:
         """Insert an order (status CREATED, event order_created), or find the one with its id.
 
-        A known order comes back with `created` false and in `differs` one sentence per field of
-        the trader's that is not the same.
+        A known order comes back with `created` false, and `differs` says field by field how.
         """
         return await self._writer.do(Admit(order))  # type: ignore[no-any-return]
 
@@ -152,10 +153,9 @@ class Store:
     ) -> OrderState:
         """Apply events and journal what they changed, in one transaction; the state after it.
 
-        Each fill is booked once, by its `fill_id`, whoever records it and how often. An overfill
-        is booked and alarmed. With `unsent_after`, the newest request that the caller knows of,
-        nothing is applied where a later one was claimed: it may be on its way. Raises
-        `OrderNotFound`.
+        Each fill is booked once, by its `fill_id`, whoever records it and how often; an overfill
+        is alarmed. With `unsent_after`, the newest request that the caller knows of, nothing is
+        applied where a later one was claimed: it may be on its way. Raises `OrderNotFound`.
         """
         return await self._writer.do(Record(order_id, events, unsent_after))  # type: ignore[no-any-return]
 
@@ -383,8 +383,7 @@ class Store:
 
     async def inbox_oldest(self, exchange: str, account: str) -> datetime | None:
         """Since when the oldest undelivered report waits; None: none does."""
-        query = inbox.oldest_query(exchange, account)
-        return await self._read(lambda c: c.scalar(query))
+        return await self._read(lambda c: c.scalar(inbox.oldest_query(exchange, account)))
 
     async def inbox_prune(self, delivered_before: datetime) -> int:
         """Forget reports that were delivered before then; how many."""

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from activities.booking import Booking
-from activities.store import ClaimOutcome, Store
+from activities.store import ClaimOutcome, Store, TradingState, resend_scope
 from tests.activities.store_builders import (
     accepted,
     new_order,
@@ -42,6 +43,54 @@ async def test_a_late_report_from_before_an_increase_takes_nothing_back(store: S
     late = report(order, quantity=Decimal(10), **THERE)
     booked = await Booking(store).book(order.client_order_id, [late])
     assert (booked.state.quantity, booked.state.revision) == (Decimal(15), 1)
+
+
+async def lives_long(store: Store, order: Order) -> None:
+    """More has been with it than is read at once."""
+    events = [event(EventKind.ALARM, reason=f"news {number}") for number in range(1001)]
+    await store.record(order.client_order_id, events)
+
+
+async def test_a_late_report_takes_nothing_back_however_much_has_been_with_the_order(
+    store: Store,
+) -> None:
+    order = await accepted(store, new_order(quantity=Decimal(5)))
+    await lives_long(store, order)
+    for revision, quantity in enumerate((10, 15), 1):
+        terms: dict[str, Any] = {"quantity": Decimal(quantity), "price": order.price}
+        changed = event(EventKind.MODIFIED, revision=revision, **terms)
+        await store.record(order.client_order_id, [changed])
+
+    late = report(order, quantity=Decimal("10.0"), **THERE)
+    booked = await Booking(store).book(order.client_order_id, [late])
+
+    assert (booked.state.quantity, booked.state.revision) == (Decimal(15), 2)
+
+
+async def test_an_alarm_that_was_cleared_halts_nothing_again_however_old_the_order_is(
+    store: Store,
+) -> None:
+    order = new_order()
+    order_id = order.client_order_id
+    await store.admit(order)
+    await store.claim_send(order_id, 1, 1, request_of(order), claimant="me")
+    await store.settle_claim(order_id, 1, 1, outcome=ClaimOutcome.NOT_PLACED)
+    await lives_long(store, order)
+    again = request_of(order, generation=2)
+    await store.claim_send(order_id, 1, 2, again, claimant="me")
+    await store.settle_claim(order_id, 1, 2, outcome=ClaimOutcome.ACCEPTED)
+    lives = {"exchange_order_id": "x-1", "status": VenueStatus.PARTIALLY_FILLED}
+    older = report(order, fills=(fill("t-1", "1", account="main", order_id=""),), **lives)
+    scope = resend_scope("sandbox", "main")
+
+    await Booking(store).book(order_id, [older])
+    assert (await store.trading_states())[scope] is TradingState.HALTED
+    await store.set_trading_state(scope, TradingState.ACTIVE, by="ann")
+    newer = {"exchange_client_id": again.exchange_client_id, "exchange_order_id": "x-2"}
+    for state in (TradingState.HALTED, TradingState.ACTIVE):
+        await Booking(store).book(order_id, [report(order, **newer)])
+        assert (await store.trading_states())[scope] is state
+        await store.set_trading_state(scope, TradingState.ACTIVE, by="ann")
 
 
 @pytest.mark.parametrize(
