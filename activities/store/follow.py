@@ -107,9 +107,11 @@ class Followers:
                 entries = [] if is_restored else self._at_hand(place.sequence)
                 is_more = told != self._told or self._newest > place.sequence
                 if not entries and (is_more or is_restored):
-                    heard, restorations = self._told, self._restorations
-                    entries = await self._read_on(place)
-                    told = heard if len(entries) < _READ_MAX - 1 else told
+                    heard, known = self._told, self._restorations
+                    with contextlib.suppress(StoreUnavailable):  # The fallback poll comes back.
+                        entries = await self._read_on(place)
+                        restorations = known
+                        told = heard if len(entries) < _READ_MAX - 1 else told
                 if entries:
                     place = _Place(entries[-1].sequence, entries[-1])
                     yield entries
@@ -151,16 +153,12 @@ class Followers:
         return self._recent[-1][-1].sequence if self._recent else 0
 
     async def _read_on(self, place: _Place) -> list[JournalEntry]:
-        try:
-            found = await self._read(max(0, place.sequence - 1), _READ_MAX)
-            if place.sequence <= 0:
-                return found
-            if not place.is_at(found):
-                raise await self._went_back(place)
-            return found[1:]
-        except StoreUnavailable:
-            # The database is away; the fallback poll comes back to it.
-            return []
+        found = await self._read(max(0, place.sequence - 1), _READ_MAX)
+        if place.sequence <= 0:
+            return found
+        if not place.is_at(found):
+            raise await self._went_back(place)
+        return found[1:]
 
     async def _went_back(self, place: _Place) -> JournalWentBack:
         """What was written since the restoration is younger than the newest entry before it."""

@@ -160,7 +160,7 @@ def _undelivered_query(*, but: bool, foreign: bool) -> sa.Select[Any]:
         by_exchange.c.exchange == _INBOX.exchange,
         by_exchange.c.account == _INBOX.account,
         by_exchange.c.exchange_order_id == _INBOX.exchange_order_id,
-        by_exchange.c.symbol == _INBOX.symbol,
+        sa.or_(by_exchange.c.symbol.in_([_INBOX.symbol, ""]), _INBOX.symbol.is_(None)),
     )
     known = _carrier()
     claimed = sa.func.coalesce(by_client.c.order_id, by_exchange.c.order_id)
@@ -197,7 +197,7 @@ def _carrier() -> sa.ScalarSelect[Any]:
             orders.c.exchange == _INBOX.exchange,
             orders.c.account == _INBOX.account,
             orders.c.exchange_order_id == _INBOX.exchange_order_id,
-            orders.c.symbol == _INBOX.symbol,
+            sa.or_(orders.c.symbol == _INBOX.symbol, _INBOX.symbol.is_(None)),
         )
         .scalar_subquery()
     )

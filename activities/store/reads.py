@@ -189,10 +189,10 @@ def order_id_by_exchange_id(
         .where(
             claims.exchange == exchange,
             claims.account == account,
-            claims.symbol == symbol,
+            claims.symbol.in_([symbol, ""]),
             claims.exchange_order_id == exchange_order_id,
         )
-        .order_by(claims.claimed_at.desc())
+        .order_by(claims.symbol.desc(), claims.claimed_at.desc())
         .limit(1)
     )
     carried = (

@@ -88,6 +88,7 @@ class Subscription:
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
         self._closed = False
+        self._returns = 0
         self._task = asyncio.create_task(self._run(), name=f"events {pattern}")
 
     @property
@@ -101,7 +102,7 @@ class Subscription:
         waiting = [parked.events[0].sequence for parked in self._parked.values()]
         if self._queue:
             waiting.append(self._queue[0].sequence)
-        return min([self._cursor, *(sequence - 1 for sequence in waiting)])
+        return max(0, min([self._cursor, *(sequence - 1 for sequence in waiting)]))
 
     async def offer(self, event: OrderEvent) -> None:
         """Queue a live event; waits only where the queue is full and there is no journal."""
@@ -132,13 +133,14 @@ class Subscription:
 
     def go_back(self, sequence: int) -> None:
         """Read the journal from there, where what was handled after it is not in it any more."""
+        self._returns += 1
         self._cursor = min(self._cursor, sequence)
         self._live = False
         self._wake.set()
 
     async def drain(self) -> None:
         """Wait until every event so far is handled or a dead letter; not for its own handler."""
-        if self._task is asyncio.current_task():
+        if self._closed or self._task is asyncio.current_task():
             return
         self._wake.set()
         self._idle.clear()
@@ -195,7 +197,7 @@ class Subscription:
     async def _catch_up(self) -> None:
         """Read one page of the journal; live again when it holds nothing newer."""
         read_journal = self._bus.read_journal
-        place = self._cursor
+        place, returns = self._cursor, self._returns
         try:
             page = await read_journal(place, JOURNAL_PAGE) if read_journal else ()
             if not page and read_journal and place > self._bus.newest:
@@ -205,14 +207,14 @@ class Subscription:
             await asyncio.sleep(LONGEST_PAUSE_S)
             return
         for event in page:
-            if self._closed:
+            if self._closed or self._returns != returns:
                 return
             if fnmatchcase(event.name, self.pattern):
                 await self._take(event)
-            if self._cursor != place:
-                return  # The journal went back meanwhile.
-            place = self._cursor = event.sequence
-        if not page and self._cursor == place:
+            if self._returns != returns:
+                return  # The journal went back meanwhile: the rest of the page is not in it.
+            self._cursor = event.sequence
+        if not page and self._returns == returns:
             self._live = self._cursor >= self._bus.newest
             if not self._live:  # The journal that we read lags behind what was published.
                 await asyncio.sleep(_JOURNAL_PAUSE_S)

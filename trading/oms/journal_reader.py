@@ -51,7 +51,9 @@ class JournalReader:
         """Load the open orders, then follow the journal until the block ends."""
         self._done = await self._load()
         if isinstance(self._bus, EventBus):  # One of the user's own has no use for the past.
-            self._bus.newest = max(self._bus.newest, self._done)
+            if self._bus.newest > self._done:  # It was used before the store was restored.
+                self._bus.go_back(self._done)
+            self._bus.newest = self._done
             self._bus.read_journal = self._read
         tasks = [
             asyncio.create_task(self._follow(), name="journal-reader"),

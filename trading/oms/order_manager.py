@@ -118,11 +118,15 @@ class OrderManager:
         """Connect, and start the worker on the embedded door. Raises `StartUpError`."""
         async with self._starting:
             self._closed = False
-            if self._orders is None:
-                async with contextlib.AsyncExitStack() as parts:
-                    orders = await self._start(parts)
-                    self._parts = parts.pop_all()
-                self._orders = orders
+            await self._start_once()
+
+    async def _start_once(self) -> OrderClient:
+        if self._orders is None:
+            async with contextlib.AsyncExitStack() as parts:
+                orders = await self._start(parts)
+                self._parts = parts.pop_all()
+            self._orders = orders
+        return self._orders
 
     async def _start(self, parts: contextlib.AsyncExitStack) -> OrderClient:
         from workers.connection import connect
@@ -151,9 +155,12 @@ class OrderManager:
 
     async def close(self) -> None:
         """End the worker, after what it has begun is done, and close every connection."""
-        self._closed = True
-        await self._parts.aclose()
-        self._orders = self._store = None
+        async with self._starting:
+            try:
+                await self._parts.aclose()
+            finally:
+                self._orders = self._store = None
+                self._closed = True
 
     # Commands.
 
@@ -358,12 +365,13 @@ class OrderManager:
         self._outcomes.committed(state)
 
     async def _started(self) -> OrderClient:
-        if self._closed:
-            msg = "this order manager was closed; start it again, or make another one"
-            raise Closed(msg)
-        if self._orders is None:
-            await self.start()
-        return cast("OrderClient", self._orders)  # `start` raises or sets it.
+        if self._orders is not None:
+            return self._orders
+        async with self._starting:
+            if self._closed:
+                msg = "this order manager was closed; start it again, or make another one"
+                raise Closed(msg)
+            return await self._start_once()
 
     async def _started_for(self, order_id: object) -> OrderClient:
         """Raises `InvalidOrder` for what can be no order's id."""

@@ -88,13 +88,13 @@ class StateTracker:
         self._has_seen_all = sequence == 0
         for state in states:
             self.put(state)
-        self.sequence = sequence
+        self.sequence = self._head = sequence
         self.mark(head=sequence, at=at)
 
     def mark(self, *, head: int, at: datetime) -> None:
         """Note that at this time the journal ended with `head`."""
-        self._head = head
-        if self.sequence >= head:
+        self._head = max(self._head, head)
+        if self.sequence >= self._head:
             self.fresh_as_of = at if self.fresh_as_of is None else max(self.fresh_as_of, at)
 
     def get_order(self, order_id: str) -> OrderState | None:
