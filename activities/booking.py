@@ -169,7 +169,7 @@ class Booking:
         What an operator has cleared is not stopped again by a repeated report of the same send.
         """
         texts = {e.reason for e in events if e.kind is EventKind.ALARM and e.reason}
-        return bool(texts) and texts > await self._store.past.alarms(order_id, texts)
+        return bool(texts) and bool(texts - await self._store.past.alarms(order_id, texts))
 
     async def _stop_resending(self, state: OrderState, why: str) -> None:
         """Absence cannot be proved there: nothing is sent again until an operator says so."""

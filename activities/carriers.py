@@ -49,7 +49,8 @@ class Carriers:
         """What the reports prove to carry the order now, what that is to it, and strays."""
         revived = await self._revived(reports, state, generation)
         if revived is not None:
-            return revived, _alarm_if_revived(revived, state), []
+            was_absent = revived.outcome is ClaimOutcome.NOT_PLACED  # Else a look-up has found it.
+            return revived, _alarm_if_revived(revived, state) if was_absent else [], []
         older = await self._older_that_lives(reports, state)
         if older is not None:
             newer = await self.of(state)

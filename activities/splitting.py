@@ -96,6 +96,8 @@ class Splitting:
                 self._parts.on_state(state)
             if denied is None or not denied.exchange:
                 return Routed(state=state)
+            if denied.exchange in refused:  # A router of the user's own, which has no other.
+                return Routed(denied=denied.denied)
             reason = denied.denied
             refused[denied.exchange] = Refusal(reason.reason_code, reason.reason)
 

@@ -40,10 +40,10 @@ class Cancellation:
         if self._work.state.is_open and len(self._requests) == 1:
             await self.try_again(0)
 
-    def repeat(self) -> None:
+    def repeat(self, seconds: float = 0) -> None:
         """Doubt has ended with a live order: what was asked meanwhile is due now."""
         if self._requests and self._work.state.is_open:
-            self._work.later("cancel", 0)
+            self._work.later("cancel", seconds)
 
     def answer(self) -> None:
         """Answer every request once the order has ended and all its fills are booked."""

@@ -131,9 +131,9 @@ class Modification:
         else:
             await self.give_up(f"the order has ended as {work.state.status.value}")
 
-    def leg_is_sent(self, answer: SendAnswer) -> None:
+    async def leg_is_sent(self, answer: SendAnswer) -> None:
         """A send has its outcome; of the new leg it is the modification's."""
-        self.replacement.leg_is_sent(answer)
+        await self.replacement.leg_is_sent(answer)
 
     async def doubt_ended(self) -> None:
         """A doubt has ended; of the new leg it was the modification's."""

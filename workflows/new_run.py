@@ -20,9 +20,10 @@ def begin_if_due(work: OrderWork) -> bool:
     """
     if not workflow.info().is_continue_as_new_suggested():
         return False
-    if is_quiet(work):
+    goes_on = workflow.patched("goes_on_once_answered")
+    if is_quiet(work) and (goes_on or not work.modification.is_running):
         workflow.continue_as_new({"resume": work.state.client_order_id})
-    return workflow.patched("goes_on_once_answered")
+    return goes_on
 
 
 def is_quiet(work: OrderWork) -> bool:
@@ -32,12 +33,17 @@ def is_quiet(work: OrderWork) -> bool:
     """
     return not (
         work.has_messages
-        or work.fills_missing
+        or (work.fills_missing and not work.state.is_open)
         or work.doubt.is_looking
-        or (work.modification.is_running and not work.doubt.exists)
+        or (work.modification.is_running and not _is_in_the_store(work))
         or work.strays.exist
         or work.split.modification.is_running
         or work.voice.is_telling
         or work.state.submitted_at is None
         or not workflow.all_handlers_finished()
     )
+
+
+def _is_in_the_store(work: OrderWork) -> bool:
+    """Whether the replacement under way is: one in doubt, that nobody wants to be cancelled."""
+    return work.doubt.exists and not work.cancellation.is_wanted

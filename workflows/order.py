@@ -84,7 +84,7 @@ class OrderWorkflow:
 
     @cancel.validator
     def _cancel_is_valid(self, payload: RawValue = NOTHING) -> None:
-        mismatch = self._work.mismatch(decoded(payload, CancelRequest))
+        mismatch = decoded(payload, CancelRequest).mismatch(self._work.known_state)
         if mismatch is not None:
             raise ApplicationError(mismatch, type="InvalidOrder", non_retryable=True)
 

@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from activities.messages import Booked, ChangeAnswer, ClaimFacts, OrderAt, Prepared
     from trading.oms.answers import cancel_result, different_content, is_answer, result_of
-    from trading.oms.commands import CancelRequest, OutcomeRequest
+    from trading.oms.commands import OutcomeRequest
     from trading.oms.enums import CancelOutcome, OrderStatus, ReasonCode, RejectedBy
     from trading.oms.identity import content_hash
     from trading.oms.lifecycle import EventKind, LifecycleEvent
@@ -196,14 +196,6 @@ class OrderWork:
             return result
         return result.model_copy(update={"success": False, "outcome": CancelOutcome.PENDING})
 
-    def mismatch(self, command: CancelRequest) -> str | None:
-        """What a cancel says of exchange and symbol that is not so."""
-        for name in ("exchange", "symbol"):
-            given, own = getattr(command, name), getattr(self.known_state, name, "")
-            if given is not None and own and given != own:
-                return f"{name} is {given!r}, the order is on {own!r}"
-        return None
-
     async def _handle(self, request: Request) -> None:
         if isinstance(request, Executions):
             await self._book(request)
@@ -248,12 +240,12 @@ class OrderWork:
 
     async def _cancel(self, request: Cancel) -> None:
         """A validator refuses a mismatch too, but signals and the first task have none."""
-        mismatch = self.mismatch(request.command)
-        if mismatch is None:
+        why = request.command.mismatch(self.known_state)
+        if why is None:
             await self.cancellation.begin(request)
             return
-        await self.note_refusal(f"cancel: {mismatch}")
-        request.answer = cancel_result(self.state, mismatch).model_copy(
+        await self.note_refusal(f"cancel: {why}")
+        request.answer = cancel_result(self.state, why).model_copy(
             update={"success": False, "outcome": CancelOutcome.NOT_FOUND}
         )
 
@@ -335,6 +327,13 @@ class OrderWork:
         """Forget what was put off, so that no timer fires for nothing."""
         self._timers.no_longer(what)
 
+    def forget(self, what: str) -> None:
+        """Forget it also where its time has come already and it lies in the inbox."""
+        self.no_longer(what)
+        for request in [one for one in self._inbox if isinstance(one, Due) and one.what == what]:
+            self._inbox.remove(request)
+            self._timers.came(request)
+
     def is_due(self, what: str) -> bool:
         """Whether `later` has put something off that has not come yet."""
         return self._timers.is_due(what)
@@ -375,7 +374,7 @@ class OrderWork:
     def cancel_is_waiting(self) -> bool:
         """Whether a cancel lies in the inbox that the loop has not taken yet."""
         return any(
-            isinstance(request, Cancel) and self.mismatch(request.command) is None
+            isinstance(request, Cancel) and request.command.mismatch(self.known_state) is None
             for request in self._inbox
         )
 

@@ -265,10 +265,13 @@ class Replacement:
             work.later("fills", 0)
             await self._new_leg_is_there()
 
-    def leg_is_sent(self, answer: SendAnswer) -> None:
+    async def leg_is_sent(self, answer: SendAnswer) -> None:
         """The new leg has its outcome: the modification is done, refused, or in doubt."""
-        if self.stage is Stage.NEW_LEG and answer.kind is not SendKind.IN_DOUBT:
-            self._modification.finish()
+        if self.stage is not Stage.NEW_LEG or answer.kind is SendKind.IN_DOUBT:
+            return
+        if answer.kind is SendKind.REFUSED:  # Where it is open, an older send of it lives.
+            await self._note_the_change()
+        self._modification.finish()
 
     # Doubt.
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """The pauses after sends that never reached the exchange, where it asks for none."""
+_AGAIN_S = 1.0
 
 
 class Submission:
@@ -188,7 +189,7 @@ class Submission:
             await self._work.doubt.begin(leg, generation)
         elif answer.kind is SendKind.REFUSED and answer.denied is not None:
             await self._refused_at_claim(answer.denied, leg, generation)
-        self._work.modification.leg_is_sent(answer)
+        await self._work.modification.leg_is_sent(answer)
 
     async def send_now(self) -> None:
         """A waiting send is due: the market may have moved, so the risk is checked again."""
@@ -277,7 +278,7 @@ class Submission:
             await work.doubt.begin(booked.claim.leg, booked.claim.generation)
         else:
             work.later("fills", 0)
-        work.cancellation.repeat()
+        work.cancellation.repeat(_AGAIN_S if self.unsent else 0)
 
     async def deny(self, denied: Denied) -> None:
         """End the order by our own rule, nothing having been sent.

@@ -69,7 +69,7 @@ class Verdicts:
         if work.state.is_open and command.verdict is Verdict.DEAD:
             # Nobody tells its fills any more; those that a list has come with reconciliation.
             work.fills_missing = False
-            work.no_longer("fills")
+            work.forget("fills")
             await self._end_as_dead(work.here, command.reason, command.by)
         request.answer = result_of(work.state)
 

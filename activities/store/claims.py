@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from activities.store.batch import Batch, ClaimRow
 from activities.store.columns import to_json
-from activities.store.orders import OnOrder
+from activities.store.orders import OnOrder, may_be_there
 from activities.store.types import Claim, ClaimKey, ClaimOutcome, StoredClaim
 from trading.oms.enums import OrderStatus, Pending, ReasonCode, TradingState
 from trading.oms.errors import OrderNotFound
@@ -117,9 +117,7 @@ class ClaimSend(OnOrder):
         """Whether a send that was proved absent has shown life before this one was claimed."""
         own = self._wish.key
         return any(
-            key[:2] == own[:2]
-            and key.generation < own.generation
-            and _outcome(row.values) is ClaimOutcome.ACCEPTED
+            key[:2] == own[:2] and key.generation < own.generation and may_be_there(row.values)
             for key, row in batch.claims.items()
         )
 

@@ -3,12 +3,16 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
+from typing import Any
+
+import pydantic_core
 
 from activities.store.batch import Batch
 from activities.store.types import Admission, ClaimOutcome, Sent
 from trading.oms.identity import content_difference, content_hash
 from trading.oms.lifecycle import LifecycleEvent
 from trading.oms.models import Order, OrderState, utc_now
+from trading.oms.venue import VenueStatus
 
 
 class OnOrder:
@@ -33,7 +37,16 @@ class OnOrder:
         return ()
 
 
+_ENDED = frozenset({VenueStatus.CANCELLED.value, VenueStatus.EXPIRED.value})
 _NOTHING_SENT = frozenset({ClaimOutcome.NOT_PLACED.value, ClaimOutcome.NEVER_REACHED.value})
+
+
+def may_be_there(claim: Mapping[str, Any]) -> bool:
+    """Whether the exchange has had a send, and its first word on it was not its end."""
+    if claim["outcome"] != ClaimOutcome.ACCEPTED.value:
+        return False
+    answer = pydantic_core.from_json(claim["answer"]) if claim["answer"] else {}
+    return answer.get("status") not in _ENDED
 
 
 class Admit(OnOrder):
@@ -123,14 +136,13 @@ class Record(OnOrder):
         if known is None:
             return False
         sent = [
-            (Sent(key.leg, key.generation, row.values["stamp"]), row.values["outcome"])
+            (Sent(key.leg, key.generation, row.values["stamp"]), row.values)
             for key, row in batch.claims.items()
             if key.order_id == self.order_id and row.values["outcome"] not in _NOTHING_SENT
         ]
         # An older send of its leg that the exchange has after all was taken for absent.
         return batch.order(self.order_id).state.is_split or any(
-            one > known or (one.leg == known.leg and outcome == ClaimOutcome.ACCEPTED.value)
-            for one, outcome in sent
+            one > known or (one.leg == known.leg and may_be_there(claim)) for one, claim in sent
         )
 
     def answer(self, batch: Batch) -> OrderState:

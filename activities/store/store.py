@@ -286,10 +286,7 @@ class Store:
         return await self._read(lambda c: reads.claim_by(c, exchange, account, exchange_client_id))
 
     async def find_order(self, where: tuple[str, str, str], exchange_order_id: str) -> str | None:
-        """Our id of the order that has, or one of whose legs had, this id at the exchange.
-
-        `where` is exchange, account and symbol.
-        """
+        """The order that has, or had by a leg, this id at (exchange, account, symbol)."""
         return await self._read(
             lambda c: reads.order_id_by_exchange_id(c, where, exchange_order_id)
         )

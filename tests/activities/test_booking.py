@@ -8,6 +8,7 @@ import pytest
 
 from activities.booking import Booking
 from activities.store import ClaimOutcome, Store, TradingState, resend_scope
+from activities.store.types import Sent
 from tests.activities.store_builders import (
     accepted,
     new_order,
@@ -16,7 +17,7 @@ from tests.activities.store_builders import (
     request_of,
 )
 from tests.oms.builders import event, fill
-from trading.oms.enums import OrderStatus
+from trading.oms.enums import OrderStatus, ReasonCode
 from trading.oms.lifecycle import EventKind
 from trading.oms.models import Order
 from trading.oms.venue import VenueStatus
@@ -129,3 +130,50 @@ async def test_only_a_whole_fill_ends_the_doubt_about_a_replacement(
         assert claim.outcome is ClaimOutcome.NOT_PLACED
     else:
         assert claim.outcome is ClaimOutcome.UNKNOWN
+
+
+async def test_what_a_look_up_finds_after_the_stream_was_no_surprise(store: Store) -> None:
+    order = await in_doubt(store)
+    whole = report(
+        order,
+        exchange_order_id="x-1",
+        status=VenueStatus.FILLED,
+        cumulative_quantity=Decimal(1),
+        fills=(fill("t-1", "1", account="main", order_id=""),),
+    )
+    assert (await Booking(store).book(order.client_order_id, [whole])).state.is_terminal
+
+    await Booking(store).book(order.client_order_id, [whole], generation=2)
+
+    assert [e.alarm for e in await store.events_of(order.client_order_id) if e.alarm] == []
+
+
+async def test_a_late_send_that_has_ended_does_not_keep_the_next_from_being_sent(
+    store: Store,
+) -> None:
+    """It was proved absent, and the exchange had it for a moment: nothing of it can trade."""
+    order = await in_doubt(store)
+    order_id = order.client_order_id
+    await store.settle_claim(order_id, 1, 1, outcome=ClaimOutcome.NOT_PLACED)
+    again = request_of(order, generation=2)
+    await store.claim_send(order_id, 1, 2, again, claimant="me")
+    await store.settle_claim(order_id, 1, 2, outcome=ClaimOutcome.NEVER_REACHED)
+    over = report(order, exchange_order_id="x-1", status=VenueStatus.EXPIRED)
+    await Booking(store).book(order_id, [over], generation=2)
+
+    cancelled = event(EventKind.CANCELLED, reason_code=ReasonCode.CANCELLED_BEFORE_SEND)
+    claim = await store.reclaim(order_id, 1, 2, stamp=1, request=again, claimant="me")
+    assert (claim.won, claim.refusal) == (True, None)
+    await store.settle_claim(order_id, 1, 2, outcome=ClaimOutcome.NEVER_REACHED, stamp=2)
+    ended = await store.record(order_id, [cancelled], Sent(1, 2, 2))
+    assert ended.status is OrderStatus.CANCELLED
+
+
+async def in_doubt(store: Store) -> Order:
+    order = new_order(quantity=Decimal(1))
+    order_id = order.client_order_id
+    await store.admit(order)
+    await store.claim_send(order_id, 1, 1, request_of(order), claimant="me")
+    doubt = [event(EventKind.IN_DOUBT)]
+    await store.settle_claim(order_id, 1, 1, outcome=ClaimOutcome.UNKNOWN, events=doubt)
+    return order

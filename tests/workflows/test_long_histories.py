@@ -169,6 +169,29 @@ async def test_a_replacement_that_stays_in_doubt_goes_on_in_a_new_run(long_lived
     assert exchange.orders(status="NEW") == []
 
 
+async def test_a_cancel_that_waits_for_a_doubt_is_not_left_behind(long_lived: Desk) -> None:
+    """The wish is the run's alone until the doubt has ended."""
+    desk, exchange = long_lived, long_lived.exchange
+    order_id = (await desk.resting()).client_order_id
+    exchange.fault("reply_lost", order="alive", count=1, endpoint="POST order/cancelReplace")
+    exchange.fault("stream_drop")
+    for query in ("GET order", "GET allOrders", "GET myTrades"):
+        exchange.fault("rate_429", retry_after="0.1", endpoint=query)
+    await desk.handle(order_id).signal("modify", {"new_price": "30100"})
+    await desk.until(order_id, lambda s: s.in_doubt_since is not None)
+    await desk.handle(order_id).signal("cancel")
+    await until(lambda: _is_long(desk, order_id))
+    exchange.clear()
+    await desk.lift_pauses()
+
+    assert (await desk.until_closed(order_id)).status is CANCELLED
+    assert exchange.orders(status="NEW") == []
+
+
+async def _is_long(desk: Desk, order_id: str) -> bool:
+    return len(await desk.history(order_id)) > 50
+
+
 async def _filled(desk: Desk, order_id: str, number: int) -> None:
     await desk.until(order_id, lambda state: state.filled_quantity == number * _STEP)
 

@@ -1,11 +1,13 @@
 """An operator's verdict on an order in doubt, and two generations that were alive after all."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
+from activities.look_up import OrderLookUp
 from activities.store import TradingState
 from tests.workflows.desk import Desk, Exchange, an_order, until
 from trading.oms.alarms import Alarm, alarm_of
@@ -91,6 +93,26 @@ async def test_a_dead_order_ends_in_error_and_proof_of_life_revives_it(
     assert any("revives" in alarm for alarm in await desk.alarms(order_id))
     (claim,) = await desk.store.claims_of(order_id)
     assert claim.outcome == "accepted"
+
+
+async def test_a_forgotten_order_ends_although_its_fills_were_due_during_the_look(
+    desk: Desk, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = (await forgotten(desk, exchange)).client_order_id
+    await desk.handle(order_id).terminate("an operator's slip")
+    await desk.cancel(order_id, wait=0.3)
+    look = OrderLookUp._look
+
+    async def slow(self: OrderLookUp, *arguments: Any) -> Any:
+        await asyncio.sleep(2.5)
+        return await look(self, *arguments)
+
+    monkeypatch.setattr(OrderLookUp, "_look", slow)
+
+    result = await desk.oms.resolve_order(order_id, "dead", "their desk has none", by="bob")
+
+    assert result.status is OrderStatus.CANCELLED
+    assert (await desk.until_closed(order_id)).status is OrderStatus.CANCELLED
 
 
 async def test_retry_sends_the_next_generation_once(desk: Desk, exchange: Exchange) -> None:

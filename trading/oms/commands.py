@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from trading.oms.enums import Verdict
 from trading.oms.errors import InvalidOrder
-from trading.oms.models import ClientOrderId, Order, Positive
+from trading.oms.models import ClientOrderId, Order, OrderState, Positive
 from trading.oms.venue import ExecutionReport
 
 PAYLOAD_BYTES_MAX = 64 * 1024
@@ -63,6 +63,14 @@ class CancelRequest(BaseModel):
     wait_s: float = Field(default=CANCEL_WAIT_S, ge=0, le=60)
     exchange: str | None = None
     symbol: str | None = None
+
+    def mismatch(self, state: OrderState | None) -> str | None:
+        """What it says of exchange and symbol that is not so, as far as is known."""
+        for name in ("exchange", "symbol"):
+            given, own = getattr(self, name), getattr(state, name, "")
+            if given is not None and own and given != own:
+                return f"{name} is {given!r}, the order is on {own!r}"
+        return None
 
 
 class ModifyRequest(BaseModel):

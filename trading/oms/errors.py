@@ -48,6 +48,10 @@ class StateUnavailable(OmsError):
 class Closed(OmsError):
     """A call after `close`; nothing was asked of anybody."""
 
+    def __init__(self) -> None:
+        """Say what can be done."""
+        super().__init__("this order manager was closed; start it again, or make another one")
+
 
 class StartUpError(OmsError):
     """A process cannot start; the message says what is wrong and what to do."""

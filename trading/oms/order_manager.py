@@ -159,8 +159,7 @@ class OrderManager:
             try:
                 await self._parts.aclose()
             finally:
-                self._orders = self._store = None
-                self._closed = True
+                self._orders, self._store, self._closed = None, None, True
 
     # Commands.
 
@@ -369,8 +368,7 @@ class OrderManager:
             return self._orders
         async with self._starting:
             if self._closed:
-                msg = "this order manager was closed; start it again, or make another one"
-                raise Closed(msg)
+                raise Closed
             return await self._start_once()
 
     async def _started_for(self, order_id: object) -> OrderClient:
