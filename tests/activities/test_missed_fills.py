@@ -12,6 +12,7 @@ from activities.connectors.binance_connector import BinanceConnector
 from activities.connectors.classify import LOCAL_UNREADABLE
 from activities.connectors.settings import ConnectorSettings
 from activities.fill_sweep import FillSweep
+from activities.store.types import Listing
 from tests.activities.store_builders import report
 from tests.oms.builders import fill
 from trading.oms.enums import OrderStatus
@@ -96,6 +97,9 @@ class FakeStore:
 
     async def open_orders(self, *_: str, **_named: str) -> list[Any]:
         return self.orders
+
+    async def listing(self, *_: object) -> Listing:
+        return Listing([], [])
 
     async def find_order(self, where: tuple[str, str, str], exchange_order_id: str) -> str | None:
         assert where == ("sandbox", "main", BTC)

@@ -138,9 +138,6 @@ def _every_claim_is_won(_plan: Plan) -> None:
     async def no_claim(steps: OrderSteps, order_id: str) -> Any:
         return None, (await known(steps, order_id))[1]
 
-    async def none_newest(_steps: OrderSteps, _order_id: str) -> None:
-        return None
-
     original = Store.claim_send
 
     async def claim_send(store: Store, *arguments: Any, **named: Any) -> Any:
@@ -149,7 +146,6 @@ def _every_claim_is_won(_plan: Plan) -> None:
 
     replaced(Store, "claim_send", claim_send)
     replaced(OrderSteps, "_claim_and_state", no_claim)
-    replaced(OrderSteps, "_newest_claim", none_newest)
 
 
 def _without_catch_up(_plan: Plan) -> None:

@@ -187,7 +187,7 @@ def test_a_live_account_shows_on_submit(up: RunningUp) -> None:
     ("arguments", "words"),
     [
         (("submit", "buy", "abc", "BTC/USDT"), "quantity"),
-        (("submit", "buy", "-1", "BTC/USDT"), "such option"),
+        (("submit", "buy", "-1", "BTC/USDT"), "greater than 0"),
         (("submit", "buy", "0", "BTC/USDT"), "must be greater than 0"),
         (("submit", "hold", "1", "BTC/USDT"), "hold"),
         (("submit", "buy", "1", "BTCUSDT"), "BASE/QUOTE"),
