@@ -225,6 +225,23 @@ async def test_a_subscriber_that_comes_back_after_a_restoration_is_not_deaf(
     assert [event.sequence for event in got] == [4]
 
 
+async def test_a_bus_that_was_used_before_the_restoration_tells_what_is_new(store_url: str) -> None:
+    async with opened(store_url) as store:
+        for _ in range(3):
+            await admitted(store)
+        got: list[OrderEvent] = []
+        bus = EventBus()
+        bus.newest = 1000
+        await bus.subscribe("*", got.append)
+        async with reading(store, bus):
+            for _ in range(2):
+                await admitted(store)
+            await until(lambda: len(got) == 2)
+            assert bus.newest == 5
+        await bus.close()
+    assert [event.sequence for event in got] == [4, 5]
+
+
 async def test_a_journal_that_cannot_be_read_is_asked_less_and_less_often(
     store_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -273,6 +273,38 @@ async def test_who_is_ahead_of_what_was_published_waits_for_what_is_new(
     assert (taker.sequences, caplog.text) == ([21], "")
 
 
+@pytest.mark.parametrize("meanwhile", ["it handles a page", "a page is read"])
+async def test_who_is_behind_where_the_journal_went_back_gets_nothing_of_the_lost(
+    meanwhile: str,
+) -> None:
+    """It stands before the place where the restored journal parts, with the lost page in hand."""
+    entries, read = journal(500)
+    taker = Taker()
+
+    def restore() -> None:
+        entries[300:] = [published(sequence, "new") for sequence in range(301, 321)]
+        bus.go_back(300)
+
+    async def read_and_lose(after: int, limit: int) -> Sequence[OrderEvent]:
+        page = await read(after, limit)
+        if meanwhile == "a page is read" and bus.newest == 500:
+            restore()
+        return page
+
+    async def take(event: OrderEvent) -> None:
+        await taker(event)
+        if meanwhile == "it handles a page" and event.sequence == 150 and bus.newest == 500:
+            restore()
+
+    bus = EventBus(read_and_lose)
+    bus.newest = 500
+    await bus.subscribe("*", take, after=0)
+    await asyncio.wait_for(bus.drain(), 5)
+    await bus.close()
+    assert list(dict.fromkeys(taker.sequences)) == list(range(1, 321))
+    assert {owner for owner, sequence in taker.taken if sequence > 300} == {"new"}
+
+
 @pytest.mark.parametrize("after", ["7", 1.5, True, -1])
 async def test_a_sequence_that_is_none_is_refused(after: Any) -> None:
     bus = EventBus()
@@ -430,3 +462,21 @@ async def test_a_handler_may_drain_and_close_the_bus() -> None:
     async with asyncio.timeout(2):  # Less than the bus would wait for what is unhandled.
         await done.wait()
     assert (taker.sequences, bus.subscriptions) == ([1], ())
+
+
+async def test_draining_ends_where_one_subscription_ends_itself_meanwhile() -> None:
+    bus = EventBus()
+
+    async def once(event: OrderEvent) -> None:
+        await asyncio.sleep(0.01)
+        await bus.unsubscribe(leaving)
+
+    async def slow(event: OrderEvent) -> None:
+        await asyncio.sleep(0.05)
+
+    await bus.subscribe("*", slow)
+    leaving = await bus.subscribe("*", once)
+    await bus.publish(published(1))
+    await asyncio.wait_for(bus.drain(), 5)
+    assert leaving not in bus.subscriptions
+    await bus.close()

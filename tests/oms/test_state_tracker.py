@@ -150,6 +150,15 @@ def test_it_says_how_fresh_it_is() -> None:
     assert tracker.freshness.age(after(5)) == timedelta(seconds=3)
 
 
+def test_a_batch_far_behind_the_head_leaves_the_picture_old() -> None:
+    tracker = StateTracker()
+    tracker.load([known("a")], sequence=10, at=NOW)
+    tracker.mark(head=100, at=after(1))
+    tracker.apply(entry(12, "a", 2))
+    tracker.mark(head=12, at=after(2))
+    assert tracker.freshness == Freshness(12, 88, NOW)
+
+
 @pytest.mark.parametrize("open_orders", [10, 5000])
 def test_a_question_costs_what_its_answer_is_long(open_orders: int) -> None:
     tracker = StateTracker()
