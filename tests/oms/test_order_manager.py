@@ -1,6 +1,8 @@
 """The order manager: its promises at the door, and both of its doors with all that is real."""
 
 import asyncio
+import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from typing import Any, cast
@@ -8,6 +10,7 @@ from typing import Any, cast
 import pytest
 from temporalio.client import Client
 
+from tests.activities.store_builders import new_order, opened
 from tests.oms.builders import order as an_unsent_order
 from tests.oms.builders import state
 from tests.workflows.desk import Desk, a_desk, an_order, until
@@ -16,6 +19,8 @@ from trading.oms.enums import CancelOutcome, OrderStatus
 from trading.oms.errors import Closed, InvalidOrder, OrderNotFound, StateUnavailable
 from trading.oms.event_bus import EventBus
 from trading.oms.events import OrderEvent
+from trading.oms.models import Order
+from trading.oms.order_client import OrderClient
 from trading.oms.order_manager import OrderManager
 
 TEMPORAL = pytest.mark.temporal
@@ -126,6 +131,89 @@ async def test_one_that_was_closed_does_nothing_until_it_is_started_again() -> N
             await oms.modify_order("o-1")
 
 
+class Slow(OrderManager):
+    """Its one part takes a moment to start and to end."""
+
+    started = ended = 0
+
+    async def _start(self, parts: contextlib.AsyncExitStack) -> OrderClient:
+        await asyncio.sleep(0.01)
+        self.started += 1
+        parts.push_async_callback(self._end)
+        return await super()._start(parts)
+
+    async def _end(self) -> None:
+        await asyncio.sleep(0.1)
+        self.ended += 1
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+async def test_a_close_while_it_starts_ends_what_was_started(calls: int) -> None:
+    oms = Slow.remote(client=cast("Client", object()))
+    first_calls = [oms.fetch_order(f"o-{number}") for number in range(calls)]
+    await asyncio.gather(*first_calls, oms.close(), return_exceptions=True)
+    assert (oms.started, oms.ended) == (1, 1)
+    with pytest.raises(Closed):
+        await oms.fetch_order("o-1")
+
+
+async def test_a_close_ends_what_is_being_started() -> None:
+    oms = Slow.remote(client=cast("Client", object()))
+    await asyncio.gather(oms.start(), oms.close())
+    assert (oms.started, oms.ended, oms._orders) == (1, 1, None)
+
+
+async def test_handlers_that_are_drained_by_a_close_may_still_call(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as store:
+        oms = OrderManager.remote(client=cast("Client", object()), store_url=sqlite_url)
+        asked: list[str] = []
+
+        async def ask(event: OrderEvent) -> None:
+            await closing.wait()
+            known = await oms.fetch_order(event.order_id)
+            asked.append(known.client_order_id if known else "nothing")
+
+        closing = asyncio.Event()
+        async with oms:
+            subscription = await oms.event_bus.subscribe("*", ask)
+            orders = [new_order() for _ in range(3)]
+            for order in orders:
+                await store.admit(order)
+            async with asyncio.timeout(5):
+                while subscription.waiting < len(orders):  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0.01)
+            asyncio.get_running_loop().call_later(0.05, closing.set)
+    assert asked == [order.client_order_id for order in orders]
+    assert (subscription.handled, subscription.failures) == (3, 0)
+
+
+async def test_a_handler_that_closes_while_it_is_left_leaves_no_part_running(
+    sqlite_url: str,
+) -> None:
+    """The bus stops that handler after a while: what it was ending then would stay half ended."""
+
+    class Impatient(EventBus):
+        async def close(self, drain_s: float = 0.05) -> None:
+            await super().close(drain_s)
+
+    async with opened(sqlite_url) as store:
+        oms = Slow.remote(
+            client=cast("Client", object()), store_url=sqlite_url, event_bus=Impatient()
+        )
+        begun = asyncio.Event()
+
+        async def close(_: OrderEvent) -> None:
+            begun.set()
+            await asyncio.sleep(0.01)
+            await oms.close()
+
+        async with oms:
+            await oms.event_bus.subscribe("*", close)
+            await store.admit(new_order())
+            await asyncio.wait_for(begun.wait(), 5)
+    assert (oms.started, oms.ended, oms.event_bus.subscriptions) == (1, 1, ())
+
+
 @pytest.mark.parametrize(
     ("update", "says"),
     [
@@ -154,6 +242,17 @@ def test_a_checked_order_is_the_same_with_its_texts_read() -> None:
     order = an_unsent_order()
     assert checked(order) == order
     assert checked(order.model_copy(update={"quantity": "10", "side": "buy"})) == order
+
+
+def test_an_order_of_a_class_of_ones_own_may_remember_what_it_has_worked_out() -> None:
+    class Remembering(Order):
+        @functools.cached_property
+        def worth(self) -> Decimal:
+            return self.quantity * (self.price or 0)
+
+    order = Remembering(**dict(an_unsent_order()))
+    assert order.worth
+    assert checked(order) == an_unsent_order()
 
 
 async def test_a_commit_wakes_who_waits_for_that_order_and_with_an_answer_only(

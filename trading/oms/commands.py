@@ -169,7 +169,9 @@ def checked(order: object) -> Order:
     if not isinstance(order, Order):
         msg = f"the order is a {type(order).__name__}, it must be an Order"
         raise InvalidOrder(msg)
-    return validated(vars(order), Order)
+    known, own = Order.model_fields, type(order)  # A `cached_property` keeps its value there too.
+    given = {n: v for n, v in vars(order).items() if n in known or not hasattr(own, n)}
+    return validated(given, Order)
 
 
 def problem(error: ValidationError | RecursionError) -> str:
