@@ -136,10 +136,16 @@ class Wanted(NamedTuple):
 def undelivered(
     connection: sa.Connection, wanted: Wanted, limit: int
 ) -> list[InboxItem | Unreadable]:
-    """The waiting reports, oldest first."""
+    """The waiting reports, oldest first; of claims that share an exchange's id, its symbol's."""
     query = _undelivered_query(but=bool(wanted.but), foreign=wanted.foreign_before is not None)
     values = {**wanted._asdict(), "keys": sorted(wanted.but), "limit": limit}
-    return [inbox_item(row) for row in connection.execute(query, values)]
+    found: dict[int, InboxItem | Unreadable] = {}
+    for row in connection.execute(query, values):
+        item = inbox_item(row)
+        fits = isinstance(item, InboxItem) and row.claimed_symbol == item.report.symbol
+        if fits or item.id not in found:
+            found[item.id] = item
+    return list(found.values())
 
 
 @functools.cache
@@ -147,7 +153,8 @@ def _undelivered_query(*, but: bool, foreign: bool) -> sa.Select[Any]:
     """The waiting reports of an account, oldest first, with the order that each belongs to.
 
     The claim's client id decides; a report without one is matched by the exchange's order id and
-    the symbol: an exchange may count its order ids per symbol.
+    the symbol: an exchange may count its order ids per symbol. What an older worker, beside schema
+    0011, has written names no symbol and matches any; `claimed_symbol` then tells which is right.
     """
     by_client, by_exchange = send_claims.alias("by_client"), send_claims.alias("by_exchange")
     same = sa.and_(
@@ -163,6 +170,7 @@ def _undelivered_query(*, but: bool, foreign: bool) -> sa.Select[Any]:
         sa.or_(by_exchange.c.symbol.in_([_INBOX.symbol, ""]), _INBOX.symbol.is_(None)),
     )
     known = _carrier()
+    ordered = sa.select(orders.c.symbol).where(orders.c.client_order_id == by_exchange.c.order_id)
     claimed = sa.func.coalesce(by_client.c.order_id, by_exchange.c.order_id)
     query = (
         sa.select(
@@ -173,6 +181,7 @@ def _undelivered_query(*, but: bool, foreign: bool) -> sa.Select[Any]:
             sa.func.coalesce(by_client.c.leg, by_exchange.c.leg).label("leg"),
             sa.func.coalesce(by_client.c.generation, by_exchange.c.generation).label("generation"),
             known.label("known_order_id"),
+            ordered.scalar_subquery().label("claimed_symbol"),
         )
         .select_from(
             execution_inbox.outerjoin(by_client, same).outerjoin(by_exchange, same_exchange)

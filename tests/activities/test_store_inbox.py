@@ -11,10 +11,11 @@ from sqlalchemy.util import await_only
 
 from activities.store import ClaimKey, InboxItem, Store
 from activities.store.prepared import Prepared
+from activities.store.schema import execution_inbox, orders, send_claims
 from tests.activities.store_builders import accepted, claimed, new_order, opened, report
 from tests.oms.builders import after, event, fill
 from trading.oms.lifecycle import EventKind
-from trading.oms.models import utc_now
+from trading.oms.models import Order, utc_now
 from trading.oms.venue import VenueStatus
 
 
@@ -130,6 +131,58 @@ async def test_a_report_without_our_id_goes_to_the_order_of_its_symbol(store: St
     assert [item.order_id for item in items] == [*expected, None]
 
 
+async def test_reports_and_claims_that_an_older_worker_has_written_find_each_other(
+    store: Store,
+) -> None:
+    """It runs beside the schema 0011, and names no symbol."""
+    order, unclaimed = await accepted(store, new_order(), "x-5"), new_order()
+    await store.admit(unclaimed)
+    routed = event(EventKind.ROUTED, exchange="sandbox", account="main")
+    late = event(EventKind.ACCEPTED, exchange_order_id="x-6")
+    await store.record(unclaimed.client_order_id, [routed, late])
+    ids = [order.client_order_id, unclaimed.client_order_id]
+    await store.inbox_add([report(exchange_order_id=one) for one in ("x-5", "x-6")])
+
+    await write(store, sa.update(execution_inbox).values(symbol=None))
+    assert [item.order_id for item in await undelivered(store)] == ids
+    await write(store, sa.update(send_claims).values(symbol=""))
+    assert [item.order_id for item in await undelivered(store)] == ids
+    await write(store, sa.update(execution_inbox).values(symbol=order.symbol))
+    assert [item.order_id for item in await undelivered(store)] == ids
+
+
+async def test_an_order_is_found_by_the_claim_of_its_symbol_else_by_one_without(
+    store: Store,
+) -> None:
+    eth = await accepted(store, new_order(symbol="ETH/USDT"), "x-5")
+    btc = await accepted(store, new_order(), "x-5")
+    await write(store, without_symbol(btc))
+    # The order itself has another id by now: only its claim tells.
+    await write(store, sa.update(orders).values(exchange_order_id="x-9"))
+    for order in (eth, btc):
+        where = ("sandbox", "main", order.symbol)
+        assert await store.find_order(where, "x-5") == order.client_order_id
+
+
+async def test_a_report_goes_to_one_order_where_the_claim_of_another_names_no_symbol(
+    store: Store,
+) -> None:
+    """Else the other one drops it with an alarm, and notes it as delivered."""
+    eth = await accepted(store, new_order(symbol="ETH/USDT"), "x-5")
+    btc = await accepted(store, new_order(), "x-5")
+    ids = await store.inbox_add(
+        [report(symbol=one.symbol, exchange_order_id="x-5") for one in (eth, btc)]
+    )
+    expected = list(zip(ids, [eth.client_order_id, btc.client_order_id], strict=True))
+    for older in (
+        without_symbol(btc),
+        without_symbol(eth),
+        sa.update(execution_inbox).values(symbol=None),
+    ):
+        await write(store, older)
+        assert [(item.id, item.order_id) for item in await undelivered(store)] == expected
+
+
 async def test_a_stuck_order_does_not_hide_the_reports_behind_it(store: Store) -> None:
     ids = await store.inbox_add([report(exchange_client_id=f"c-{n}") for n in range(5)])
     page = await store.inbox_undelivered("sandbox", "main", 2)
@@ -180,6 +233,16 @@ async def test_a_cursor_moves_by_compare_and_set_and_never_back(store: Store) ->
     assert await store.advance_cursor("c", "10", "page-b")
     assert await store.advance_cursor("c", "page-b", "page-a")
     assert await store.cursor("c") == "page-a"
+
+
+def without_symbol(order: Order) -> sa.Update:
+    """The order's claim as an older worker writes it."""
+    mine = send_claims.c.order_id == order.client_order_id
+    return sa.update(send_claims).where(mine).values(symbol="")
+
+
+async def write(store: Store, statement: sa.Update) -> None:
+    await store._engines.writes.run(lambda connection: connection.execute(statement))
 
 
 async def undelivered(store: Store) -> list[InboxItem]:
