@@ -171,6 +171,8 @@ class Followers:
                 )
             )
         msg = f"the journal does not hold the entry {place.sequence} that was read: it was restored"
+        if known is None:  # Somebody has named it, and nobody here has seen it.
+            msg = f"the journal has no entry {place.sequence}; it ends with {shared}"
         return JournalWentBack(msg, shared=min(shared, place.sequence))
 
     def _tell(self) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from activities.store import Store, TradingState, follow
+from activities.store.types import JournalEntry
 from activities.store_marks import halt_if_gone_back, mark_of
 from tests.activities.store_builders import QUICK, new_order, opened, request_of, restore
 from trading.oms.enums import ReasonCode
-from trading.oms.errors import JournalWentBack
+from trading.oms.errors import JournalWentBack, StoreUnavailable
 from trading.oms.lifecycle import EventKind, LifecycleEvent
 from trading.oms.models import utc_now
 
@@ -132,4 +133,40 @@ async def test_a_follower_is_told_from_where_on_the_journal_is_another(
         async with asyncio.timeout(5):
             with pytest.raises(JournalWentBack, match="does not hold the entry 23") as gone:
                 await anext(following)
+        assert gone.value.shared == 3
+
+
+async def test_a_read_that_fails_after_the_restoration_does_not_hide_it(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What this process has written since is at hand, and its numbers alone follow on the lost."""
+    monkeypatch.setattr(follow, "_CLOCKS", timedelta(0))
+    async with opened(store_url, QUICK) as store, opened(store_url, QUICK) as other:
+        await some_orders(store, 5)
+        following = store.follow(0)
+        while (await anext(following))[-1].sequence < 5:
+            pass
+        await restore(other, 3)
+        await some_orders(store, 4)
+        read, failures = store._followers._read, 1
+
+        async def away_once(after: int, limit: int) -> list[JournalEntry]:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise StoreUnavailable("gone")
+            return await read(after, limit)
+
+        monkeypatch.setattr(store._followers, "_read", away_once)
+        async with asyncio.timeout(5):
+            with pytest.raises(JournalWentBack) as gone:
+                await anext(following)
+        assert (gone.value.shared, failures) == (3, 0)
+
+
+async def test_who_follows_from_beyond_the_journal_is_told_where_it_ends(store_url: str) -> None:
+    async with opened(store_url, QUICK) as store:
+        await some_orders(store, 3)
+        with pytest.raises(JournalWentBack, match="has no entry 23; it ends with 3") as gone:
+            await anext(store.follow(23))
         assert gone.value.shared == 3
