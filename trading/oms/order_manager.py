@@ -321,7 +321,10 @@ class OrderManager:
         symbol: str | None = None,
         strategy_id: str | None = None,
     ) -> list[OrderState]:
-        """The open orders that pass the filters. Raises `StateUnavailable` as `get_order`."""
+        """The open orders that pass the filters. Raises `StateUnavailable` as `get_order`.
+
+        An order whose row cannot be read is left out, and named in the log.
+        """
         self._must_know()
         return self.tracker.get_open_orders(exchange, symbol, strategy_id)
 

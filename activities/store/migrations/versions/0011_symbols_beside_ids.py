@@ -1,4 +1,7 @@
-"""Claims and reports name their symbol: an exchange may count its order ids per symbol."""
+"""Claims and reports name their symbol: an exchange may count its order ids per symbol.
+
+It rewrites all claims, which takes some 10 to 20 s a million.
+"""
 
 import json
 from typing import Any
@@ -20,7 +23,7 @@ _INBOX = sa.table(
 )
 _OF_CLAIMS = (
     "UPDATE send_claims SET symbol = "
-    "(SELECT symbol FROM orders WHERE client_order_id = send_claims.order_id)"
+    "COALESCE((SELECT symbol FROM orders WHERE client_order_id = send_claims.order_id), '')"
 )
 
 
