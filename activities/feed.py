@@ -20,7 +20,7 @@ from activities.catch_up import CatchUp
 from activities.delivery import Delivery
 from activities.heartbeats import heartbeats
 from activities.messages import Account
-from activities.rate_desk import patient
+from activities.rate_desk import A_WINDOW_S, patient
 from trading.oms.errors import ExchangeError, StoreUnavailable
 from trading.oms.venue import ExecutionReport, StreamState, Transfer
 
@@ -137,6 +137,7 @@ class _Turn:
                 return
 
     async def _close_gaps(self) -> None:
+        """As patient as reconciliation: whoever gave up sooner would never come to its turn."""
         failed = 0
         while True:
             with contextlib.suppress(TimeoutError):
@@ -144,7 +145,9 @@ class _Turn:
                     await self._gap.wait()
             self._gap.clear()
             try:
-                if await self._catch_up.run():
+                with patient(A_WINDOW_S):
+                    is_news = await self._catch_up.run()
+                if is_news:
                     self._delivery.wake()
                 failed = 0
             except (ExchangeError, StoreUnavailable) as error:

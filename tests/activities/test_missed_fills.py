@@ -1,6 +1,7 @@
 """What the catch-up and the sweep of fills ask an exchange for, and what stops them."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,14 +11,21 @@ import pytest
 from activities.catch_up import CatchUp
 from activities.connectors.binance_connector import BinanceConnector
 from activities.connectors.classify import LOCAL_UNREADABLE
+from activities.connectors.kraken_limits import kraken_card
 from activities.connectors.settings import ConnectorSettings
+from activities.feed import _Turn
 from activities.fill_sweep import FillSweep
+from activities.messages import Account
+from activities.rate_desk import A_WINDOW_S, Gate, patient
 from activities.store.types import Listing
 from tests.activities.store_builders import report
 from tests.oms.builders import fill
 from trading.oms.enums import OrderStatus
 from trading.oms.errors import ExchangeUnavailable
 from trading.oms.models import Fill, utc_now
+from trading.oms.rate_card import RatePool
+from trading.oms.rate_ledger import Granted, RateLedger, Want
+from trading.oms.request_gate import Permit, Response
 from trading.oms.venue import ExecutionReport, OrderList, OrderRef, VenueStatus
 from workers.sandbox.config import SandboxConfig, parse_account
 from workers.sandbox.server import SandboxServer
@@ -66,6 +74,76 @@ class FakeConnector:
         if self.silent_about is None:
             return None
         return report(exchange_client_id=ref.exchange_client_id, status=VenueStatus.CANCELLED)
+
+
+class FakeLease:
+    """The ledger of one process, in the time of the loop. An answer takes a twentieth second."""
+
+    exchange = "sandbox"
+
+    def __init__(self) -> None:
+        self._document: dict[str, Any] = {}
+        self._rules: dict[str, RatePool] = {}
+
+    def know(self, key: str, rule: RatePool) -> None:
+        self._rules[key] = rule
+
+    def clock(self) -> float:
+        return 1000 + asyncio.get_running_loop().time()
+
+    def take_now(self, _cost: object) -> None:
+        return None
+
+    async def ask(self, want: Want) -> tuple[Granted, Permit]:
+        granted = RateLedger(self._document, self._rules, self.clock()).ask(want)
+        tokens = {(key, int(granted.at)): weight for key, weight in want.cost.costs.items()}
+        return granted, Permit(tokens, granted.at)
+
+    def answered(self, permit: Permit, _counts: object) -> None:
+        ledger = RateLedger(self._document, self._rules, self.clock())
+        for (key, window), weight in permit.tokens.items():
+            ledger.pools[key].settle(window, weight)
+
+
+class LimitedConnector(FakeConnector):
+    """One whose questions pass the counter of an account's calls; all that rests is there."""
+
+    def __init__(self, orders: list[Any]) -> None:
+        super().__init__()
+        self.gate = Gate(cast("Any", FakeLease()), self.account, kraken_card("starter"))
+        self._reports = tuple(report(exchange_client_id=one.exchange_client_id) for one in orders)
+        self.lists = 0
+
+    async def ask(self, endpoint: str) -> None:
+        permit = await self.gate.enter(endpoint)
+        await asyncio.sleep(0.05)
+        self.gate.leave(permit, Response({}), written=True)
+
+    async def fills_after(self, symbol: str, **names: Any) -> tuple[Fill, ...]:
+        await self.ask("POST TradesHistory")
+        return await super().fills_after(symbol, **names)
+
+    async def open_orders(self) -> Any:
+        await self.ask("POST OpenOrders")
+        self.lists += 1
+        return self._reports
+
+
+def in_no_time(work: Coroutine[Any, Any, None]) -> None:
+    """Run it on a loop whose time passes when nobody has anything to do."""
+    loop = asyncio.SelectorEventLoop()
+    select, now = loop._selector.select, [0.0]  # type: ignore[attr-defined]
+
+    def at_once(wait_s: float | None) -> Any:
+        now[0] += wait_s or 0.0
+        return select(0)
+
+    loop._selector.select = at_once  # type: ignore[attr-defined]
+    loop.time = lambda: now[0]  # type: ignore[method-assign]
+    try:
+        loop.run_until_complete(work)
+    finally:
+        loop.close()
 
 
 class Counted(list[Any]):
@@ -193,6 +271,32 @@ async def test_the_catch_up_asks_no_further_back_than_it_has_read() -> None:
     store.orders = [resting(ETH, made=connector.now)]
     await catch_up.run()
     assert connector.asked == [(ETH, None, connector.now - MINUTE)]
+
+
+def test_the_catch_up_comes_to_its_end_beside_a_reconciliation_that_asks_all_the_time() -> None:
+    """Kraken's counter is first come first served; its least tier has room for a call in 3 s."""
+    store, catch_ups_min = FakeStore(), 20
+    store.orders = [resting(f"{n}/USDT", str(n)) for n in range(4)]
+    connector = LimitedConnector(store.orders)
+
+    async def reconciliation() -> None:
+        with patient(A_WINDOW_S):
+            while True:
+                await connector.ask("POST TradesHistory")
+
+    async def an_hour() -> None:
+        parts = cast("Any", SimpleNamespace(store=store, connector=lambda *_: connector))
+        account = Account(exchange=connector.exchange, account=connector.account)
+        with patient():
+            turn = _Turn(parts, cast("Any", None), "orders", account)
+            both = [asyncio.create_task(one) for one in (turn._close_gaps(), reconciliation())]
+        await asyncio.wait(both, timeout=3600, return_when=asyncio.FIRST_COMPLETED)
+        for task in both:
+            task.cancel()
+        await asyncio.wait(both)
+
+    in_no_time(an_hour())
+    assert connector.lists > catch_ups_min
 
 
 async def test_a_read_that_failed_moves_no_time() -> None:
