@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from temporalio import activity
 
 from activities.messages import CancelAllAnswer, CancelAllWish
+from activities.rate_desk import urgent
 from activities.store import OrderFilter
 from trading.oms.enums import OPEN_STATUSES, Pending
 from trading.oms.errors import ExchangeError
@@ -74,7 +75,8 @@ class CancellingAll:
     ) -> str | None:
         """Why not all that is open there is known to be ours; None: it is."""
         try:
-            listed = await connector.open_orders(wish.symbol)
+            with urgent():
+                listed = await connector.open_orders(wish.symbol)
         except ExchangeError as error:
             return f"its open orders cannot be had: {error}"
         if listed.gap is not None:

@@ -126,12 +126,13 @@ class ExchangeSteps:
             return other.model_copy(update={"fills_missing": True})
         ref = _ref(claim, state)
         try:
-            report = await connector.find_order(ref)
-            if report is None:
-                return Booked(state=await self._state(at.order_id), fills_missing=True)
-            if not ref.exchange_order_id:
-                ref = ref.model_copy(update={"exchange_order_id": report.exchange_order_id})
-            fills = await connector.fills_of(ref)
+            with urgent():
+                report = await connector.find_order(ref)
+                if report is None:
+                    return Booked(state=await self._state(at.order_id), fills_missing=True)
+                if not ref.exchange_order_id:
+                    ref = ref.model_copy(update={"exchange_order_id": report.exchange_order_id})
+                fills = await connector.fills_of(ref)
         except ExchangeError:
             return Booked(state=await self._state(at.order_id), fills_missing=True)
         whole = report.model_copy(update={"fills": (*report.fills, *fills)})

@@ -53,7 +53,7 @@ def patient(seconds: float = PATIENCE_S) -> Iterator[None]:
 
 @contextlib.contextmanager
 def urgent() -> Iterator[None]:
-    """Let the requests of this block use what is kept for cancels: they look for one order."""
+    """Let this block use what is kept for cancels: it is about one order, or part of a cancel."""
     token = _urgency.set(True)
     try:
         yield

@@ -12,16 +12,23 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from activities.cancel_all import CancellingAll
 from activities.connectors.binance_connector import BinanceConnector
 from activities.connectors.binance_limits import BINANCE_CARD, _pool
 from activities.connectors.settings import ConnectorSettings
+from activities.exchange_steps import ExchangeSteps
+from activities.messages import CancelAllWish, CollectAt
+from activities.order_steps import Parts
 from activities.rate_desk import A_WINDOW_S, Gate, RateDesk, patient, urgent
 from activities.rate_lease import RateLease
-from activities.store import Store
+from activities.store import ClaimOutcome, Store
 from tests.activities.rate_process import at_full_speed
+from tests.activities.store_builders import new_order, request_of
+from tests.oms.builders import event
 from trading.oms.enums import OrderSide, OrderType
 from trading.oms.errors import ExchangeUnavailable, StartUpError
 from trading.oms.interfaces import IRateSlots, RateWish
+from trading.oms.lifecycle import EventKind
 from trading.oms.rate_card import Cost, RateCard
 from trading.oms.rate_ledger import EVERYTHING, RateLedger, Want
 from trading.oms.request_gate import LOCAL_RATE_LIMIT, Permit, Response
@@ -426,6 +433,70 @@ async def test_the_look_up_of_an_order_in_doubt_uses_the_share_that_is_kept(
             await one.connector.find_order(NOBODY)
         with urgent():
             assert await one.connector.find_order(NOBODY) is None
+
+
+async def an_order_at_rest(one: Process) -> str:
+    """Ours, in the store and at the exchange; its id."""
+    order = new_order(exchange=EXCHANGE, symbol="BTC/USDT", quantity="0.01", price="1000")
+    now_ms = int(one.connector.exchange_now().timestamp() * 1000)
+    request = request_of(order, exchange=EXCHANGE, timestamp_ms=now_ms, window_ms=5000)
+    order_id = order.client_order_id
+    await one.store.admit(order)
+    await one.store.claim_send(order_id, 1, 1, request, claimant="test")
+    report = await one.connector.place(request)
+    known = event(EventKind.ACCEPTED, exchange_order_id=report.exchange_order_id)
+    await one.store.settle_claim(order_id, 1, 1, outcome=ClaimOutcome.ACCEPTED, events=[known])
+    return order_id
+
+
+async def use_up_what_is_not_kept(one: Process) -> None:
+    async def ask_for_ever() -> None:
+        while True:
+            await one.connector.find_order(NOBODY)
+
+    with pytest.raises(ExchangeUnavailable, match="no room for GET order"):
+        await ask_for_ever()
+
+
+def parts_of(one: Process) -> Parts:
+    """A worker's parts that know this process's account alone."""
+    nothing: dict[str, Any] = dict.fromkeys(Parts._fields)
+    known = {"store": one.store, "connectors": {(EXCHANGE, "main"): one.connector}}
+    return Parts(**nothing | known)
+
+
+async def test_the_fills_of_an_order_are_collected_with_the_share_that_is_kept(
+    sqlite_url: str,
+) -> None:
+    """A cancel or a replacement waits for them."""
+    async with (
+        an_exchange(weight(300), orders(1000)) as server,
+        a_process(sqlite_url, server) as one,
+    ):
+        await inside(60, 8)
+        order_id = await an_order_at_rest(one)
+        await use_up_what_is_not_kept(one)
+
+        booked = await ExchangeSteps(parts_of(one)).collect_fills(CollectAt(order_id=order_id))
+
+        assert not booked.fills_missing
+
+
+async def test_the_look_before_everything_is_cancelled_uses_the_share_that_is_kept(
+    sqlite_url: str,
+) -> None:
+    async with (
+        an_exchange(weight(300), orders(1000)) as server,
+        a_process(sqlite_url, server) as one,
+    ):
+        await inside(60, 8)
+        await an_order_at_rest(one)
+        await use_up_what_is_not_kept(one)
+
+        wish = CancelAllWish(exchange=EXCHANGE, account="main", symbol="BTC/USDT")
+        answer = await CancellingAll(parts_of(one)).cancel_all_at_exchange(wish)
+
+        assert (answer.is_asked, answer.why_not) == (True, None)
 
 
 SWEEP = BINANCE_CARD.cost_of("GET myTrades", "main", parameters={"fromId": 1})

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 URGENT_SHARE = 0.1
-"""This part of a limit is kept for cancels, changes and the look-up of an order in doubt."""
+"""This part of a limit is kept for cancels, changes and questions about one order."""
 
 
 class PoolKind(StrEnum):
