@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from activities.account_pictures import SETTLING
+from activities.rate_desk import patient
 from activities.reconcile_messages import Finding, Outcome
 from activities.store import TradingState
 from activities.store.expected import Drift, Seen
@@ -69,7 +70,8 @@ class BalanceCheck:
         lag = timedelta(milliseconds=connector.capabilities.data_lag_ms)
         step = timedelta(milliseconds=connector.capabilities.clock_step_ms)
         as_of = connector.exchange_now() - lag - _CLOCK_ERROR
-        balances = await connector.balances()
+        with patient():  # Of the fills while it waits nobody knows whether they are in it.
+            balances = await connector.balances()
         latest = connector.exchange_now() + _CLOCK_ERROR + step
         self.totals = {name: EXACT.add(one.free, one.locked) for name, one in balances.items()}
         return Seen(connector.exchange, connector.account, self.totals, as_of, latest)

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 import math
+import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from activities.rate_lease import RateLease
 from trading.oms.errors import ExchangeUnavailable, StoreUnavailable
@@ -37,18 +38,37 @@ A_WINDOW_S = 62.0
 """By then a window of a minute has ended, which is the longest that queries are counted in."""
 _LEDGER_S = 1.0
 """A request that may go uncounted waits so long for the ledger: a dead-man switch does not wait."""
-_patience: ContextVar[float] = ContextVar("rate_patience", default=SHORT_S)
+
+
+class _Patience(NamedTuple):
+    """How long requests may wait in place, and until when they may; monotonic seconds."""
+
+    seconds: float
+    until: float = math.inf
+
+
+_NO_PATIENCE = _Patience(SHORT_S)
+_patience: ContextVar[_Patience] = ContextVar("rate_patience", default=_NO_PATIENCE)
 _urgency: ContextVar[bool] = ContextVar("rate_urgency", default=False)
 
 
 @contextlib.contextmanager
-def patient(seconds: float = PATIENCE_S) -> Iterator[None]:
-    """Let the requests of this block wait in place for so long: they hold up nobody else."""
-    token = _patience.set(seconds)
+def patient(seconds: float = PATIENCE_S, for_s: float = math.inf) -> Iterator[None]:
+    """Let the requests of this block wait in place for so long: they hold up nobody else.
+
+    After `for_s` of the block they wait no longer than any other.
+    """
+    token = _patience.set(_Patience(seconds, time.monotonic() + for_s))
     try:
         yield
     finally:
         _patience.reset(token)
+
+
+def patience() -> float:
+    """For how many seconds a request may wait in place here and now."""
+    seconds, until = _patience.get()
+    return seconds if time.monotonic() < until else SHORT_S
 
 
 @contextlib.contextmanager
@@ -197,7 +217,7 @@ class Gate:
         permit = (self._lease.promised(cost) if is_order else None) or self._lease.take_now(cost)
         if permit is not None:
             return permit
-        patience_s = _patience.get()
+        patience_s = patience()
         needs_ledger = cost.held and bool(cost.costs)
         try:
             async with asyncio.timeout(None if needs_ledger else patience_s + _LEDGER_S):

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _FINDINGS_MAX = 500
 _INBOX_KEPT = timedelta(days=7)
+_PATIENT_S = 300.0
+"""Half of the time that a pass has before it is cut off and begun again."""
 _SEEN_LATE = timedelta(days=1)
 """Somebody else's order may be older than what we have seen of it first."""
 
@@ -87,8 +89,11 @@ class Reconciling:
 
     @activity.defn(name="reconcile_account")
     async def reconcile_account(self, request: ReconcileRequest) -> ReconcileReport:
-        """Make one pass. What it asks beyond a minute's limit waits for the next."""
-        with patient(A_WINDOW_S):
+        """Make one pass. What it asks beyond a minute's limit waits for the next minute.
+
+        But not for ever: what has no room then is named as failed, and left to the next pass.
+        """
+        with patient(A_WINDOW_S, for_s=_PATIENT_S):
             async with beating():
                 return await _Pass(self._parts, self._door, request).run()
 

@@ -12,6 +12,7 @@ from activities.account_pictures import SETTLING
 from activities.balance_check import BalanceCheck
 from activities.connectors.capabilities import binance_spot, kraken_spot
 from activities.order_steps import Parts
+from activities.rate_desk import A_WINDOW_S, PATIENCE_S, patience, patient
 from activities.reconcile_messages import Finding, Outcome
 from activities.risk_desk import RiskDesk
 from activities.store import Store, TradingState
@@ -42,12 +43,14 @@ class Venue:
         self.totals = {"BTC": Decimal(5), "USDT": Decimal(1_000_000)}
         self.stamp, self.is_quick = EARLIER, False
         self.sweeps = 0
+        self.waits: list[float] = []
         self._on_their_way: dict[str, LifecycleEvent] = {}
 
     def exchange_now(self) -> datetime:
         return self.clock
 
     async def balances(self) -> dict[str, Balance]:
+        self.waits.append(patience())
         await self._buy()
         if self.is_quick:
             await self._arrive()
@@ -148,3 +151,12 @@ async def test_a_fill_up_to_a_step_of_the_clock_after_the_answer_may_be_in_it(
     assert bool(await account.one_pass()) is is_certain
 
     assert account.venue.sweeps == (2 if is_certain else 0)
+
+
+async def test_a_look_waits_for_no_minute_in_which_fills_may_or_may_not_be(
+    account: Account,
+) -> None:
+    with patient(A_WINDOW_S):
+        await account.one_pass()
+
+    assert account.venue.waits == [PATIENCE_S]

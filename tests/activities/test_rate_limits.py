@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
+from temporalio.testing import ActivityEnvironment
 
 from activities.cancel_all import CancellingAll
 from activities.connectors.binance_connector import BinanceConnector
@@ -19,8 +20,18 @@ from activities.connectors.settings import ConnectorSettings
 from activities.exchange_steps import ExchangeSteps
 from activities.messages import CancelAllWish, CollectAt
 from activities.order_steps import Parts
-from activities.rate_desk import A_WINDOW_S, Gate, RateDesk, patient, urgent
+from activities.rate_desk import (
+    A_WINDOW_S,
+    SHORT_S,
+    Gate,
+    RateDesk,
+    patience,
+    patient,
+    urgent,
+)
 from activities.rate_lease import RateLease
+from activities.reconcile_messages import ReconcileRequest
+from activities.reconciling import Reconciling
 from activities.store import ClaimOutcome, Store
 from tests.activities.rate_process import at_full_speed
 from tests.activities.store_builders import new_order, request_of
@@ -519,6 +530,26 @@ def test_orders_that_wait_do_not_hold_up_sweeps() -> None:
     waits = [ledger.ask(Want(order, now + 600, "many")).at - now for _ in range(2000)]
     assert waits[-1] > 300
     assert [ledger.ask(Want(SWEEP, now)).booked for _ in range(200)] == [True] * 200
+
+
+async def test_a_pass_waits_for_room_no_longer_than_half_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that asks for more than it has minutes was cut off, and begun again from its start."""
+    clock, waits = SimpleNamespace(now=1000.0), list[float]()
+    monkeypatch.setattr("activities.rate_desk.time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    async def five_minutes(_: object) -> Any:
+        for passed_s in (0, 290, 20):
+            clock.now += passed_s
+            waits.append(patience())
+
+    monkeypatch.setattr("activities.reconciling._Pass.run", five_minutes)
+    parts: Any = SimpleNamespace(store=None, connector=lambda *_: None)
+    made = Reconciling(parts, cast("Any", None), "orders").reconcile_account
+    await ActivityEnvironment().run(made, ReconcileRequest(exchange=EXCHANGE, account="main"))
+
+    assert waits == [A_WINDOW_S, A_WINDOW_S, SHORT_S]
 
 
 def test_sweeps_of_more_than_a_minute_have_the_rest_in_the_next() -> None:
