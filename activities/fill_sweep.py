@@ -99,8 +99,11 @@ class FillSweep:
         return owned + await self._listed(symbol, unknown) if unknown else owned
 
     async def deliver(self, order_id: str | None, report: ExecutionReport) -> bool:
-        """Let the order book its fills; somebody else's are booked on a row of their own."""
-        if order_id is None or await self._store.trader_order(order_id) is None:
+        """Let the order book its fills; somebody else's are booked on a row of their own.
+
+        Raises `UnreadableOrder`.
+        """
+        if order_id is None or not (await self._store.standing(order_id, ())).is_ours:
             await self._foreign.record(report)
             return True
         taken = await self._door.tell(order_id, [report])

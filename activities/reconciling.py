@@ -226,7 +226,7 @@ class _Pass:
         return report
 
     async def _is_somebody_elses(self, difference: Difference) -> bool:
-        return await self._store.trader_order(difference.order_id or "") is None
+        return not (await self._store.standing(difference.order_id or "", ())).is_ours
 
     async def _end_of(self, difference: Difference) -> ExecutionReport | None:
         """How somebody else's order ended that is open no more.
@@ -245,10 +245,10 @@ class _Pass:
         return None if listed.gap is not None else _forgotten(state)
 
     async def _tell(self, order_id: str, report: ExecutionReport) -> None:
-        if await self._store.trader_order(order_id) is None:
-            await self._foreign.record(report)
-        else:
+        if (await self._store.standing(order_id, ())).is_ours:
             await self._door.tell(order_id, [report])
+        else:
+            await self._foreign.record(report)
 
     async def _what_is_left(
         self, found: Sequence[Difference], before: Pictures

@@ -17,7 +17,7 @@ from activities.feed import _Turn
 from activities.fill_sweep import FillSweep
 from activities.messages import Account
 from activities.rate_desk import A_WINDOW_S, Gate, patient
-from activities.store.types import Listing
+from activities.store.types import Listing, Standing
 from tests.activities.store_builders import report
 from tests.oms.builders import fill
 from trading.oms.enums import OrderStatus
@@ -194,8 +194,8 @@ class FakeStore:
     async def inbox_add(self, reports: list[ExecutionReport]) -> None:
         self.inbox += reports
 
-    async def trader_order(self, order_id: str) -> object:
-        return order_id
+    async def standing(self, _order_id: str, _fill_ids: object) -> Standing:
+        return Standing(None, True, frozenset(), frozenset())
 
     async def fills_known(self, ids: list[str]) -> set[str]:
         return set(ids) - self.not_booked

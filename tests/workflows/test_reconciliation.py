@@ -120,15 +120,21 @@ async def test_an_order_whose_row_cannot_be_read_keeps_no_other_from_being_looke
     """A worker of a newer version has written it, beside one that is not replaced yet."""
     there = await desk.resting(price="28000")
     ended = await desk.resting(price="29000")
+    filled = await desk.resting(price="30000")
     exchange.fault("stream_drop")
     exchange.cancel(exchange.orders(clientOrderId=str(ended.exchange_client_id))[0])
+    exchange.market("SELL", "30000", "0.004")
     await asyncio.sleep(SETTLED_S)
     given = "UPDATE orders SET reason_code = ? WHERE client_order_id = ?"
     change(desk, given, "of_tomorrow", there.client_order_id)
+    asked = "UPDATE orders SET order_json = json_set(order_json, '$.of_tomorrow', 1)"
+    change(desk, f"{asked} WHERE client_order_id = ?", filled.client_order_id)
 
     report = await one_pass(desk)
 
     assert [one.outcome for one in about(report, ended)] == [Outcome.MENDED]
+    assert {one.outcome for one in about(report, filled)} == {Outcome.MENDED}
+    assert (await desk.state(filled.client_order_id)).filled_quantity == Decimal("0.004")
     assert about(report, there) == []
     (failed,) = report.failed
     assert there.client_order_id in failed
