@@ -103,12 +103,16 @@ class FillSweep:
 
         Raises `UnreadableOrder`.
         """
-        if order_id is None or not (await self._store.standing(order_id, ())).is_ours:
-            await self._foreign.record(report)
-            return True
-        taken = await self._door.tell(order_id, [report])
-        if not taken:
-            self._looks[report.symbol].left.extend(report.fills)
+        taken = False
+        try:
+            if order_id is None or not (await self._store.standing(order_id, ())).is_ours:
+                await self._foreign.record(report)
+                taken = True
+            else:
+                taken = await self._door.tell(order_id, [report])
+        finally:
+            if not taken:
+                self._looks[report.symbol].left.extend(report.fills)
         return taken
 
     async def done_with(self, symbol: str) -> None:

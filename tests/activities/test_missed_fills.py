@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,7 +22,7 @@ from activities.store.types import Listing, Standing
 from tests.activities.store_builders import report
 from tests.oms.builders import fill
 from trading.oms.enums import OrderStatus
-from trading.oms.errors import ExchangeUnavailable
+from trading.oms.errors import ExchangeUnavailable, UnreadableOrder
 from trading.oms.models import Fill, utc_now
 from trading.oms.rate_card import RatePool
 from trading.oms.rate_ledger import Granted, RateLedger, Want
@@ -32,6 +33,7 @@ from workers.sandbox.server import SandboxServer
 
 BTC, ETH = "BTC/USDT", "ETH/USDT"
 MADE = datetime(2026, 1, 10, tzinfo=UTC)
+UNREADABLE = ("client_order_id", "symbol", "exchange_client_id", "exchange_order_id")
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
@@ -171,6 +173,7 @@ class FakeStore:
         self.inbox: list[ExecutionReport] = []
         self.owners: dict[str, str] = {}
         self.not_booked: set[str] = set()
+        self.unreadable: set[str] = set()
         self.orders: list[Any] = Counted(resting(one) for one in (BTC, ETH))
 
     async def open_orders(self, *_: str, **_named: str) -> list[Any]:
@@ -194,7 +197,10 @@ class FakeStore:
     async def inbox_add(self, reports: list[ExecutionReport]) -> None:
         self.inbox += reports
 
-    async def standing(self, _order_id: str, _fill_ids: object) -> Standing:
+    async def standing(self, order_id: str, _fill_ids: object) -> Standing:
+        if order_id in self.unreadable:
+            row = dict.fromkeys(UNREADABLE, order_id)
+            raise UnreadableOrder(row, ValueError("of_tomorrow"))
         return Standing(None, True, frozenset(), frozenset())
 
     async def fills_known(self, ids: list[str]) -> set[str]:
@@ -220,7 +226,8 @@ async def swept(store: FakeStore, connector: FakeConnector, busy: str = "") -> s
     """Where the cursor stands after one sweep."""
     sweep = a_sweep(store, connector, busy)
     for order_id, told in await sweep.missing(BTC, MADE):
-        await sweep.deliver(order_id, told)
+        with suppress(UnreadableOrder):
+            await sweep.deliver(order_id, told)
     await sweep.done_with(BTC)
     return store.cursors.get(f"swept:sandbox:main:{BTC}")
 
@@ -399,6 +406,18 @@ async def test_the_sweep_does_not_pass_a_fill_that_its_order_has_not_taken() -> 
     store.owners, store.not_booked = {one: f"of-{one}" for one in ids}, set(ids)
 
     assert await swept(store, connector, busy="of-5000") == "4000"
+    assert await swept(store, connector) == "9000"
+
+
+async def test_the_sweep_does_not_pass_a_fill_of_an_order_whose_row_cannot_be_read() -> None:
+    ids = ("4000", "5000", "9000")
+    fills = tuple(fill(one, trade_id=one, exchange_order_id=one, timestamp=MADE) for one in ids)
+    connector, store = FakeConnector(fills=fills), FakeStore()
+    store.owners, store.not_booked = {one: f"of-{one}" for one in ids}, set(ids)
+    store.unreadable = {"of-5000"}
+
+    assert await swept(store, connector) == "4000"
+    store.unreadable.clear()
     assert await swept(store, connector) == "9000"
 
 
