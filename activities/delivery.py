@@ -189,7 +189,8 @@ class Delivery:
     ) -> list[InboxItem]:
         """Those that speak of the order's exchange, account and symbol; the others are dropped.
 
-        Its workflow would refuse them for ever, and with them what is its own.
+        Its workflow would refuse them for ever, and with them what is its own. Raises
+        `StoreUnavailable` where one would be dropped without an alarm.
         """
         own = []
         for item in items:
@@ -198,7 +199,8 @@ class Delivery:
                 own.append(item)
             else:
                 text = f"undelivered: report {item.id} of the inbox is dropped: {shown(mismatch)}"
-                await self._alarm(order_id, item, text)
+                if not await self._alarm(order_id, item, text):
+                    raise StoreUnavailable("the alarm of a dropped report is not committed")
         return own
 
     async def _alarm_undelivered(self, order_id: str, item: InboxItem, why: str) -> bool:

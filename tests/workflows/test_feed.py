@@ -17,6 +17,8 @@ from tests.workflows.desk import Desk, Exchange, until, working
 from tests.workflows.test_fills import report
 from trading.oms.alarms import Alarm, alarm_of
 from trading.oms.enums import OrderStatus
+from trading.oms.errors import StoreUnavailable
+from trading.oms.lifecycle import EventKind
 from trading.oms.models import OrderState, utc_now
 from trading.oms.order_workflow import workflow_id
 from trading.oms.venue import ExecutionReport, VenueStatus
@@ -80,9 +82,11 @@ async def test_a_report_that_cannot_be_read_is_kept_and_alarmed_and_the_others_g
     await desk.until_status(order_id, FILLED)
 
 
+@pytest.mark.parametrize("lost", [0, 2], ids=["committed", "the-store-is-away"])
 async def test_a_report_about_another_symbol_does_not_keep_an_order_from_its_own(
-    desk: Desk, exchange: Exchange
+    desk: Desk, exchange: Exchange, monkeypatch: pytest.MonkeyPatch, lost: int
 ) -> None:
+    """It is dropped with an alarm, and not before the alarm is in the journal."""
     order = await desk.resting()
     order_id = order.client_order_id
     trade = report(order.exchange_order_id, "0.01", exchange.name, "s-1")
@@ -94,6 +98,17 @@ async def test_a_report_about_another_symbol_does_not_keep_an_order_from_its_own
             "status": VenueStatus.CANCELLED,
         }
     )
+    assert desk.runtime is not None
+    store, left = desk.runtime.store, [lost]
+    record = store.record
+
+    async def lost_at_first(of: str, events: Any, *more: Any) -> Any:
+        if events[0].kind is EventKind.ALARM and left[0]:
+            left[0] -= 1
+            raise StoreUnavailable("the line was cut")
+        return await record(of, events, *more)
+
+    monkeypatch.setattr(store, "record", lost_at_first)
     await desk.store.inbox_add([strange, trade])
 
     await desk.until_status(order_id, FILLED)
