@@ -6,14 +6,15 @@ asked for everything since the cursor's fill, or since the oldest open order, ag
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from activities.store import Store
     from trading.oms.venue import IExecutionConnector
+
+_CLOCKS_APART = timedelta(seconds=5)
+"""So far ahead may be what another worker takes for the exchange's time."""
 
 
 class AskedUntil:
@@ -26,15 +27,16 @@ class AskedUntil:
         self._kind = kind
 
     async def but(self, overlap: timedelta, symbol: str) -> datetime | None:
-        """From when on to ask; None: nobody has yet.
+        """From when on to ask; None: nobody has yet, or nobody knows.
 
         It is earlier by `overlap`: an exchange may list a fill some time after it was made.
         """
         at_s = await self._store.cursor(self._name(symbol))
         if at_s is None:
             return None
-        # A time that a wrong clock has set lies ahead of a right one.
-        return min(datetime.fromtimestamp(int(at_s), UTC), self._connector.exchange_now()) - overlap
+        at, now = datetime.fromtimestamp(int(at_s), UTC), self._connector.exchange_now()
+        # A time that lies ahead was set by a wrong clock: it keeps nothing of what was left.
+        return None if at > now + _CLOCKS_APART else min(at, now) - overlap
 
     async def move(self, symbol: str, until: datetime) -> None:
         """The list was read, and all that it has up to then is seen to; it never goes back."""
