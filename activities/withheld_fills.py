@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from activities.account_pictures import SETTLING
 from activities.reconcile_messages import Finding, Outcome, ReconcileReport
 from trading.oms.enums import Pending
-from trading.oms.errors import ExchangeError
+from trading.oms.errors import ExchangeError, UnreadableOrder
 from trading.oms.exact import EXACT
 from trading.oms.inference import executed, inferred_fill
 from trading.oms.models import utc_now
@@ -36,7 +36,7 @@ INFERRED = "inferred_fill"
 class WithheldFills:
     """The orders of one pass whose totals are above what is booked.
 
-    `failed` says which orders could not be asked after; they hide nothing of the others.
+    `failed` says which orders could not be looked after; they hide nothing of the others.
     """
 
     def __init__(self, parts: Parts, door: OrderDoor, connector: IExecutionConnector) -> None:
@@ -54,12 +54,11 @@ class WithheldFills:
         noted = await self._noted_before()
         found = []
         for order_id in suspects:
-            state = await self._store.order(order_id)
-            if state is None or not _is_quiet(state):
-                continue
             try:
-                found += await self._of_order(state, noted, dry_run=dry_run)
-            except ExchangeError as error:
+                state = await self._store.order(order_id)
+                if state is not None and _is_quiet(state):
+                    found += await self._of_order(state, noted, dry_run=dry_run)
+            except (ExchangeError, UnreadableOrder) as error:
                 self.failed.append(f"withheld fills of order {order_id}: {error}")
         return found
 

@@ -19,9 +19,10 @@ from activities.fill_sweep import FillSweep
 from activities.messages import Account
 from activities.rate_desk import A_WINDOW_S, Gate, patient
 from activities.store.types import Listing, Standing
+from activities.withheld_fills import WithheldFills
 from tests.activities.store_builders import report
 from tests.oms.builders import fill
-from trading.oms.enums import OrderStatus
+from trading.oms.enums import OrderStatus, Pending
 from trading.oms.errors import ExchangeUnavailable, UnreadableOrder
 from trading.oms.models import Fill, utc_now
 from trading.oms.rate_card import RatePool
@@ -162,7 +163,8 @@ def resting(symbol: str, name: str = "1", made: datetime = MADE) -> Any:
     """An order that rests by our book."""
     times = {"created_at": made, "last_updated_at": made}
     names = dict.fromkeys(("exchange_order_id", "client_order_id", "exchange_client_id"), name)
-    return SimpleNamespace(symbol=symbol, status=OrderStatus.ACCEPTED, **times, **names)
+    quiet = {"pending": Pending.NONE, "replacing": False, "in_doubt_since": None}
+    return SimpleNamespace(symbol=symbol, status=OrderStatus.ACCEPTED, **times, **names, **quiet)
 
 
 class FakeStore:
@@ -174,6 +176,7 @@ class FakeStore:
         self.owners: dict[str, str] = {}
         self.not_booked: set[str] = set()
         self.unreadable: set[str] = set()
+        self.upkeep = self
         self.orders: list[Any] = Counted(resting(one) for one in (BTC, ETH))
 
     async def open_orders(self, *_: str, **_named: str) -> list[Any]:
@@ -197,10 +200,21 @@ class FakeStore:
     async def inbox_add(self, reports: list[ExecutionReport]) -> None:
         self.inbox += reports
 
-    async def standing(self, order_id: str, _fill_ids: object) -> Standing:
+    async def reports(self, *_: str, **_named: int) -> list[Any]:
+        return []
+
+    async def order(self, order_id: str) -> Any:
         if order_id in self.unreadable:
             row = dict.fromkeys(UNREADABLE, order_id)
             raise UnreadableOrder(row, ValueError("of_tomorrow"))
+        return resting(BTC, order_id)
+
+    async def claims_of(self, order_id: str) -> list[Any]:
+        request = SimpleNamespace(exchange_client_id=order_id)
+        return [SimpleNamespace(exchange_order_id=order_id, request=request)]
+
+    async def standing(self, order_id: str, _fill_ids: object) -> Standing:
+        await self.order(order_id)
         return Standing(None, True, frozenset(), frozenset())
 
     async def fills_known(self, ids: list[str]) -> set[str]:
@@ -425,6 +439,19 @@ async def test_the_sweep_does_not_pass_a_fill_of_an_order_whose_row_cannot_be_re
     assert await swept(store, connector) == "4000"
     store.unreadable.clear()
     assert await swept(store, connector) == "9000"
+
+
+async def test_an_order_whose_row_cannot_be_read_hides_no_withheld_fills_of_another() -> None:
+    connector, store = FakeConnector(), FakeStore()
+    store.unreadable, connector.silent_about = {"1"}, "2"
+    parts = cast("Any", SimpleNamespace(store=store))
+    sweep = WithheldFills(parts, cast("Any", FakeDoor("")), cast("Any", connector))
+
+    await sweep.findings(["1", "2"], dry_run=False)
+
+    unreadable, silent = sweep.failed
+    assert unreadable.startswith("withheld fills of order 1: the row of order 1 cannot be read")
+    assert silent == "withheld fills of order 2: nobody answers"
 
 
 async def test_the_sweep_does_not_pass_a_fill_that_it_has_left_out() -> None:
