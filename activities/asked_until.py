@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _CLOCKS_APART = timedelta(seconds=5)
 """So far ahead may be what another worker takes for the exchange's time."""
 
+_STEP_S = 60
+
 
 class AskedUntil:
     """The times of one account, by symbol, in the exchange's own clock."""
@@ -25,13 +27,14 @@ class AskedUntil:
         self._store = store
         self._connector = connector
         self._kind = kind
+        self._seen: dict[str, str | None] = {}
 
     async def but(self, overlap: timedelta, symbol: str) -> datetime | None:
         """From when on to ask; None: nobody has yet, or nobody knows.
 
         It is earlier by `overlap`: an exchange may list a fill some time after it was made.
         """
-        at_s = await self._store.cursor(self._name(symbol))
+        at_s = self._seen[symbol] = await self._store.cursor(self._name(symbol))
         if at_s is None:
             return None
         at, now = datetime.fromtimestamp(int(at_s), UTC), self._connector.exchange_now()
@@ -39,10 +42,13 @@ class AskedUntil:
         return None if at > now + _CLOCKS_APART else min(at, now) - overlap
 
     async def move(self, symbol: str, until: datetime) -> None:
-        """The list was read, and all that it has up to then is seen to; it never goes back."""
-        name = self._name(symbol)
-        known = await self._store.cursor(name)
-        await self._store.advance_cursor(name, known, str(int(until.timestamp())))
+        """The list was read since `but`, and all that it has up to then is seen to.
+
+        It never goes back, and by no step that is small beside what is asked for again anyway.
+        """
+        known, new_s = self._seen.get(symbol), int(until.timestamp())
+        if known is None or new_s - int(known) >= _STEP_S:
+            await self._store.advance_cursor(self._name(symbol), known, str(new_s))
 
     def _name(self, symbol: str) -> str:
         return f"{self._kind}:{self._connector.exchange}:{self._connector.account}:{symbol}"

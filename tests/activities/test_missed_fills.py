@@ -177,6 +177,7 @@ class FakeStore:
         self.not_booked: set[str] = set()
         self.unreadable: set[str] = set()
         self.upkeep = self
+        self.reads = self.writes = 0
         self.orders: list[Any] = Counted(resting(one) for one in (BTC, ETH))
 
     async def open_orders(self, *_: str, **_named: str) -> list[Any]:
@@ -190,10 +191,12 @@ class FakeStore:
         return self.owners.get(exchange_order_id)
 
     async def cursor(self, name: str) -> str | None:
+        self.reads += 1
         return self.cursors.get(name)
 
     async def advance_cursor(self, name: str, expected: str | None, new: str) -> bool:
         assert self.cursors.get(name) == expected
+        self.writes += 1
         self.cursors[name] = new
         return True
 
@@ -318,6 +321,18 @@ def test_the_catch_up_comes_to_its_end_beside_a_reconciliation_that_asks_all_the
 
     in_no_time(an_hour())
     assert connector.lists > catch_ups_min
+
+
+async def test_a_catch_up_that_finds_nothing_writes_nothing_for_a_minute() -> None:
+    connector, store = FakeConnector(), FakeStore()
+    catch_up, writes = CatchUp(cast("Any", store), cast("Any", connector)), []
+    for passed_s in (0, 30, 29, 1):
+        connector.now += timedelta(seconds=passed_s)
+        await catch_up.run()
+        writes.append(store.writes)
+
+    assert writes == [2, 2, 2, 4], "one for each symbol"
+    assert store.reads == 4 * 2 * 2, "cursor and time"
 
 
 async def test_a_read_that_failed_moves_no_time() -> None:
