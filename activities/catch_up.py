@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from trading.oms.models import utc_now
 from trading.oms.venue import ExecutionReport, OrderRef, ReportSource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from activities.store import Store
@@ -38,6 +39,7 @@ class CatchUp:
         self._store = store
         self._connector = connector
         self._asked_until = AskedUntil(store, connector, "fills_at")
+        self._first = ""
 
     async def run(self) -> bool:
         """Look once; True where anything was put into the inbox. Raises `ExchangeError`.
@@ -54,19 +56,28 @@ class CatchUp:
             oldest_by[order.symbol] = min(known, order.created_at)
         found: list[ExecutionReport] = []
         unread: ExchangeUnavailable | None = None
-        for symbol, oldest in sorted(oldest_by.items()):
+        symbols = self._in_turn(oldest_by)
+        for number, symbol in enumerate(symbols):
             try:
-                found += await self._missed_fills(symbol, oldest - _OVERLAP)
+                found += await self._missed_fills(symbol, oldest_by[symbol] - _OVERLAP)
             except ExchangeUnavailable as error:
                 if error.code == LOCAL_UNREADABLE:
                     unread = error
                 elif not await self._is_delisted(symbol, error):
+                    # One that is refused each time keeps the others waiting once.
+                    self._first = symbols[number or 1 % len(symbols)]
                     raise
                 _log.warning("the fills of %s cannot be asked for: %s", symbol, error)
         found += await self._missed_ends(orders, started - _SETTLING)
         if unread is not None:
             raise unread
         return bool(found)
+
+    def _in_turn(self, symbols: Iterable[str]) -> list[str]:
+        """From the one on where the last look was refused: each has its turn."""
+        names = sorted(symbols)
+        first = bisect_left(names, self._first)
+        return names[first:] + names[:first]
 
     async def _missed_fills(self, symbol: str, since: datetime) -> list[ExecutionReport]:
         """The fills from the cursor on; cursor and time move only after they are in the inbox."""

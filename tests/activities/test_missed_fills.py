@@ -27,7 +27,7 @@ from trading.oms.errors import ExchangeUnavailable, UnreadableOrder
 from trading.oms.models import Fill, utc_now
 from trading.oms.rate_card import RatePool
 from trading.oms.rate_ledger import Granted, RateLedger, Want
-from trading.oms.request_gate import Permit, Response
+from trading.oms.request_gate import LOCAL_RATE_LIMIT, Permit, Response
 from trading.oms.venue import ExecutionReport, OrderList, OrderRef, VenueStatus
 from workers.sandbox.config import SandboxConfig, parse_account
 from workers.sandbox.server import SandboxServer
@@ -50,6 +50,7 @@ class FakeConnector:
         self.looked_for: list[str] = []
         self.listed_since: list[tuple[str, datetime]] = []
         self.silent_about: str | None = None
+        self.refused: str | None = None
         self.now = MADE + timedelta(days=40)
 
     def exchange_now(self) -> datetime:
@@ -59,6 +60,8 @@ class FakeConnector:
         self, symbol: str, *, trade_id: str | None, since: datetime | None
     ) -> tuple[Fill, ...]:
         self.asked.append((symbol, trade_id, since))
+        if symbol == self.refused:
+            raise ExchangeUnavailable("no room", code=LOCAL_RATE_LIMIT)
         if symbol in self.unreadable:
             raise ExchangeUnavailable("no such pair", code=LOCAL_UNREADABLE)
         return self.fills
@@ -333,6 +336,31 @@ async def test_a_catch_up_that_finds_nothing_writes_nothing_for_a_minute() -> No
 
     assert writes == [2, 2, 2, 4], "one for each symbol"
     assert store.reads == 4 * 2 * 2, "cursor and time"
+
+
+@pytest.mark.parametrize(
+    ("refused", "asked"),
+    [
+        (["C", "B", "C"], ["ABC", "CDAB", "BC"]),
+        (["B", "B", "B", "B"], ["AB", "B", "CDAB", "B"]),
+    ],
+    ids=["by the limits", "one every time"],
+)
+async def test_a_catch_up_that_was_refused_goes_on_where_it_was(
+    refused: list[str], asked: list[str]
+) -> None:
+    """And one symbol that is refused every time keeps no other waiting."""
+    connector, store = FakeConnector(), FakeStore()
+    store.orders = [resting(name) for name in "ABCD"]
+    catch_up = CatchUp(cast("Any", store), cast("Any", connector))
+    found = []
+    for connector.refused in refused:
+        connector.asked.clear()
+        with pytest.raises(ExchangeUnavailable, match="no room"):
+            await catch_up.run()
+        found.append("".join(symbol for symbol, _, _ in connector.asked))
+
+    assert found == asked
 
 
 async def test_a_read_that_failed_moves_no_time() -> None:
