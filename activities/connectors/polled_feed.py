@@ -181,15 +181,22 @@ class PolledFeed:
         return [fill for fill in found.fills if fill.fill_id not in before.fills] if found else []
 
     def _is_owed(self, seen: _Seen, now: datetime) -> bool:
-        """Whether fills are still looked for; later than that it is for reconciliation."""
-        return seen.owed > 0 and now - seen.report.at < _PATIENCE
+        """Whether fills are still looked for; later than that it is for reconciliation.
+
+        For two looks at least: the first may come before they are listed.
+        """
+        apart_s = max(self._least_s, self._silence_s / LOOKS_IN_SILENCE)
+        patience = max(_PATIENCE, 2 * timedelta(seconds=apart_s))
+        return seen.owed > 0 and now - seen.report.at < patience
 
     def _forget(self, now: datetime) -> None:
-        """Orders that ended before the overlap: no list has them any more."""
+        """Orders that ended before the overlap and owe nothing: no list has them any more."""
         self._seen = {
             order_id: seen
             for order_id, seen in self._seen.items()
-            if seen.report.status in _OPEN or now - seen.report.at < 2 * _OVERLAP
+            if seen.report.status in _OPEN
+            or now - seen.report.at < 2 * _OVERLAP
+            or self._is_owed(seen, now)
         }
 
 

@@ -3,20 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from activities.connectors.polled_feed import PolledFeed
 from activities.connectors.settings import ConnectorSettings
 from activities.connectors.venues.connector import CcxtConnector
+from tests.activities.store_builders import report as a_report
 from tests.conformance import generic
 from tests.conformance.venue import SANDBOXES
+from tests.oms.builders import fill
 from trading.oms.enums import OrderSide, OrderType
 from trading.oms.errors import ExchangeUnavailable
 from trading.oms.identity import exchange_client_id
+from trading.oms.request_gate import spend
 from trading.oms.venue import (
     ExecutionReport,
+    OrderList,
     OrderRef,
     OrderRequest,
     StreamState,
@@ -147,6 +153,62 @@ async def test_a_question_that_fails_loses_no_change_that_was_found_before_it(
     assert sorted(asked[:2]) == sorted(names)
     assert sorted(str(report.exchange_client_id) for report in told) == sorted(names)
     assert all(report.fills for report in told)
+
+
+class SlowVenue:
+    """One order at an exchange that allows a look every 90 s, and lists fills late."""
+
+    exchange = "sandbox"
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.order = report(self.now, VenueStatus.NEW, "0")
+        self.is_listed = False
+
+    def exchange_now(self) -> datetime:
+        return self.now
+
+    async def open_orders(self, _symbol: str | None = None) -> OrderList:
+        spend(30)
+        return OrderList(() if self.order.status is VenueStatus.FILLED else (self.order,))
+
+    async def resting_in(self, _symbols: object) -> OrderList:
+        return await self.open_orders()
+
+    async def recent_orders(self, since: datetime) -> OrderList:
+        return OrderList((self.order,) if self.order.at >= since else ())
+
+    async def find_order(self, _ref: OrderRef) -> ExecutionReport:
+        fills = (fill("f-1", "1"),) if self.is_listed else ()
+        return self.order.model_copy(update={"fills": fills})
+
+
+def report(at: datetime, status: VenueStatus, total: str) -> ExecutionReport:
+    return a_report(
+        exchange_order_id="x-1",
+        exchange_client_id="c-1",
+        status=status,
+        cumulative_quantity=Decimal(total),
+        at=at,
+    )
+
+
+@pytest.mark.parametrize("status", [VenueStatus.PARTIALLY_FILLED, VenueStatus.FILLED])
+async def test_fills_that_are_listed_late_are_told_although_looks_are_rare(
+    status: VenueStatus,
+) -> None:
+    """By the next look they were older than what was looked for."""
+    venue = SlowVenue()
+    feed = PolledFeed(venue, silence_s=10)
+    await feed._look()
+    venue.order = report(venue.now + timedelta(seconds=10), status, "1")
+    venue.now += timedelta(seconds=90)
+    told = await feed._look()
+    venue.is_listed = True
+    venue.now += timedelta(seconds=90)
+    told += await feed._look()
+
+    assert [[one.fill_id for one in found.fills] for found in told] == [[], ["f-1"]]
 
 
 async def test_a_cancel_by_somebody_else_is_noticed() -> None:
