@@ -51,4 +51,9 @@ class AskedUntil:
             await self._store.advance_cursor(self._name(symbol), known, str(new_s))
 
     def _name(self, symbol: str) -> str:
-        return f"{self._kind}:{self._connector.exchange}:{self._connector.account}:{symbol}"
+        return cursor_name(self._kind, self._connector, symbol)
+
+
+def cursor_name(kind: str, connector: IExecutionConnector, symbol: str) -> str:
+    """Under which name a cursor or a time of a symbol of the account is kept."""
+    return f"{kind}:{connector.exchange}:{connector.account}:{symbol}"

@@ -8,7 +8,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from activities.asked_until import AskedUntil
+from activities.asked_until import AskedUntil, cursor_name
 from activities.connectors.classify import LOCAL_UNREADABLE
 from trading.oms.enums import OrderStatus
 from trading.oms.errors import ExchangeUnavailable
@@ -81,7 +81,7 @@ class CatchUp:
 
     async def _missed_fills(self, symbol: str, since: datetime) -> list[ExecutionReport]:
         """The fills from the cursor on; cursor and time move only after they are in the inbox."""
-        name = f"fills:{self._connector.exchange}:{self._connector.account}:{symbol}"
+        name = cursor_name("fills", self._connector, symbol)
         cursor = await self._store.cursor(name)
         asked_at = self._connector.exchange_now()
         asked = await self._asked_until.but(_LISTED_LATE, symbol)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from activities.asked_until import AskedUntil
+from activities.asked_until import AskedUntil, cursor_name
 from activities.foreign_orders import ForeignOrders
 from activities.store import OrderFilter
 from trading.oms.enums import OPEN_STATUSES, OrderStatus, Pending
@@ -166,7 +166,7 @@ class FillSweep:
         )
 
     def _name(self, symbol: str) -> str:
-        return f"swept:{self._connector.exchange}:{self._connector.account}:{symbol}"
+        return cursor_name("swept", self._connector, symbol)
 
 
 def _is_numbered(fill: Fill) -> bool:

@@ -5,6 +5,7 @@ one overtakes it on the way, Kraken refuses it unread (EAPI:Invalid nonce), whic
 "nothing was sent".
 """
 
+import hashlib
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -39,9 +40,14 @@ class Nonces:
         return self._last
 
 
-@cache
-def nonces_of(api_key: str) -> Nonces:  # noqa: ARG001 - what they are kept by
+def nonces_of(api_key: str) -> Nonces:
     """The same for every wire of a key in this process: the exchange counts by key."""
+    return _nonces_by(hashlib.sha256(api_key.encode()).digest())
+
+
+@cache
+def _nonces_by(_digest: bytes) -> Nonces:
+    """Kept by what no key can be read from."""
     return Nonces()
 
 
