@@ -321,18 +321,15 @@ class OrderManager:
         symbol: str | None = None,
         strategy_id: str | None = None,
     ) -> list[OrderState]:
-        """The open orders that pass the filters. Raises `StateUnavailable` as `get_order`.
+        """The open orders that pass the filters; a row that cannot be read is logged and left out.
 
-        An order whose row cannot be read is left out, and named in the log.
+        Raises `StateUnavailable` as `get_order`.
         """
         self._must_know()
         return self.tracker.get_open_orders(exchange, symbol, strategy_id)
 
     async def fetch_order(self, order_id: str) -> OrderState | None:
-        """Ask the store, or without one the order's workflow, for the state as it is now.
-
-        None where no order has the id; `InvalidOrder` where none can have it.
-        """
+        """The state in the store, or else the workflow's; None: no such order. `InvalidOrder`."""
         orders = await self._started_for(order_id)
         if self._store is not None:
             return await self._store.order(order_id)
