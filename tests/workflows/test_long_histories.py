@@ -151,14 +151,9 @@ async def test_a_replacement_that_stays_in_doubt_goes_on_in_a_new_run(long_lived
     """Each look costs some ten events, and nothing bounds how long there is no answer."""
     desk, exchange = long_lived, long_lived.exchange
     order_id = (await desk.resting()).client_order_id
-    exchange.fault("reply_lost", order="alive", count=1, endpoint="POST order/cancelReplace")
-    exchange.fault("stream_drop")
-    for query in ("GET order", "GET allOrders", "GET myTrades"):
-        exchange.fault("rate_429", retry_after="0.1", endpoint=query)
     first_run = await _run_of(desk, order_id)
 
-    await desk.handle(order_id).signal("modify", {"new_price": "30100"})
-    await desk.until(order_id, lambda s: s.in_doubt_since is not None)
+    await _replaced_in_doubt(desk, order_id)
     await until(lambda: _is_in_another_run(desk, order_id, first_run))
     exchange.clear()
     await desk.lift_pauses()
@@ -173,12 +168,8 @@ async def test_a_cancel_that_waits_for_a_doubt_is_not_left_behind(long_lived: De
     """The wish is the run's alone until the doubt has ended."""
     desk, exchange = long_lived, long_lived.exchange
     order_id = (await desk.resting()).client_order_id
-    exchange.fault("reply_lost", order="alive", count=1, endpoint="POST order/cancelReplace")
-    exchange.fault("stream_drop")
-    for query in ("GET order", "GET allOrders", "GET myTrades"):
-        exchange.fault("rate_429", retry_after="0.1", endpoint=query)
-    await desk.handle(order_id).signal("modify", {"new_price": "30100"})
-    await desk.until(order_id, lambda s: s.in_doubt_since is not None)
+    await _replaced_in_doubt(desk, order_id)
+
     await desk.handle(order_id).signal("cancel")
     await until(lambda: _is_long(desk, order_id))
     exchange.clear()
@@ -186,6 +177,17 @@ async def test_a_cancel_that_waits_for_a_doubt_is_not_left_behind(long_lived: De
 
     assert (await desk.until_closed(order_id)).status is CANCELLED
     assert exchange.orders(status="NEW") == []
+
+
+async def _replaced_in_doubt(desk: Desk, order_id: str) -> None:
+    """The exchange has carried the change out, and nobody can hear or ask what became of it."""
+    exchange = desk.exchange
+    exchange.fault("reply_lost", order="alive", count=1, endpoint="POST order/cancelReplace")
+    exchange.fault("stream_drop")
+    for query in ("GET order", "GET allOrders", "GET myTrades"):
+        exchange.fault("rate_429", retry_after="0.1", endpoint=query)
+    await desk.handle(order_id).signal("modify", {"new_price": "30100"})
+    await desk.until(order_id, lambda state: state.in_doubt_since is not None)
 
 
 async def _is_long(desk: Desk, order_id: str) -> bool:
