@@ -36,7 +36,7 @@ class Carriers:
 
         Without a generation the newest send is. A task whose first try was cut off knows it so.
         """
-        claims = [c for c in await self._store.claims_of(state.client_order_id) if _is_on(c, state)]
+        claims = await self._of_leg(state)
         carrier = next((claim for claim in claims if not is_stray(claim, state)), None)
         meant = meant or max((claim.key.generation for claim in claims), default=0)
         if carrier is None or carrier.key.generation == meant:
@@ -73,7 +73,7 @@ class Carriers:
         """
         if generation == 1:
             return None
-        claims = [c for c in await self._store.claims_of(state.client_order_id) if _is_on(c, state)]
+        claims = await self._of_leg(state)
         own = max(claims, key=lambda claim: claim.key.generation, default=None)
         if own is None or own.key.generation >= generation or is_stray(own, state):
             return None
@@ -99,11 +99,15 @@ class Carriers:
             if claim is None or not is_stray(claim, state) or report.status not in LIVES:
                 continue
             found.append(claim)
-        older = min(found, key=lambda claim: claim.key.generation, default=None)
-        carrier = await self.of(state) if older is not None else None
-        if older is None or (carrier is not None and older.key > carrier.key):
+        if not found:
             return None
-        return older
+        older = min(found, key=lambda claim: claim.key.generation)
+        carrier = await self.of(state)
+        return None if carrier is not None and older.key > carrier.key else older
+
+    async def _of_leg(self, state: OrderState) -> list[StoredClaim]:
+        """The sends of the present leg."""
+        return [c for c in await self._store.claims_of(state.client_order_id) if _is_on(c, state)]
 
     async def of(self, state: OrderState) -> StoredClaim | None:
         """The send that carries the order; None where an amendment has given it another id."""

@@ -65,7 +65,7 @@ class CatchUp:
                     unread = error
                 elif not await self._is_delisted(symbol, error):
                     # One that is refused each time keeps the others waiting once.
-                    self._first = symbols[number or 1 % len(symbols)]
+                    self._first = symbols[number or (1 % len(symbols))]
                     raise
                 _log.warning("the fills of %s cannot be asked for: %s", symbol, error)
         found += await self._missed_ends(orders, started - _SETTLING)

@@ -211,8 +211,7 @@ class Gate:
         """
         cost = self._cost(endpoint, parameters, symbol)
         cost = cost._replace(urgent=cost.urgent or _urgency.get())
-        costs = cost.costs.items()
-        spend(max((self._card.pool_of(key).seconds_of(w) for key, w in costs), default=0.0))
+        spend(lambda: self._seconds_of(cost))
         is_order = endpoint == self._card.place
         permit = (self._lease.promised(cost) if is_order else None) or self._lease.take_now(cost)
         if permit is not None:
@@ -274,6 +273,11 @@ class Gate:
         )
         for name in names:
             self._lease.pause(name, seconds)
+
+    def _seconds_of(self, cost: Cost) -> float:
+        """In how many seconds its slowest counter allows as much again."""
+        costs = cost.costs.items()
+        return max((self._card.pool_of(key).seconds_of(w) for key, w in costs), default=0.0)
 
     def _counters(self, permit: Permit) -> dict[str, RatePool]:
         """The counters of a permit that there are still; the exchange may have stated others."""

@@ -169,7 +169,7 @@ class SlowVenue:
         return self.now
 
     async def open_orders(self, _symbol: str | None = None) -> OrderList:
-        spend(30)
+        spend(lambda: 30)
         return OrderList(() if self.order.status is VenueStatus.FILLED else (self.order,))
 
     async def resting_in(self, _symbols: object) -> OrderList:

@@ -1,6 +1,6 @@
 """The gate that every request of a connector passes before it leaves."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ def spending() -> Iterator[Spent]:
         _spent.reset(token)
 
 
-def spend(seconds: float) -> None:
-    """For a gate: so much was taken."""
+def spend(seconds: Callable[[], float]) -> None:
+    """For a gate: so much was taken. It is worked out only where somebody counts."""
     if (spent := _spent.get()) is not None:
-        spent.seconds += seconds
+        spent.seconds += seconds()
 
 
 class Permit(NamedTuple):
